@@ -1,0 +1,26 @@
+"""What the exit status of every qatprep command means. Frozen: numbers are never reused or changed."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    OK = 0
+    """Done, or nothing to do."""
+    ERROR = 1
+    """An operation failed; nothing on the host was changed by it."""
+    USAGE = 2
+    """The command line, the wish or an input file is wrong (click's own number for usage errors)."""
+    FINDINGS = 3
+    """The command worked; it found failures (doctor, smoke) or changes that are pending (plan, --check)."""
+    ROLLED_BACK = 4
+    """A change failed and everything done before it was undone: the host is as it was."""
+    PARTIAL = 5
+    """A change failed and not everything could be undone: the output names what is left."""
+    REBOOT = 6
+    """Done, but a reboot (or the re-creation of pods) is needed before it takes effect."""
+    NEEDS_ROOT = 7
+    """Nothing was done: this needs root."""
+    LOCKED = 8
+    """Nothing was done: another qatprep holds the lock on this host."""
+    INTERRUPTED = 130
+    """Ctrl-C (128 + SIGINT, as shells count)."""

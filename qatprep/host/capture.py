@@ -1,0 +1,143 @@
+"""A recorded host: everything can be read, as the recording user saw it, and nothing can be changed."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import AbstractContextManager
+
+from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
+from qatprep.host.tree import Node, Tree, readable
+
+META = "/.qatprep"
+
+
+class TreeHost(Host):
+    """The reading half of a host kept in a Tree; Capture and SimulatedHost add how it changes."""
+
+    def __init__(self, tree: Tree, label: str) -> None:
+        self.tree = tree
+        self.label = label
+        self._euid = int(self._meta("euid") or 0)
+
+    def _meta(self, name: str) -> str:
+        node = self.tree.find(f"{META}/{name}")
+        return node.content().decode("utf-8", "backslashreplace").strip() if node else ""
+
+    def _node(self, path: str, *, follow: bool = True) -> Node:
+        return self.tree.get(path, follow=follow, euid=self._euid)
+
+    def read(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> bytes:
+        node = self._node(path)
+        if node.kind == "dir":
+            fail(errno.EISDIR, path)
+        if not readable(node, self._euid):
+            fail(errno.EACCES, path)
+        if node.error:
+            fail(node.error, path)
+        if node.kind == "char":
+            fail(errno.ENXIO, path)
+        try:
+            return node.content()[:limit]
+        except OSError as e:
+            fail(e.errno or errno.EIO, path)
+
+    def listdir(self, path: str) -> list[str]:
+        node = self._node(path)
+        if node.kind != "dir":
+            fail(errno.ENOTDIR, path)
+        if not readable(node, self._euid):
+            fail(errno.EACCES, path)
+        if node.error:
+            fail(node.error, path)
+        return sorted(node.children)
+
+    def readlink(self, path: str) -> str:
+        node = self._node(path, follow=False)
+        if node.kind != "link":
+            fail(errno.EINVAL, path)
+        if node.error:
+            fail(node.error, path)
+        return node.target
+
+    def realpath(self, path: str) -> str:
+        return self.tree.realpath(path, euid=self._euid)
+
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        return self._node(path, follow=follow).stat()
+
+    def kernel_log(self) -> str:
+        node = self.tree.find(f"{META}/dmesg")
+        if node is None:
+            fail(errno.ENOENT, f"{META}/dmesg")
+        if node.error or self._euid != 0:
+            fail(node.error or errno.EPERM, f"{META}/dmesg")
+        return node.content().decode("utf-8", "backslashreplace")
+
+    def machine(self) -> str:
+        return self._meta("machine") or "x86_64"
+
+    def cpuid(self, leaf: int, subleaf: int = 0) -> CpuidResult:
+        for line in self._meta("cpuid").splitlines():
+            key, _, registers = line.partition(":")
+            words = key.split()
+            if len(words) == 2 and (int(words[0], 16), int(words[1], 16)) == (leaf, subleaf):
+                eax, ebx, ecx, edx = (int(word, 16) for word in registers.split())
+                return CpuidResult(eax, ebx, ecx, edx)
+        fail(errno.ENOTSUP, f"{META}/cpuid")
+
+    def xcr0(self) -> int:
+        text = self._meta("xcr0")
+        if not text:
+            fail(errno.ENOTSUP, f"{META}/xcr0")
+        return int(text, 16)
+
+    @property
+    def euid(self) -> int:
+        return self._euid
+
+    def now(self) -> float:
+        return 0.0
+
+    def wallclock(self) -> str:
+        return self._meta("time") or "1970-01-01T00:00:00Z"
+
+    def boot_id(self) -> str:
+        node = self.tree.find("/proc/sys/kernel/random/boot_id")
+        return node.content().decode().strip() if node else ""
+
+
+class Capture(TreeHost):
+    """A host file (see manifest.py), read-only: every attempt to change it is EROFS."""
+
+    def write(self, path: str, data: bytes, *, deadline: float | None = None) -> None:
+        fail(errno.EROFS, path)
+
+    def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+        fail(errno.EROFS, path)
+
+    def append(self, path: str, data: bytes) -> None:
+        fail(errno.EROFS, path)
+
+    def mkdir(self, path: str, *, mode: int = 0o755) -> None:
+        fail(errno.EROFS, path)
+
+    def unlink(self, path: str) -> None:
+        fail(errno.EROFS, path)
+
+    def chmod(self, path: str, mode: int) -> None:
+        fail(errno.EROFS, path)
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        fail(errno.EROFS, path)
+
+    def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
+        return RunResult(tuple(argv), 127, "", f"{argv[0]}: a capture runs no programs")
+
+    def sleep(self, seconds: float) -> None:
+        return
+
+    def settle(self, deadline: float = 10.0) -> bool:
+        return True
+
+    def lock(self, path: str) -> AbstractContextManager[None]:
+        fail(errno.EROFS, path)

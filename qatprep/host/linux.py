@@ -1,0 +1,374 @@
+"""A real Linux machine, or any directory that looks like one.
+
+With a root other than "/" every path, and every symbolic link met on the way, is resolved below that root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import signal
+import stat as stat_bits
+import time
+from collections.abc import Callable, Iterator
+
+from qatprep.errors import InputError, Locked
+from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
+
+_KINDS = {
+    stat_bits.S_IFREG: "file",
+    stat_bits.S_IFDIR: "dir",
+    stat_bits.S_IFLNK: "link",
+    stat_bits.S_IFCHR: "char",
+}
+_MAX_LINKS = 40
+_POLL = 0.002  # seconds between two looks at a child that reads or writes for us
+
+
+class LinuxHost(Host):
+    """The machine below `root`. InputError when there is nothing there that looks like a host."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = os.path.abspath(root)
+        self.label = "this machine" if self.root == "/" else self.root
+        if self.root != "/":
+            if not os.path.isdir(self.root):
+                raise InputError(f"--root {root!r} is not a directory")
+            if not any(os.path.isdir(os.path.join(self.root, d)) for d in ("sys/bus", "sys/devices", "proc/sys")):
+                raise InputError(
+                    f"--root {root!r} does not look like a host: it has neither sys/ nor proc/ with anything in it",
+                    "give the root of a mounted host (for example /host in a container) or a host file",
+                )
+        self.writable = self.root == "/" or _sysfs_mounted_at(os.path.join(self.root, "sys"))
+
+    # -- paths --------------------------------------------------------------------------------------------
+
+    def _at(self, path: str, *, follow: bool = True) -> str:
+        """Where `path` is on this machine. Links are followed by hand below a root, so that none leads out of it."""
+        if self.root == "/":
+            return path
+        todo = [part for part in path.split("/")[::-1] if part and part != "."]
+        done: list[str] = []
+        links = 0
+        while todo:
+            name = todo.pop()
+            if name == "..":
+                if done:
+                    done.pop()
+                continue
+            done.append(name)
+            if not (follow or todo):
+                continue
+            here = os.path.join(self.root, *done)
+            try:
+                target = os.readlink(here)
+            except OSError:
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                fail(errno.ELOOP, path)
+            done = [] if target.startswith("/") else done[:-1]
+            todo.extend(part for part in target.split("/")[::-1] if part and part != ".")
+        return os.path.join(self.root, *done)
+
+    @contextlib.contextmanager
+    def _named(self, path: str) -> Iterator[None]:
+        """Errors name the path as seen on the host."""
+        try:
+            yield
+        except OSError as e:
+            fail(e.errno or errno.EIO, path)
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def read(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> bytes:
+        with self._named(path):
+            real = self._at(path)
+            if deadline is None:
+                return _read(real, limit)
+            return _in_child(lambda: _read(real, limit), deadline, limit)
+
+    def listdir(self, path: str) -> list[str]:
+        with self._named(path):
+            return sorted(os.listdir(self._at(path)))
+
+    def readlink(self, path: str) -> str:
+        with self._named(path):
+            return os.readlink(self._at(path, follow=False))
+
+    def realpath(self, path: str) -> str:
+        with self._named(path):
+            if self.root == "/":
+                return os.path.realpath(path, strict=True)
+            real = self._at(path)
+            os.lstat(real)
+            return real[len(self.root) :] or "/"
+
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        with self._named(path):
+            real = self._at(path, follow=follow)
+            s = os.stat(real) if follow else os.lstat(real)
+        kind = _KINDS.get(stat_bits.S_IFMT(s.st_mode), "other")
+        return FileStat(kind, stat_bits.S_IMODE(s.st_mode), s.st_uid, s.st_gid, s.st_size)  # type: ignore[arg-type]
+
+    def kernel_log(self) -> str:
+        if self.root != "/" and not self.writable:
+            fail(errno.ENOENT, "/dev/kmsg")
+        out = []
+        with self._named("/dev/kmsg"):
+            fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                while True:
+                    try:
+                        record = os.read(fd, 8192)
+                    except BlockingIOError:
+                        break
+                    except BrokenPipeError:
+                        continue  # the record was overwritten while we read: Documentation/ABI/testing/dev-kmsg
+                    _, _, rest = record.decode("utf-8", "backslashreplace").partition(";")
+                    out.append(rest.split("\n", 1)[0])
+            finally:
+                os.close(fd)
+        return "\n".join(out)
+
+    def machine(self) -> str:
+        return platform.machine()
+
+    def cpuid(self, leaf: int, subleaf: int = 0) -> CpuidResult:
+        try:
+            from qatprep import _native  # type: ignore[attr-defined,unused-ignore]
+        except ImportError:
+            fail(errno.ENOTSUP, "cpuid")
+        return CpuidResult(*_native.cpuid(leaf, subleaf))
+
+    def xcr0(self) -> int:
+        try:
+            from qatprep import _native  # type: ignore[attr-defined,unused-ignore]
+        except ImportError:
+            fail(errno.ENOTSUP, "xgetbv")
+        return int(_native.xgetbv(0))
+
+    @property
+    def euid(self) -> int:
+        return os.geteuid()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wallclock(self) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    def boot_id(self) -> str:
+        try:
+            return self.read_text("/proc/sys/kernel/random/boot_id").strip()
+        except OSError:
+            return ""
+
+    # -- changing -----------------------------------------------------------------------------------------
+
+    def write(self, path: str, data: bytes, *, deadline: float | None = None) -> None:
+        def write() -> bytes:
+            fd = os.open(real, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, data)
+            finally:
+                os.close(fd)
+            return b""
+
+        with self._named(path):
+            real = self._at(path)
+            if deadline is None:
+                write()
+            else:
+                _in_child(write, deadline, 0)
+
+    def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+        with self._named(path):
+            real = self._at(path)
+            temporary = f"{real}.qatprep.{os.getpid()}"
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                try:
+                    _write_all(fd, data)
+                    os.fchmod(fd, mode)
+                    if os.geteuid() == 0:
+                        os.fchown(fd, uid, gid)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                os.rename(temporary, real)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+            _sync_directory(os.path.dirname(real))
+
+    def append(self, path: str, data: bytes) -> None:
+        with self._named(path):
+            fd = os.open(self._at(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                _write_all(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def mkdir(self, path: str, *, mode: int = 0o755) -> None:
+        with self._named(path):
+            os.makedirs(self._at(path), mode, exist_ok=True)
+
+    def unlink(self, path: str) -> None:
+        with self._named(path):
+            os.unlink(self._at(path, follow=False))
+
+    def chmod(self, path: str, mode: int) -> None:
+        with self._named(path):
+            os.chmod(self._at(path), mode)
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        with self._named(path):
+            os.chown(self._at(path), uid, gid)
+
+    def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
+        from qatprep.host.programs import run
+
+        return run(argv, self.root, deadline)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def settle(self, deadline: float = 10.0) -> bool:
+        # /run/udev/queue exists while udevd has events in hand: systemd src/libsystemd/sd-device/device-util.c,
+        # udev_queue_is_empty. Without udevd there is nothing to wait for.
+        end = time.monotonic() + deadline
+        while self.exists("/run/udev/queue"):
+            if time.monotonic() > end:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    @contextlib.contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        import fcntl
+
+        with self._named(path):
+            real = self._at(path)
+            os.makedirs(os.path.dirname(real), exist_ok=True)
+            fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(fd, 64).decode("ascii", "replace").strip()
+                raise _locked(path, holder) from None
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _locked(path: str, holder: str) -> Locked:
+    """Name the process that holds the lock, as far as it can be seen."""
+    import psutil
+
+    who = f"process {holder}" if holder else "another process"
+    try:
+        process = psutil.Process(int(holder))
+        started = time.strftime("%H:%M:%S", time.localtime(process.create_time()))
+        who = f"{' '.join(process.cmdline())!r} (process {holder} of {process.username()}, started {started})"
+    except (ValueError, psutil.Error):
+        pass
+    return Locked(
+        f"another qatprep is changing this host: {who} holds {path}",
+        "wait for it to end, then run this again",
+    )
+
+
+def _read(real: str, limit: int) -> bytes:
+    fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        chunks = []
+        left = limit
+        while left > 0:
+            chunk = os.read(fd, min(left, 1 << 16))
+            if not chunk:
+                break
+            chunks.append(chunk)
+            left -= len(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync_directory(real: str) -> None:
+    fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _in_child(work: Callable[[], bytes], deadline: float, limit: int) -> bytes:
+    """Do `work` in a forked child, so that a system call stuck in the kernel cannot take qatprep with it.
+
+    A thread would not do: a process does not end while one of its threads sits in an uninterruptible wait. The child
+    does nothing but open, read or write, and _exit, which is safe in the child of a process with threads.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 0
+        try:
+            os.write(writer, work()[: max(limit, 1)])
+        except OSError as e:
+            status = (e.errno or errno.EIO) & 0xFF
+        finally:
+            os._exit(status)
+    os.close(writer)
+    end = time.monotonic() + deadline
+    chunks = []
+    try:
+        os.set_blocking(reader, False)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                while chunk := os.read(reader, 1 << 16):
+                    chunks.append(chunk)
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                with contextlib.suppress(BlockingIOError):
+                    while chunk := os.read(reader, 1 << 16):
+                        chunks.append(chunk)
+                break
+            if time.monotonic() > end:
+                # Not killed: a signal would leave the kernel's work half done and, once it is consumed, the waiting
+                # cannot be interrupted any more (drivers/vfio/vfio_main.c, vfio_unregister_group_dev).
+                fail(errno.ETIMEDOUT, "")
+            time.sleep(_POLL)
+    finally:
+        os.close(reader)
+    if os.WIFSIGNALED(status):
+        fail(errno.EINTR, signal.strsignal(os.WTERMSIG(status)) or "")
+    if code := os.waitstatus_to_exitcode(status):
+        fail(code, "")
+    return b"".join(chunks)
+
+
+def _sysfs_mounted_at(path: str) -> bool:
+    """Whether a real sysfs is mounted there: only then does a write reach a kernel (proc(5), mountinfo)."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as f:
+            for line in f:
+                fields = line.split()
+                if fields[4] == path and "sysfs" in fields[fields.index("-") + 1 : fields.index("-") + 2]:
+                    return True
+    except OSError:
+        return False
+    return False
