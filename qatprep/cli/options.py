@@ -1,0 +1,36 @@
+"""Options that mean the same in every verb."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    human = "human"
+    json = "json"
+
+
+RootOption = Annotated[
+    str,
+    typer.Option("--root", metavar="DIR|FILE", help="Look at the host mounted at DIR, or recorded in a host FILE."),
+]
+SimulateOption = Annotated[
+    str,
+    typer.Option(
+        "--simulate",
+        metavar="HOST[@KERNEL]",
+        help="Use a simulated host, e.g. spr-2s or spr-2s@6.17; `qatprep hosts` lists them.",
+    ),
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people or for programs.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ConfigOption = Annotated[
+    str, typer.Option("--config", metavar="FILE", help="The wish; /etc/qatprep.yaml of the host unless given.")
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the wish, e.g. nodes.group=qat."),
+]

@@ -1,0 +1,63 @@
+"""What a command is called with: streams, environment, and the host once it is chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+from qatprep.host.base import Host
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass
+class Session:
+    """One call of qatprep. Tests hand in their own host and streams; nothing here is global."""
+
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    """Data: what a program reading us wants."""
+    err: TextIO = field(default_factory=lambda: sys.stderr)
+    """Talk: progress, hints, warnings."""
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    given_host: Host | None = None
+    """A host that stands in for what --root and --simulate would open."""
+    on_interrupt: Callable[[], None] | None = None
+
+    def host(self, root: str = "/", simulate: str = "") -> Host:
+        """The host the options name. InputError when there is none."""
+        if self.given_host is not None:
+            return self.given_host
+        from qatprep.host.select import open_host
+
+        return open_host(root, simulate)
+
+    def json(self, document: Mapping[str, Any]) -> None:
+        """Print a document; keys stay in the order the reporter gave them."""
+        self.out.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+    def line(self, text: str = "") -> None:
+        """One line of data."""
+        self.out.write(text + "\n")
+
+    def say(self, text: str) -> None:
+        """One line of talk."""
+        self.err.write(text + "\n")
+        self.err.flush()
+
+    def console(self) -> Console:
+        """A rich console on stdout: plain when that is no terminal, 100 columns when its width is not known."""
+        return self._console(self.out)
+
+    def talk(self) -> Console:
+        """A rich console on stderr."""
+        return self._console(self.err)
+
+    def _console(self, stream: TextIO) -> Console:
+        from qatprep.report.console import console
+
+        return console(stream, self.env)

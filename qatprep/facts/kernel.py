@@ -1,0 +1,156 @@
+"""The running kernel: release, command line (running and staged), build options, lockdown, debugfs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qatprep.devices import DEBUGFS
+from qatprep.facts.base import Unknown, names, read_line, unknown
+from qatprep.host.base import Host
+
+_GRUB_LINE = re.compile(r"^\s*(?:export\s+)?GRUB_CMDLINE_LINUX(?:_DEFAULT)?\+?=(.*)$")
+
+
+@dataclass(frozen=True)
+class StagedArguments:
+    """Kernel arguments that a boot loader's file holds for the next boot."""
+
+    path: str
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    release: str
+    version: tuple[int, int, int] | Unknown
+    """As the release begins; distribution patches make features differ, so it only ever explains."""
+    cmdline: tuple[str, ...] | Unknown
+    staged: tuple[StagedArguments, ...]
+    config: dict[str, str] | Unknown
+    """CONFIG_X -> "y", "m" or a value; what is not set is absent. From /boot/config-<release>."""
+    lockdown: str | Unknown | None
+    """"none", "integrity" or "confidentiality"; None where the kernel has no lockdown."""
+    debugfs: bool | Unknown
+    """Whether debugfs is mounted at its place and may be listed."""
+
+    def argument(self, name: str) -> tuple[str, ...]:
+        """Every value given for one argument on the running command line, comma lists taken apart.
+
+        "intel_iommu=on,sm_on" gives ("on", "sm_on"): never match substrings.
+        """
+        return () if isinstance(self.cmdline, Unknown) else argument(self.cmdline, name)
+
+
+def argument(tokens: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """The comma-separated values of `name=` in command line tokens; dashes and underscores are the same."""
+    wanted = name.replace("-", "_")
+    values: list[str] = []
+    for token in tokens:
+        key, equals, value = token.partition("=")
+        if equals and key.replace("-", "_") == wanted:
+            values.extend(value.split(","))
+    return tuple(values)
+
+
+def gather(host: Host) -> KernelFacts:
+    release = read_line(host, "/proc/sys/kernel/osrelease")
+    if not isinstance(release, str):
+        release = ""
+    return KernelFacts(
+        release=release,
+        version=parse_version(release),
+        cmdline=_cmdline(host),
+        staged=tuple(_staged(host)),
+        config=_config(host, release),
+        lockdown=_lockdown(host),
+        debugfs=_debugfs(host),
+    )
+
+
+def parse_version(release: str) -> tuple[int, int, int] | Unknown:
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
+    if match is None:
+        return Unknown(f"/proc/sys/kernel/osrelease: {release[:60]!r} does not begin with a version")
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
+def _cmdline(host: Host) -> tuple[str, ...] | Unknown:
+    text = read_line(host, "/proc/cmdline")
+    if text is None:
+        return Unknown("/proc/cmdline: not there")
+    return text if isinstance(text, Unknown) else tuple(text.split())
+
+
+def _config(host: Host, release: str) -> dict[str, str] | Unknown:
+    path = f"/boot/config-{release}"
+    try:
+        text = host.read_text(path)
+    except OSError as e:
+        return unknown(e)
+    pairs = (line.split("=", 1) for line in text.splitlines() if line.startswith("CONFIG_") and "=" in line)
+    return {key: value.strip('"') for key, value in pairs}
+
+
+def _lockdown(host: Host) -> str | Unknown | None:
+    """The bracketed word of /sys/kernel/security/lockdown (security/lockdown/lockdown.c)."""
+    text = read_line(host, "/sys/kernel/security/lockdown")
+    if text is None or isinstance(text, Unknown):
+        return text
+    match = re.search(r"\[(\w+)\]", text)
+    return match[1] if match else Unknown(f"/sys/kernel/security/lockdown: {text[:60]!r}")
+
+
+def _debugfs(host: Host) -> bool | Unknown:
+    entries = names(host, DEBUGFS)
+    return entries if isinstance(entries, Unknown) else bool(entries)
+
+
+def _staged(host: Host) -> list[StagedArguments]:
+    """What the boot loader's own files will hand to the next kernel; the files a person edits come last."""
+    found = []
+    for path in ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"):
+        text = read_line(host, path)
+        if isinstance(text, str):
+            match = re.search(r"^\s*linux(?:efi|16)?\s+\S+\s*(.*)$", text, re.MULTILINE)
+            if match:
+                found.append(StagedArguments(path, tuple(match[1].split())))
+    entries = names(host, "/boot/loader/entries")
+    for name in () if isinstance(entries, Unknown) else entries:
+        path = f"/boot/loader/entries/{name}"
+        text = read_line(host, path) if name.endswith(".conf") else None
+        if isinstance(text, str):
+            match = re.search(r"^options\s+(.*)$", text, re.MULTILINE)
+            if match:
+                found.append(StagedArguments(path, tuple(match[1].split())))
+    text = read_line(host, "/etc/kernel/cmdline")
+    if isinstance(text, str):
+        found.append(StagedArguments("/etc/kernel/cmdline", tuple(text.split())))
+    snippets = names(host, "/etc/default/grub.d")
+    paths = ["/etc/default/grub"]
+    if not isinstance(snippets, Unknown):
+        paths += [f"/etc/default/grub.d/{name}" for name in snippets if name.endswith(".cfg")]
+    for path in paths:
+        text = read_line(host, path)
+        if isinstance(text, str):
+            tokens: list[str] = []
+            for line in text.splitlines():
+                match = _GRUB_LINE.match(line)
+                if match:
+                    tokens += match[1].strip().strip("\"'").split()
+            if tokens:
+                found.append(StagedArguments(path, tuple(tokens)))
+    return found
+
+
+def group_id(host: Host, name: str) -> int | Unknown | None:
+    """The gid of a group in the host's /etc/group; None when there is no such group."""
+    try:
+        text = host.read_text("/etc/group", limit=1 << 24)
+    except OSError as e:
+        return unknown(e)
+    for line in text.splitlines():
+        fields = line.split(":")
+        if len(fields) >= 3 and fields[0] == name and fields[2].isdigit():
+            return int(fields[2])
+    return None

@@ -1,0 +1,116 @@
+"""Kernel modules: loaded, built in, on disk, and whether something forbids them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from qatprep.facts.base import Unknown, exists, names, unknown
+from qatprep.facts.kernel import KernelFacts, argument
+from qatprep.host.base import Host
+
+MODPROBE_DIRS = (
+    "/etc/modprobe.d",
+    "/run/modprobe.d",
+    "/usr/local/lib/modprobe.d",
+    "/usr/lib/modprobe.d",
+    "/lib/modprobe.d",
+)
+"""modprobe.d(5)."""
+
+
+@dataclass(frozen=True)
+class Ban:
+    """A line that keeps a module from being loaded."""
+
+    path: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Module:
+    name: str
+    """With underscores, as in /sys/module."""
+    loaded: bool | Unknown
+    builtin: bool
+    file: str | Unknown | None
+    """Its path below /lib/modules/<release>; None when this kernel does not ship it."""
+    bans: tuple[Ban, ...]
+
+    @property
+    def present(self) -> bool | Unknown:
+        """Loaded or built in."""
+        return True if self.builtin else self.loaded
+
+
+def normal(name: str) -> str:
+    """The kernel's own spelling: dashes and underscores are the same to modprobe, sysfs uses underscores."""
+    return name.replace("-", "_")
+
+
+class ModuleFacts:
+    """Answers about any module; the three tables behind it are read once."""
+
+    def __init__(self, host: Host, kernel: KernelFacts) -> None:
+        self._host = host
+        base = f"/lib/modules/{kernel.release}"
+        self.files = _paths(host, f"{base}/modules.dep")
+        """Module name -> path below the release's directory, or Unknown."""
+        builtin = _paths(host, f"{base}/modules.builtin")
+        self._builtin = {} if isinstance(builtin, Unknown) else builtin
+        self.bans = _bans(host, kernel)
+
+    def get(self, name: str) -> Module:
+        name = normal(name)
+        file = self.files if isinstance(self.files, Unknown) else self.files.get(name)
+        return Module(
+            name=name,
+            loaded=exists(self._host, f"/sys/module/{name}"),
+            builtin=name in self._builtin,
+            file=file,
+            bans=tuple(self.bans.get(name, ())),
+        )
+
+    def of(self, wanted: Iterable[str]) -> dict[str, Module]:
+        return {name: self.get(name) for name in wanted}
+
+
+def _paths(host: Host, path: str) -> dict[str, str] | Unknown:
+    """Module names of modules.dep or modules.builtin, whose lines begin with a path ending .ko[.xz|.zst|.gz]."""
+    try:
+        text = host.read_text(path, limit=1 << 24)
+    except OSError as e:
+        return unknown(e)
+    found = {}
+    for match in re.finditer(r"^([^\s:]*?([^/\s:]+)\.ko(?:\.\w+)?)(?::|$)", text, re.MULTILINE):
+        found[normal(match[2])] = match[1]
+    return found
+
+
+def _bans(host: Host, kernel: KernelFacts) -> dict[str, list[Ban]]:
+    """blacklist and `install X /bin/false|true` lines (modprobe.d(5)), and the kernel command line's own lists."""
+    bans: dict[str, list[Ban]] = {}
+    seen = set()
+    for directory in MODPROBE_DIRS:
+        entries = names(host, directory)
+        for name in () if isinstance(entries, Unknown) else entries:
+            if not name.endswith(".conf") or name in seen:
+                continue  # a file in an earlier directory hides its namesakes
+            seen.add(name)
+            path = f"{directory}/{name}"
+            try:
+                text = host.read_text(path)
+            except OSError:
+                continue
+            for line in text.splitlines():
+                words = line.split()
+                if (len(words) >= 2 and words[0] == "blacklist") or (
+                    len(words) >= 3 and words[0] == "install" and words[2].rsplit("/", 1)[-1] in ("false", "true", ":")
+                ):
+                    bans.setdefault(normal(words[1]), []).append(Ban(path, line.strip()))
+    tokens = () if isinstance(kernel.cmdline, Unknown) else kernel.cmdline
+    for key in ("module_blacklist", "modprobe.blacklist"):
+        for name in argument(tokens, key):
+            bans.setdefault(normal(name), []).append(Ban("/proc/cmdline", f"{key}={name}"))
+    return bans

@@ -1,0 +1,46 @@
+"""Consoles: the same text on a terminal, in a pipe and in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TextIO
+
+from rich.console import Console
+from rich.theme import Theme
+
+THEME = Theme(
+    {
+        "ok": "green",
+        "warn": "yellow",
+        "fail": "bold red",
+        "unknown": "magenta",
+        "blocked": "dim",
+        "skipped": "dim",
+        "id": "bold",
+        "hint": "cyan",
+        "old": "red",
+        "new": "green",
+        "dim": "dim",
+    },
+    inherit=False,
+)
+PIPE_WIDTH = 100
+"""Columns when the stream is no terminal and COLUMNS says nothing."""
+
+
+def console(stream: TextIO, env: Mapping[str, str]) -> Console:
+    """A console on `stream`. NO_COLOR and COLUMNS mean what they mean everywhere; markup is off unless asked for."""
+    tty = stream.isatty()
+    columns = env.get("COLUMNS", "")
+    width = int(columns) if columns.isdigit() and int(columns) >= 40 else None if tty else PIPE_WIDTH
+    return Console(
+        file=stream,
+        theme=THEME,
+        width=width,
+        force_terminal=tty,
+        no_color=bool(env.get("NO_COLOR")) or None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+    )
