@@ -141,16 +141,3 @@ def _staged(host: Host) -> list[StagedArguments]:
             if tokens:
                 found.append(StagedArguments(path, tuple(tokens)))
     return found
-
-
-def group_id(host: Host, name: str) -> int | Unknown | None:
-    """The gid of a group in the host's /etc/group; None when there is no such group."""
-    try:
-        text = host.read_text("/etc/group", limit=1 << 24)
-    except OSError as e:
-        return unknown(e)
-    for line in text.splitlines():
-        fields = line.split(":")
-        if len(fields) >= 3 and fields[0] == name and fields[2].isdigit():
-            return int(fields[2])
-    return None

@@ -69,6 +69,16 @@ class Host(ABC):
         lock: drivers/pci/iov.c); past it OSError(ETIMEDOUT) is raised and the reader is left behind.
         """
 
+    def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
+        """Several attributes whose read may block, each with its own `deadline` (seconds) and its own outcome."""
+        found: dict[str, bytes | OSError] = {}
+        for path in paths:
+            try:
+                found[path] = self.read(path, deadline=deadline)
+            except OSError as e:
+                found[path] = e
+        return found
+
     @abstractmethod
     def listdir(self, path: str) -> list[str]:
         """The names in a directory, sorted."""

@@ -1,0 +1,124 @@
+"""What a check is, and what it says. Ids are API: documented in docs/design.md, never reused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from qatprep.facts import Facts
+from qatprep.facts.pci import Pf, Vf
+from qatprep.wish import Wish
+
+
+class Status(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+    """It could not be seen: no permission, lockdown, an attribute that blocks."""
+    SKIPPED = "skipped"
+    """Left out by --skip, or it has no meaning on this host."""
+    BLOCKED = "blocked"
+    """Something it depends on is broken: nothing can be said before that is mended."""
+
+
+class Stage(StrEnum):
+    """The links of the chain, in order."""
+
+    STACK = "driver stack"
+    DEVICE = "device"
+    CPU = "cpu"
+    KERNEL = "kernel"
+    IOMMU = "iommu"
+    MODULES = "modules"
+    FIRMWARE = "firmware"
+    DRIVER = "driver"
+    SERVICES = "services"
+    SRIOV = "sr-iov"
+    BINDING = "binding"
+    NODES = "nodes"
+    MEMLOCK = "memlock"
+    RUNTIME = "container runtime"
+    KUBERNETES = "kubernetes"
+    MESH = "mesh"
+    LOG = "kernel log"
+
+
+class Profile(StrEnum):
+    """What the node is for."""
+
+    QAT = "qat"
+    CRYPTOMB = "cryptomb"
+    AUTO = "auto"
+    """Whichever the node can do."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was read, and where."""
+
+    path: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    id: str
+    status: Status
+    title: str
+    """One line: what is so. For a failure, what is wrong, not what should be."""
+    subjects: tuple[str, ...] = ()
+    """BDFs it is about; () for the whole host."""
+    evidence: tuple[Evidence, ...] = ()
+    cause: str = ""
+    fix: tuple[str, ...] = ()
+    """Steps in order: a command to paste, or words."""
+    step: str = ""
+    """The verb that mends it ("bootstrap"), "" when qatprep does not."""
+    blocked_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a check is handed: facts, the wish, and what earlier checks left standing."""
+
+    facts: Facts
+    wish: Wish
+    profile: Profile
+    broken: frozenset[str] = frozenset()
+    """BDFs that a check this one needs found broken: nothing more is said about them."""
+
+    @property
+    def pfs(self) -> tuple[Pf, ...]:
+        """PFs that qatlib can drive and that are not broken further up the chain."""
+        return tuple(pf for pf in self.facts.pci.pfs if pf.family.supported and pf.bdf not in self.broken)
+
+    @property
+    def vfs(self) -> tuple[Vf, ...]:
+        """Their VFs, and those of a VM, less the broken ones."""
+        mine = tuple(vf for pf in self.pfs for vf in pf.vfs)
+        loose = tuple(vf for vf in self.facts.pci.vfs if vf.family.supported)
+        return tuple(vf for vf in mine + loose if vf.bdf not in self.broken)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One statement about a host.
+
+    `run` gives nothing when the statement holds for what it looked at, else one finding for each distinct trouble. It
+    gets only what no failed check in `needs` spoiled; when nothing is left, or a check in `needs` failed for the whole
+    host, it is not run and its result is "blocked".
+    """
+
+    id: str
+    stage: Stage
+    title: str
+    """The statement, as it reads when it holds."""
+    run: Callable[[Context], Iterable[Finding]]
+    needs: tuple[str, ...] = ()
+    profiles: frozenset[Profile] = field(default_factory=lambda: frozenset({Profile.QAT}))
+    applies: Callable[[Context], bool] | None = None
+    """False where the statement has no meaning on this host (no PF in a VM): the result is "skipped"."""
+    explain: str = ""
+    """What `qatprep explain` prints: what it means, why it matters, how it is found out, how to mend it."""

@@ -1,0 +1,1 @@
+"""Order, lanes, lock, journal, rollback. Nothing in here knows any hardware."""

@@ -1,0 +1,126 @@
+"""/dev/vfio/vfio, the groups of the host, and who holds a VF open."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qatprep.devices import VFIO_DEV
+from qatprep.facts.base import ABSENT, Unknown, names, unknown
+from qatprep.facts.pci import DeviceNode, Vf, device_node
+from qatprep.host.base import Host
+
+CONTAINER_NODE = f"{VFIO_DEV}/vfio"
+_POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f_-]{27})")
+_CONTAINER = re.compile(r"([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that has a VF open. Closing needs the process: the kernel waits for it without end."""
+
+    pid: int
+    command: str
+    vf: str
+    container: str
+    """"pod <uid>" or "container <id>" as its cgroup tells, "" for neither."""
+
+    def __str__(self) -> str:
+        where = f", {self.container}" if self.container else ""
+        return f"{self.command} (process {self.pid}{where})"
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    container: DeviceNode | Unknown | None
+    """/dev/vfio/vfio, through which every user of VFIO goes."""
+    groups: dict[str, int] | Unknown
+    """/etc/group: name -> gid."""
+    holders: tuple[Holder, ...]
+    holders_complete: bool
+    """False when some process could not be looked into: there may be more holders."""
+
+    def gid(self, name: str) -> int | Unknown | None:
+        return self.groups if isinstance(self.groups, Unknown) else self.groups.get(name)
+
+    def group_name(self, gid: int) -> str:
+        """The group's name, or its number where there is none."""
+        if not isinstance(self.groups, Unknown):
+            for name, number in self.groups.items():
+                if number == gid:
+                    return name
+        return str(gid)
+
+
+def gather(host: Host, vfs: tuple[Vf, ...]) -> NodeFacts:
+    found, complete = holders(host, vfs)
+    return NodeFacts(device_node(host, CONTAINER_NODE), groups(host), found, complete)
+
+
+def groups(host: Host) -> dict[str, int] | Unknown:
+    """group(5), first entry of a name counts."""
+    try:
+        text = host.read_text("/etc/group", limit=1 << 24)
+    except OSError as e:
+        return {} if e.errno in ABSENT else unknown(e)
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        fields = line.split(":")
+        if len(fields) >= 3 and fields[2].isdigit():
+            found.setdefault(fields[0], int(fields[2]))
+    return found
+
+
+def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
+    """Every process with a group or device node of these VFs open, and whether all processes could be looked into."""
+    by_path: dict[str, str] = {}
+    for vf in vfs:
+        if isinstance(vf.node, DeviceNode):
+            by_path[vf.node.path] = vf.bdf
+        if vf.cdev:
+            by_path[vf.cdev] = vf.bdf
+    if not by_path:
+        return (), True
+    listed = names(host, "/proc")
+    if isinstance(listed, Unknown):
+        return (), False
+    found: dict[tuple[int, str], Holder] = {}
+    complete = True
+    for pid in (name for name in listed if name.isdigit()):
+        try:
+            descriptors = host.listdir(f"/proc/{pid}/fd")
+        except OSError as e:
+            complete = complete and e.errno in ABSENT
+            continue
+        for descriptor in descriptors:
+            try:
+                vf_bdf = by_path.get(host.readlink(f"/proc/{pid}/fd/{descriptor}"))
+            except OSError:
+                continue
+            if vf_bdf and (int(pid), vf_bdf) not in found:
+                found[int(pid), vf_bdf] = Holder(int(pid), _command(host, pid), vf_bdf, _container(host, pid))
+    return tuple(found.values()), complete
+
+
+def _command(host: Host, pid: str) -> str:
+    for path in (f"/proc/{pid}/cmdline", f"/proc/{pid}/comm"):
+        try:
+            text = host.read_text(path, limit=4096).split("\0", 1)[0].strip()
+        except OSError:
+            continue
+        if text:
+            return text.rsplit("/", 1)[-1]
+    return "?"
+
+
+def _container(host: Host, pid: str) -> str:
+    """What cgroup(7) tells: kubelet and the runtimes put the pod's uid and the container's id into the path."""
+    try:
+        text = host.read_text(f"/proc/{pid}/cgroup", limit=4096)
+    except OSError:
+        return ""
+    if match := _POD.search(text):
+        return f"pod {match[1].replace('_', '-')}"
+    if match := _CONTAINER.search(text):
+        return f"container {match[1][:12]}"
+    return ""

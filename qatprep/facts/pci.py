@@ -1,0 +1,317 @@
+"""QAT functions on the PCI bus: PFs with their services and SR-IOV, VFs with driver, IOMMU group and device node."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qatprep import devices
+from qatprep.devices import PCI_DEVICES, Family
+from qatprep.facts.base import (
+    ABSENT,
+    READ_DEADLINE,
+    Unknown,
+    link_name,
+    names,
+    read_int,
+    read_line,
+    unknown,
+)
+from qatprep.host.base import Host
+
+_GENERAL = re.compile(r"^\[GENERAL\]\s*$(.*?)(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
+_SERVICES_ENABLED = re.compile(r"^\s*ServicesEnabled\s*=\s*([^#\n]*)", re.MULTILINE)
+_VIRTFN = re.compile(r"virtfn(\d+)")
+
+
+@dataclass(frozen=True)
+class DeviceNode:
+    """A character device of VFIO, as it is now. Its path holds the group number, which no boot shares with the next."""
+
+    path: str
+    uid: int
+    gid: int
+    mode: int
+
+
+@dataclass(frozen=True)
+class Vf:
+    bdf: str
+    family: Family
+    pf: str | None
+    """The PF's BDF; None in a VM, which sees no PF."""
+    index: int
+    """N of the PF's virtfnN; -1 in a VM."""
+    numa_node: int
+    """-1 where the kernel does not know."""
+    driver: str | Unknown | None
+    override: str | Unknown | None
+    """driver_override, None when unset."""
+    grouped: bool | Unknown
+    """Whether it is behind an IOMMU: it has an iommu_group (drivers/iommu/iommu.c)."""
+    noiommu: bool
+    """Whether its group is VFIO's unsafe stand-in (drivers/vfio/group.c)."""
+    neighbours: tuple[str, ...]
+    """Other functions in the same group that a driver other than VFIO's holds: the group is not viable."""
+    node: DeviceNode | Unknown | None
+    """/dev/vfio/<group>, there while the VF is bound to a VFIO driver."""
+    cdev: str | None
+    """/dev/vfio/devices/vfioN where the kernel makes such nodes (6.6 with VFIO_DEVICE_CDEV)."""
+
+    @property
+    def bound(self) -> bool | Unknown:
+        """Whether a VFIO driver has it."""
+        return self.driver if isinstance(self.driver, Unknown) else self.driver in devices.VFIO_DRIVERS
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a PF offers: the tokens, the text they came from, and where that stands."""
+
+    tokens: frozenset[str]
+    text: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Pf:
+    bdf: str
+    family: Family
+    numa_node: int
+    driver: str | Unknown | None
+    override: str | Unknown | None
+    grouped: bool | Unknown
+    state: str | Unknown | None
+    """"up" or "down"; None where the driver has no such attribute (before 6.0, gen2, unbound)."""
+    services: Services | Unknown | None
+    """None while no driver holds the PF."""
+    configurable: bool | Unknown
+    """Whether cfg_services is there: services can be set (6.0, gen4 and later)."""
+    total_vfs: int | Unknown | None
+    num_vfs: int | Unknown | None
+    autoprobe: bool | Unknown | None
+    vf_offset: int
+    vf_stride: int
+    vfs: tuple[Vf, ...]
+
+    @property
+    def name(self) -> str:
+        return self.family.name
+
+    def attribute(self, name: str) -> str:
+        """Path of one of its sysfs attributes."""
+        return f"{PCI_DEVICES}/{self.bdf}/{name}"
+
+    def vf_bdf(self, index: int) -> str:
+        """Where VF `index` (0-based) will be: drivers/pci/iov.c, pci_iov_virtfn_devfn."""
+        domain, bus, rest = self.bdf.split(":")
+        slot, function = rest.split(".")
+        routing = (int(bus, 16) << 8 | int(slot, 16) << 3 | int(function)) + self.vf_offset + self.vf_stride * index
+        return f"{domain}:{routing >> 8:02x}:{routing >> 3 & 31:02x}.{routing & 7}"
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A QAT function that qatprep does not set up."""
+
+    bdf: str
+    device_id: int
+    name: str
+    """The family, or "" for an id newer than this version."""
+
+
+@dataclass(frozen=True)
+class PciFacts:
+    pfs: tuple[Pf, ...]
+    vfs: tuple[Vf, ...]
+    """VFs without a PF: this is a VM's view."""
+    strangers: tuple[Stranger, ...]
+    visible: bool | Unknown
+    """Whether /sys/bus/pci/devices could be read at all."""
+
+    @property
+    def all_vfs(self) -> tuple[Vf, ...]:
+        return tuple(vf for pf in self.pfs for vf in pf.vfs) + self.vfs
+
+    def pf(self, bdf: str) -> Pf | None:
+        return next((pf for pf in self.pfs if pf.bdf == bdf), None)
+
+
+def gather(host: Host) -> PciFacts:
+    """Every Intel QAT function this host shows."""
+    listed = names(host, PCI_DEVICES)
+    if isinstance(listed, Unknown):
+        return PciFacts((), (), (), listed)
+    pf_list: list[tuple[str, Family]] = []
+    vf_list: dict[str, Family] = {}
+    strangers: list[Stranger] = []
+    for bdf in listed:
+        if read_int(host, f"{PCI_DEVICES}/{bdf}/vendor") != devices.INTEL:
+            continue
+        device_id = read_int(host, f"{PCI_DEVICES}/{bdf}/device")
+        if not isinstance(device_id, int):
+            continue
+        if device_id in devices.BY_PF_ID:
+            pf_list.append((bdf, devices.BY_PF_ID[device_id]))
+        elif device_id in devices.BY_VF_ID:
+            vf_list[bdf] = devices.BY_VF_ID[device_id]
+        elif device_id in devices.OOT_IDS:
+            strangers.append(Stranger(bdf, device_id, devices.OOT_IDS[device_id]))
+        elif device_id in devices.NEWER_QAT_IDS:
+            strangers.append(Stranger(bdf, device_id, ""))
+    slow = host.read_all([f"{PCI_DEVICES}/{bdf}/sriov_numvfs" for bdf, _ in pf_list], deadline=READ_DEADLINE)
+    pfs = []
+    owned: set[str] = set()
+    for bdf, family in pf_list:
+        pf = _pf(host, bdf, family, slow[f"{PCI_DEVICES}/{bdf}/sriov_numvfs"])
+        owned.update(vf.bdf for vf in pf.vfs)
+        pfs.append(pf)
+    loose = tuple(_vf(host, bdf, family, None, -1) for bdf, family in vf_list.items() if bdf not in owned)
+    return PciFacts(tuple(pfs), loose, tuple(strangers), bool(listed))
+
+
+def _pf(host: Host, bdf: str, family: Family, slow: bytes | OSError) -> Pf:
+    base = f"{PCI_DEVICES}/{bdf}"
+    driver = link_name(host, f"{base}/driver")
+    listed = names(host, base)
+    entries = () if isinstance(listed, Unknown) else listed
+    indexes = sorted(int(match[1]) for name in entries if (match := _VIRTFN.fullmatch(name)))
+    vfs = []
+    for index in indexes:
+        vf_bdf = link_name(host, f"{base}/virtfn{index}")
+        if isinstance(vf_bdf, str):
+            vfs.append(_vf(host, vf_bdf, family, bdf, index))
+    state = read_line(host, f"{base}/qat/state")
+    text = read_line(host, f"{base}/qat/cfg_services")
+    autoprobe = read_int(host, f"{base}/sriov_drivers_autoprobe")
+    return Pf(
+        bdf=bdf,
+        family=family,
+        numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
+        driver=driver,
+        override=_override(host, base),
+        grouped=_grouped(host, base),
+        state=state,
+        services=_services(host, base, bdf, family, driver, text),
+        configurable=text if isinstance(text, Unknown) else text is not None,
+        total_vfs=read_int(host, f"{base}/sriov_totalvfs"),
+        num_vfs=_numvfs(slow),
+        autoprobe=bool(autoprobe) if isinstance(autoprobe, int) else autoprobe,
+        vf_offset=_plain(read_int(host, f"{base}/sriov_offset"), 1),
+        vf_stride=_plain(read_int(host, f"{base}/sriov_stride"), 1),
+        vfs=tuple(vfs),
+    )
+
+
+def _numvfs(slow: bytes | OSError) -> int | Unknown | None:
+    if isinstance(slow, OSError):
+        return None if slow.errno in ABSENT else unknown(slow)
+    text = slow.decode("ascii", "backslashreplace").strip()
+    return int(text) if text.isdigit() else Unknown(f"sriov_numvfs: {text[:60]!r} is not a number")
+
+
+def _plain(value: int | Unknown | None, default: int) -> int:
+    return value if isinstance(value, int) else default
+
+
+def _override(host: Host, base: str) -> str | Unknown | None:
+    """driver_override; the kernel shows an unset one as "(null)" (drivers/pci/pci-sysfs.c)."""
+    text = read_line(host, f"{base}/driver_override")
+    return None if text in ("(null)", "") else text
+
+
+def _grouped(host: Host, base: str) -> bool | Unknown:
+    group = link_name(host, f"{base}/iommu_group")
+    return group if isinstance(group, Unknown) else group is not None
+
+
+def _services(
+    host: Host, base: str, bdf: str, family: Family, driver: str | Unknown | None, text: str | Unknown | None
+) -> Services | Unknown | None:
+    """From sysfs (no root needed, lockdown does not matter, any state), else from the debugfs configuration."""
+    if driver is None:
+        return None
+    path = f"{base}/qat/cfg_services"
+    if text is None:
+        path = f"{devices.DEBUGFS}/qat_{family.debug_class}_{bdf}/dev_cfg"
+        text = _dev_cfg_services(host, path)
+    if text is None:
+        return Unknown(f"neither {base}/qat/cfg_services nor {path} is there")
+    if isinstance(text, Unknown):
+        return text
+    try:
+        return Services(devices.parse_services(text), text, path)
+    except ValueError as e:
+        return Unknown(f"{path}: {text[:60]!r}: {e}")
+
+
+def _dev_cfg_services(host: Host, path: str) -> str | Unknown | None:
+    """ServicesEnabled of [GENERAL] in dev_cfg (qat_common/adf_cfg.c): sections, `Key = value`, in any order."""
+    try:
+        text = host.read_text(path)
+    except OSError as e:
+        return None if e.errno in ABSENT else unknown(e)
+    general = _GENERAL.search(text)
+    found = _SERVICES_ENABLED.search(general[1]) if general else None
+    if found is None:
+        return Unknown(f"{path}: no ServicesEnabled in [GENERAL]")
+    return found[1].strip()
+
+
+def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int) -> Vf:
+    base = f"{PCI_DEVICES}/{bdf}"
+    driver = link_name(host, f"{base}/driver")
+    group = link_name(host, f"{base}/iommu_group")
+    noiommu = False
+    neighbours: tuple[str, ...] = ()
+    node: DeviceNode | Unknown | None = None
+    if isinstance(group, str):
+        directory = f"{devices.IOMMU_GROUPS}/{group}"
+        others = names(host, f"{directory}/devices")
+        if not isinstance(others, Unknown) and len(others) > 1:
+            neighbours = tuple(other for other in others if other != bdf and _holds_group(host, other))
+        if driver in devices.VFIO_DRIVERS:
+            noiommu = read_line(host, f"{directory}/name") == "vfio-noiommu"
+            node = device_node(host, f"{devices.VFIO_DEV}/{'noiommu-' if noiommu else ''}{group}")
+    cdev = None
+    if driver in devices.VFIO_DRIVERS:
+        found = names(host, f"{base}/vfio-dev")
+        if not isinstance(found, Unknown) and found:
+            cdev = f"{devices.VFIO_DEV}/devices/{found[0]}"
+    return Vf(
+        bdf=bdf,
+        family=family,
+        pf=pf,
+        index=index,
+        numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
+        driver=driver,
+        override=_override(host, base),
+        grouped=group if isinstance(group, Unknown) else group is not None,
+        noiommu=noiommu,
+        neighbours=neighbours,
+        node=node,
+        cdev=cdev,
+    )
+
+
+def _holds_group(host: Host, bdf: str) -> bool:
+    """Whether a function keeps its group from being viable: a driver other than VFIO's or a bridge's has it."""
+    driver = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
+    return isinstance(driver, str) and driver not in (*devices.VFIO_DRIVERS, "pci-stub", "pcieport")
+
+
+def device_node(host: Host, path: str) -> DeviceNode | Unknown | None:
+    try:
+        s = host.stat(path)
+    except OSError as e:
+        return None if e.errno in ABSENT else unknown(e)
+    return DeviceNode(path, s.uid, s.gid, s.mode)
+
+
+def node_of(host: Host, bdf: str) -> DeviceNode | Unknown | None:
+    """The group node of a VF as it is now; None when there is none."""
+    group = link_name(host, f"{PCI_DEVICES}/{bdf}/iommu_group")
+    if not isinstance(group, str):
+        return group
+    prefix = "noiommu-" if read_line(host, f"{devices.IOMMU_GROUPS}/{group}/name") == "vfio-noiommu" else ""
+    return device_node(host, f"{devices.VFIO_DEV}/{prefix}{group}")

@@ -1,0 +1,47 @@
+"""Traces of Intel's out-of-tree QAT stack, which wants the opposite of what the in-tree one wants."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qatprep import devices
+from qatprep.facts.base import Unknown, exists, names
+from qatprep.facts.modules import ModuleFacts
+from qatprep.host.base import Host
+
+_DEVICE_CONFIG = re.compile(r"(?:\w+)_dev\d+\.conf")
+_OUT_OF_TREE = ("updates/", "extra/", "weak-updates/")
+"""Where depmod(8) puts modules that do not come with the kernel."""
+
+
+@dataclass(frozen=True)
+class StackFacts:
+    modules: tuple[str, ...]
+    """Loaded modules that only the out-of-tree stack has."""
+    replaced: tuple[str, ...]
+    """Paths of QAT modules that do not come with this kernel."""
+    files: tuple[str, ...]
+    """Its services, tools, device files and configuration."""
+
+    @property
+    def traces(self) -> tuple[str, ...]:
+        return tuple(f"/sys/module/{name}" for name in self.modules) + self.replaced + self.files
+
+
+def gather(host: Host, modules: ModuleFacts, release: str) -> StackFacts:
+    loaded = tuple(name for name in devices.OOT_MODULES if exists(host, f"/sys/module/{name}") is True)
+    known = {family.module for family in devices.FAMILIES} | {"intel_qat"}
+    replaced: list[str] = []
+    if not isinstance(modules.files, Unknown):
+        replaced = [
+            f"/lib/modules/{release}/{path}"
+            for name, path in modules.files.items()
+            if name in known and path.startswith(_OUT_OF_TREE)
+        ]
+    files = [path for path in devices.OOT_FILES if exists(host, path) is True]
+    entries = names(host, "/etc")
+    if not isinstance(entries, Unknown):
+        prefixes = tuple(f"{family.debug_class}_dev" for family in devices.FAMILIES)
+        files += [f"/etc/{name}" for name in entries if name.startswith(prefixes) and _DEVICE_CONFIG.fullmatch(name)]
+    return StackFacts(loaded, tuple(replaced), tuple(files))

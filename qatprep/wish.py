@@ -1,0 +1,234 @@
+"""The wish: what a node should be. /etc/qatprep.yaml of the host, a file, and --set, checked against schema/wish.json."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from qatprep import devices
+from qatprep.errors import InputError
+from qatprep.facts.base import ABSENT
+from qatprep.facts.pci import Pf
+from qatprep.host.base import Host
+
+PATH = "/etc/qatprep.yaml"
+KEEP = "keep"
+_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True)
+class PfWish:
+    """What one PF should be."""
+
+    services: frozenset[str] | None = frozenset({"asym", "sym"})
+    """None: leave them as they are."""
+    vfs: bool = True
+    driver: str = devices.VFIO_PCI
+    """"none": leave the VFs without a driver."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """An exception: the keys that are given, for the PFs that match."""
+
+    device: str
+    """Glob of a BDF, "" for any."""
+    numa_node: int | None
+    values: tuple[tuple[str, Any], ...]
+
+    def matches(self, pf: Pf) -> bool:
+        return (not self.device or fnmatch.fnmatchcase(pf.bdf, self.device.lower())) and (
+            self.numa_node is None or self.numa_node == pf.numa_node
+        )
+
+
+@dataclass(frozen=True)
+class Wish:
+    devices: PfWish = PfWish()
+    overrides: tuple[Override, ...] = ()
+    group: str = "qat"
+    mode: int = 0o660
+    smoke: bool = True
+    source: str = "built-in defaults"
+
+    def of(self, pf: Pf) -> PfWish:
+        values: dict[str, Any] = {
+            "services": self.devices.services,
+            "vfs": self.devices.vfs,
+            "driver": self.devices.driver,
+        }
+        for override in self.overrides:
+            if override.matches(pf):
+                values.update(override.values)
+        return PfWish(**values)
+
+
+def load(host: Host, path: str = "", settings: tuple[str, ...] | list[str] = ()) -> Wish:
+    """The wish for a host: `path` on this machine, else /etc/qatprep.yaml of the host, else the defaults.
+
+    `settings` are KEY=VALUE of the command line; they win. InputError, with line and column, for whatever is wrong.
+    """
+    if path:
+        try:
+            with open(path, "rb") as f:
+                text, name = f.read(_LIMIT).decode("utf-8"), path
+        except OSError as e:
+            raise InputError(f"cannot read the wish {path!r}: {e.strerror}") from e
+        except UnicodeDecodeError as e:
+            raise InputError(f"{path!r} is not UTF-8 text (byte {e.start})") from e
+    else:
+        try:
+            text, name = host.read_text(PATH, limit=_LIMIT), PATH
+        except OSError as e:
+            if e.errno not in ABSENT:
+                raise InputError(f"cannot read the wish {PATH!r}: {e.strerror}", "give another one by --config") from e
+            text, name = "", ""
+    if not text and not settings:
+        return Wish(source=name or Wish.source)
+    return parse(text, name or "built-in defaults", settings)
+
+
+def parse(text: str, name: str, settings: tuple[str, ...] | list[str] = ()) -> Wish:
+    """The wish that YAML text and KEY=VALUE settings describe. InputError for whatever is wrong."""
+    import yaml
+
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader) if text.strip() else None
+        document = yaml.safe_load(text) if text.strip() else {}
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark or e.context_mark
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise InputError(f"{where}: not YAML: {e.problem or e.context}") from e
+    except yaml.YAMLError as e:
+        raise InputError(f"{name}: not YAML: {e}") from e
+    if document is None:
+        document = {}
+    _validate(document, lambda path: _where(name, node, path))
+    for setting in settings:
+        _apply_setting(document, setting)
+    return _build(document, name, lambda path: _where(name, node, path))
+
+
+def _apply_setting(document: dict[str, Any], setting: str) -> None:
+    import yaml
+
+    key, equals, value = setting.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"--set {setting!r}: not KEY=VALUE", "for example --set devices.services=asym")
+    where: dict[str, Any] = document
+    for part in parts[:-1]:
+        inner = where.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {setting!r}: {part!r} has no keys below it")
+        where = inner
+    parsed: Any = value
+    if value in ("true", "false", "yes", "no", "on", "off") or (value.isdigit() and parts[-1] != "mode"):
+        parsed = yaml.safe_load(value)
+    where[parts[-1]] = parsed
+    _validate(document, lambda _: f"--set {setting!r}")
+
+
+def _schema() -> dict[str, Any]:
+    from importlib.resources import files
+
+    loaded: dict[str, Any] = json.loads(files("qatprep.schema").joinpath("wish.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def _validate(document: Any, where: Any) -> None:
+    import fastjsonschema
+
+    schema = _schema()
+    try:
+        fastjsonschema.compile(schema)(document)
+    except fastjsonschema.JsonSchemaValueException as e:
+        path = [part for part in e.path[1:]]
+        raise InputError(f"{where(path)}: {_words(e, path)}", _hint(e, schema)) from e
+
+
+def _words(error: Any, path: list[Any]) -> str:
+    name = ".".join(str(part) for part in path) or "the wish"
+    value = error.value if not isinstance(error.value, dict | list) else type(error.value).__name__
+    if error.rule == "additionalProperties":
+        known = error.definition.get("properties", {})
+        extra = [key for key in error.value if key not in known]
+        import difflib
+
+        close = difflib.get_close_matches(str(extra[0]), list(known), 1)
+        guess = f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}"
+        return f"unknown key {extra[0]!r} in {name}{guess}"
+    if error.rule == "required":
+        return f"{name} lacks the key {', '.join(error.definition['required'])}"
+    if error.rule == "enum":
+        return f"{name} is {value!r}, not one of {', '.join(map(str, error.definition['enum']))}"
+    if error.rule == "const":
+        return f"{name} is {value!r}, this qatprep knows only {error.definition['const']!r}"
+    if error.rule == "type":
+        return f"{name} is {value!r}, not {_article(error.definition['type'])}"
+    if error.rule == "pattern":
+        return f"{name} is {value!r}, which has not the right form"
+    return f"{name}: {error.message}"
+
+
+def _article(kind: str) -> str:
+    return {"object": "a mapping", "array": "a list", "integer": "a whole number", "boolean": "true or false"}.get(
+        kind, f"a {kind}"
+    )
+
+
+def _hint(error: Any, schema: dict[str, Any]) -> str:
+    definition = error.definition
+    if "$ref" in definition:
+        definition = schema["definitions"][definition["$ref"].rsplit("/", 1)[-1]]
+    return str(definition.get("description", "")) if error.rule != "additionalProperties" else ""
+
+
+def _where(name: str, node: Any, path: list[Any]) -> str:
+    """file:line:column of the key or item that `path` leads to, as far as it exists."""
+    import yaml
+
+    mark = node.start_mark if node is not None else None
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                break
+            mark, node = found[0].start_mark, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            mark = node.start_mark
+        else:
+            break
+    return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark is not None else name
+
+
+def _build(document: dict[str, Any], name: str, where: Any) -> Wish:
+    base = _values(document.get("devices", {}), lambda key: where(["devices", key]))
+    overrides = []
+    for index, item in enumerate(document.get("overrides", [])):
+        values = _values(item, lambda key, index=index: where(["overrides", index, key]))
+        match = item["match"]
+        overrides.append(Override(match.get("device", ""), match.get("numa_node"), tuple(values.items())))
+    nodes = document.get("nodes", {})
+    return Wish(
+        devices=PfWish(**base),
+        overrides=tuple(overrides),
+        group=nodes.get("group", Wish.group),
+        mode=int(nodes["mode"], 8) if "mode" in nodes else Wish.mode,
+        smoke=document.get("smoke", True),
+        source=name,
+    )
+
+
+def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
+    values = {key: section[key] for key in ("services", "vfs", "driver") if key in section}
+    if "services" in values:
+        text = values["services"]
+        try:
+            values["services"] = None if text == KEEP else devices.parse_services(text)
+        except ValueError as e:
+            raise InputError(f"{where('services')}: services {text!r}: {e}") from e
+    return values
