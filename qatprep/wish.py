@@ -1,4 +1,4 @@
-"""The wish: what a node should be. /etc/qatprep.yaml of the host, a file, and --set, checked against schema/wish.json."""
+"""The wish: what a node should be. From /etc/qatprep.yaml, a file, and --set; checked against schema/wish.json."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _validate(document: Any, where: Any) -> None:
     try:
         fastjsonschema.compile(schema)(document)
     except fastjsonschema.JsonSchemaValueException as e:
-        path = [part for part in e.path[1:]]
+        path = list(e.path[1:])
         raise InputError(f"{where(path)}: {_words(e, path)}", _hint(e, schema)) from e
 
 
@@ -224,7 +224,7 @@ def _build(document: dict[str, Any], name: str, where: Any) -> Wish:
 
 
 def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
-    values = {key: section[key] for key in ("services", "vfs", "driver") if key in section}
+    values: dict[str, Any] = {key: section[key] for key in ("services", "vfs", "driver") if key in section}
     if "services" in values:
         text = values["services"]
         try:
