@@ -1,0 +1,95 @@
+from collections.abc import Sequence
+from typing import Literal, TypedDict, final
+
+from typing_extensions import Buffer
+
+BUNDLED: bool
+"""Whether crypto_mb is linked in."""
+
+def cpuid(leaf: int, subleaf: int = 0, /) -> tuple[int, int, int, int]:
+    """eax, ebx, ecx, edx. OSError(ENOTSUP) on anything but x86-64."""
+
+def xgetbv(index: int, /) -> int:
+    """One extended control register. OSError(ENOTSUP) where the instruction would fault."""
+
+def missing() -> str:
+    """What crypto_mb needs of CPU and OS and is not there, separated by ", "; "" when its code may run."""
+
+@final
+class Key:
+    """A private key: RSA (2048, 3072, 4096 bits, e = 65537) or P-256. Its memory is wiped when it goes."""
+
+    def __new__(cls, der: bytes | bytearray) -> Key:
+        """From PKCS#1 or SEC1 DER. `der` is wiped, even when it is bytes: hand over an object nobody else has.
+
+        ValueError, still wiped, when it is no such key.
+        """
+    @property
+    def kind(self) -> Literal["rsa", "p256"]: ...
+    @property
+    def bits(self) -> int: ...
+
+@final
+class Jobs:
+    """What is signed: padded messages as long as the modulus (RSA), or SHA-256 digests (P-256)."""
+
+    def __new__(cls, key: Key, inputs: Sequence[bytes]) -> Jobs: ...
+    def expect(self, results: Sequence[bytes], /) -> None:
+        """What the results must be, one a job; every result of run() is then compared with it."""
+
+@final
+class Signer:
+    """A library that signs."""
+
+    @property
+    def provider(self) -> Literal["cryptomb", "openssl"]: ...
+    @property
+    def library(self) -> str:
+        """Path of the library, or "bundled"."""
+    @property
+    def version(self) -> str: ...
+    @property
+    def width(self) -> int:
+        """How many operations it does at once."""
+
+class WorkerReport(TypedDict):
+    completed: int
+    failed: int
+    """Operations that the library refused, or whose result was not the expected one."""
+    elapsed_ns: int
+    cpu_ns: int
+    sizes: tuple[int, ...]
+    """How often a queue of that size was worked off; index 0 is never used."""
+    latencies: bytes
+    """Native uint64 ns, one for each arrival; 2**64-1 for one that got no result. b"" without arrivals."""
+    results: list[bytes | None]
+    """The last result of each job: a signature (RSA), or r and s of 32 bytes each."""
+
+def mb_bundled() -> Signer:
+    """The crypto_mb linked in. OSError, saying what is missing, where its code may not run."""
+
+def mb_open(path: str, /) -> Signer:
+    """A libcrypto_mb.so of the system. OSError as above, or when it cannot be loaded."""
+
+def ssl_open(path: str, /) -> Signer:
+    """A libcrypto.so (OpenSSL 1.1, 3, BoringSSL). OSError when it cannot be loaded."""
+
+def sign(signer: Signer, jobs: Jobs, /) -> list[bytes | None]:
+    """Sign every job once, in batches; None where the library refused."""
+
+def run(
+    signer: Signer,
+    jobs: Jobs,
+    arrivals: Sequence[Buffer] | None = None,
+    workers: int = 1,
+    duration_ns: int = 1_000_000_000,
+    poll_delay_ns: int = 0,
+    check: bool = False,
+    bare: bool = False,
+) -> list[WorkerReport]:
+    """Put load on a signer, one report a worker. Ctrl-C ends it (KeyboardInterrupt).
+
+    `arrivals`, one array of ascending native uint64 ns a worker, is an open loop that is given up after `duration_ns`.
+    Without it every worker always has something to do. `check` turns each RSA result back with the public key, as
+    Envoy's CryptoMB provider does; `bare` is the loop without queue, timer and comparison.
+    """

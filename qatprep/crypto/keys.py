@@ -1,0 +1,120 @@
+"""Throw-away keys and what is signed with them, with results from an independent implementation to compare with.
+
+Keys are made in memory and never written. The native copies are wiped, and so is the DER they come from; what
+`cryptography` keeps is freed by OpenSSL, which wipes private numbers (BN_clear_free).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from qatprep.crypto import native
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    from qatprep import _native
+
+
+class KeyKind(StrEnum):
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+    P_256 = "p-256"
+
+    @property
+    def bits(self) -> int:
+        """Of the modulus, or of the curve."""
+        return int(self.value.partition("-")[2])
+
+    @property
+    def is_rsa(self) -> bool:
+        return self.value.startswith("rsa")
+
+
+SHA256_PREFIX = bytes.fromhex("3031300d060960864801650304020105000420")
+"""DER of DigestInfo before a SHA-256 digest: RFC 8017, 9.2, note 1."""
+
+
+def pkcs1_padded(digest: bytes, size: int) -> bytes:
+    """EMSA-PKCS1-v1_5 of a SHA-256 digest, `size` bytes long (RFC 8017, 9.2)."""
+    tail = SHA256_PREFIX + digest
+    return b"\x00\x01" + b"\xff" * (size - len(tail) - 3) + b"\x00" + tail
+
+
+@dataclass(frozen=True)
+class Work:
+    """One key and messages to sign with it."""
+
+    kind: KeyKind
+    key: RSAPrivateKey | EllipticCurvePrivateKey
+    """The independent implementation's."""
+    messages: tuple[bytes, ...]
+    native_key: _native.Key
+    jobs: _native.Jobs
+
+    def wrong(self, results: Sequence[bytes | None]) -> list[int]:
+        """Which results `cryptography` does not accept with the public key. None counts as wrong."""
+        return [n for n, result in enumerate(results) if result is None or not self._right(n, result)]
+
+    def _right(self, number: int, result: bytes) -> bool:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+
+        message = self.messages[number]
+        try:
+            if isinstance(self.key, rsa.RSAPrivateKey):
+                self.key.public_key().verify(result, message, padding.PKCS1v15(), hashes.SHA256())
+            else:
+                r, s = int.from_bytes(result[:32], "big"), int.from_bytes(result[32:], "big")
+                signature = utils.encode_dss_signature(r, s)
+                self.key.public_key().verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        return True
+
+    def sign(self, number: int) -> bytes:
+        """The signature as `cryptography` makes it, in the form of the native results."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+
+        message = self.messages[number]
+        if isinstance(self.key, rsa.RSAPrivateKey):
+            return self.key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+        r, s = utils.decode_dss_signature(self.key.sign(message, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def make(kind: KeyKind, count: int = 16) -> Work:
+    """A fresh key and `count` messages. RSA results are expected to be those of `cryptography`, bit by bit.
+
+    An ECDSA signature differs with its nonce, so for P-256 nothing is expected yet: sign once, verify, expect that.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    native.require()
+    from qatprep import _native
+
+    key: RSAPrivateKey | EllipticCurvePrivateKey
+    key = rsa.generate_private_key(65537, kind.bits) if kind.is_rsa else ec.generate_private_key(ec.SECP256R1())
+    native_key = _native.Key(
+        key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+    )
+    messages = tuple(b"qatprep %d" % n for n in range(count))
+    digests = [hashlib.sha256(message).digest() for message in messages]
+    inputs = [pkcs1_padded(digest, kind.bits // 8) for digest in digests] if kind.is_rsa else digests
+    work = Work(kind, key, messages, native_key, _native.Jobs(native_key, inputs))
+    if kind.is_rsa:
+        work.jobs.expect([work.sign(n) for n in range(count)])
+    return work

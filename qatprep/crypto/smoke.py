@@ -1,0 +1,247 @@
+"""Does signing work on this node, and with what: every provider signs for itself and is judged for itself.
+
+A signature counts only when an implementation other than the one that made it accepts it. What did not run is said not
+to have run; nothing stands in for anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from qatprep.crypto import native
+from qatprep.crypto.keys import KeyKind, Work, make
+from qatprep.errors import QatprepError
+from qatprep.facts import cpu as cpu_facts
+from qatprep.facts.base import Unknown
+from qatprep.facts.cpu import CpuFacts
+from qatprep.host.base import Host
+from qatprep.host.linux import LinuxHost
+
+BATCHES = 8
+LANES = 8
+
+
+class Provider(StrEnum):
+    auto = "auto"
+    qat = "qat"
+    cryptomb = "cryptomb"
+    openssl = "openssl"
+
+
+State = Literal["passed", "failed", "unavailable", "not run"]
+
+
+@dataclass(frozen=True)
+class ProviderResult:
+    """What one provider did."""
+
+    provider: str
+    state: State
+    summary: str
+    """One sentence: what ran, or why nothing did."""
+    fix: str = ""
+    library: str = ""
+    """The library that signed, with its version; "" when none did."""
+    key: str = ""
+    signatures: int = 0
+    """Signatures made and checked."""
+    wrong: int = 0
+    checked_by: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SmokeReport:
+    asked: str
+    host: str
+    results: tuple[ProviderResult, ...]
+    verdict: str
+    ok: bool
+    """False when a provider that was asked for did not pass, or one that should work failed."""
+    accelerated: tuple[str, ...] = ()
+    """Providers other than plain software that passed."""
+
+    @property
+    def ran(self) -> bool:
+        """Whether anything was signed at all: nothing is for a host that is not the running machine."""
+        return any(result.state in ("passed", "failed") for result in self.results)
+
+
+def run(provider: str, host: Host) -> SmokeReport:
+    """Sign with `provider` (qat, cryptomb, openssl), or with everything the node has (auto).
+
+    Nothing is signed for a host that is not the running machine. Raises nothing: trouble is in the report.
+    """
+    asked = Provider(provider)
+    why_not = _elsewhere(host)
+    providers = (Provider.qat, Provider.cryptomb, Provider.openssl) if asked is Provider.auto else (asked,)
+    if why_not:
+        results = tuple(ProviderResult(p, "not run", f"not run: {why_not}") for p in providers)
+        return SmokeReport(asked, host.label, results, f"nothing was signed: {why_not}", asked is Provider.auto)
+    work = _work()
+    if isinstance(work, ProviderResult):
+        results = tuple(_unbuilt(p, work) for p in providers)
+    else:
+        results = tuple(_one(p, host, work) for p in providers)
+    return _judged(asked, host, results)
+
+
+def _elsewhere(host: Host) -> str:
+    """Why an engine here would say nothing about that host; "" when the host is this machine."""
+    if host.simulated:
+        return "simulated host"
+    if not isinstance(host, LinuxHost) or host.root != "/":
+        return f"{host.label} is not the running machine"
+    return ""
+
+
+def _work() -> Work | ProviderResult:
+    try:
+        return make(KeyKind.RSA_2048, BATCHES * LANES)
+    except QatprepError as e:
+        return ProviderResult("", "unavailable", e.message, e.hint)
+
+
+def _unbuilt(provider: Provider, why: ProviderResult) -> ProviderResult:
+    if provider is Provider.openssl:
+        return _openssl_alone()
+    return ProviderResult(provider, "unavailable", why.summary, why.fix)
+
+
+def _one(provider: Provider, host: Host, work: Work) -> ProviderResult:
+    try:
+        if provider is Provider.cryptomb:
+            return _cryptomb(host, work)
+        if provider is Provider.qat:
+            return _qat(host, work)
+        return _openssl(work)
+    except (OSError, QatprepError, RuntimeError) as e:
+        return ProviderResult(provider, "failed", f"the engine gave up: {e}")
+
+
+def _cryptomb(host: Host, work: Work) -> ProviderResult:
+    from qatprep import _native
+
+    if _native.missing():
+        summary, fix = why_no_cryptomb(cpu_facts.gather(host))
+        return ProviderResult("cryptomb", "unavailable", summary or f"lacks {_native.missing()}", fix)
+    try:
+        signer = _native.mb_bundled()
+    except OSError as e:
+        return ProviderResult("cryptomb", "unavailable", f"{e.strerror}", native.HINT)
+    results = _native.sign(signer, work.jobs)
+    return _checked("cryptomb", f"{signer.version}, {signer.library}", work, results, "in batches of eight")
+
+
+def _checked(provider: str, library: str, work: Work, results: list[bytes | None], how: str) -> ProviderResult:
+    import cryptography
+
+    checker = f"cryptography {cryptography.__version__}"
+    wrong = len(work.wrong(results))
+    made = f"{len(results)} {work.kind.value.upper()} signatures {how}"
+    return ProviderResult(
+        provider,
+        "failed" if wrong else "passed",
+        f"{library}: {made}, {f'{wrong} WRONG' if wrong else 'all right'} ({checker})",
+        library=library,
+        key=work.kind,
+        signatures=len(results),
+        wrong=wrong,
+        checked_by=checker,
+    )
+
+
+def _openssl(work: Work) -> ProviderResult:
+    return _openssl_signed([work.sign(n) for n in range(len(work.messages))], work.messages, work.key)
+
+
+def _openssl_alone() -> ProviderResult:
+    """Without the native module: only what `cryptography` can do."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+    key = rsa.generate_private_key(65537, 2048)
+    messages = tuple(b"qatprep %d" % n for n in range(LANES))
+    return _openssl_signed([key.sign(m, padding.PKCS1v15(), hashes.SHA256()) for m in messages], messages, key)
+
+
+def _openssl_signed(signatures: list[bytes], messages: tuple[bytes, ...], key: object) -> ProviderResult:
+    """Judged by integer arithmetic: `cryptography` is the very thing that signed, so it cannot also be the judge."""
+    import hashlib
+
+    from cryptography.hazmat.backends.openssl import backend
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    from qatprep.crypto.keys import pkcs1_padded
+
+    assert isinstance(key, rsa.RSAPrivateKey)
+    public = key.public_key().public_numbers()
+    size = key.key_size // 8
+    wrong = 0
+    for signature, message in zip(signatures, messages, strict=True):
+        opened = pow(int.from_bytes(signature, "big"), public.e, public.n).to_bytes(size, "big")
+        wrong += opened != pkcs1_padded(hashlib.sha256(message).digest(), size)
+    library = f"{backend.openssl_version_text()} of the Python package cryptography"
+    made = f"{len(signatures)} RSA-{key.key_size} signatures one by one"
+    return ProviderResult(
+        "openssl",
+        "failed" if wrong else "passed",
+        f"{library}: {made}, {f'{wrong} WRONG' if wrong else 'all right'} (integer arithmetic)",
+        library=library,
+        key=f"rsa-{key.key_size}",
+        signatures=len(signatures),
+        wrong=wrong,
+        checked_by="integer arithmetic",
+    )
+
+
+def _qat(host: Host, work: Work) -> ProviderResult:
+    from qatprep.facts import pci
+
+    devices = pci.gather(host)
+    if not devices.pfs and not devices.all_vfs:
+        return ProviderResult("qat", "unavailable", "no QAT device on this machine")
+    return ProviderResult("qat", "unavailable", "a QAT device is there; this version has no QAT engine yet")
+
+
+def why_no_cryptomb(cpu: CpuFacts) -> tuple[str, str]:
+    """Why crypto_mb cannot run, naming the missing bits and who lacks them, and what to do; "" when it can."""
+    if cpu.machine != "x86_64":
+        return f"crypto_mb is x86-64 code; this is {cpu.machine}", ""
+    if isinstance(cpu.missing, Unknown):
+        return f"whether this CPU has what crypto_mb needs is not known ({cpu.missing.reason})", ""
+    if cpu.missing:
+        names = ", ".join(cpu.missing)
+        if cpu.hypervisor is True:
+            return (
+                f"this virtual CPU lacks {names}",
+                "a hypervisor hides or lacks it: give the VM the host's CPU model, on an Ice Lake Xeon or later "
+                "(AMD: Zen 4 or later)",
+            )
+        return f"this CPU lacks {names}", "it takes an Ice Lake Xeon or later (AMD: Zen 4 or later)"
+    if isinstance(cpu.states_missing, Unknown):
+        return f"whether the OS has switched AVX-512 on is not known ({cpu.states_missing.reason})", ""
+    if cpu.states_missing:
+        return (
+            f"the CPU has the instructions, but the OS has not switched on {', '.join(cpu.states_missing)} (XCR0)",
+            "take noxsave, clearcpuid= or the like off the kernel's command line, or have the hypervisor offer XSAVE",
+        )
+    return "", ""
+
+
+def _judged(asked: Provider, host: Host, results: tuple[ProviderResult, ...]) -> SmokeReport:
+    accelerated = tuple(r.provider for r in results if r.state == "passed" and r.provider != "openssl")
+    failed = [r.provider for r in results if r.state == "failed"]
+    if asked is Provider.auto:
+        ok = not failed
+        verdict = (
+            f"this node can sign with {' and '.join(accelerated)}" if accelerated else "software only: no accelerator"
+        )
+    else:
+        ok = results[0].state == "passed"
+        verdict = f"{asked} works" if ok else f"{asked} does not work here"
+    if failed and asked is Provider.auto:
+        verdict = f"{' and '.join(failed)} failed; {verdict}"
+    return SmokeReport(asked, host.label, results, verdict, ok, accelerated)

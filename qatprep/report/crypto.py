@@ -1,0 +1,57 @@
+"""How the engines' reports look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from qatprep.crypto.smoke import ProviderResult, SmokeReport
+
+_SIGNS = {"passed": ("✓", "ok"), "failed": ("✗", "fail"), "unavailable": ("-", "dim"), "not run": ("-", "skipped")}
+
+
+def smoke_document(report: SmokeReport) -> dict[str, Any]:
+    return {
+        "schema": "qatprep.smoke/1",
+        "asked": report.asked,
+        "host": report.host,
+        "ok": report.ok,
+        "verdict": report.verdict,
+        "accelerated": list(report.accelerated),
+        "providers": [_provider(result) for result in report.results],
+    }
+
+
+def _provider(result: ProviderResult) -> dict[str, Any]:
+    return {
+        "provider": result.provider,
+        "state": result.state,
+        "summary": result.summary,
+        "fix": result.fix,
+        "library": result.library,
+        "key": result.key,
+        "signatures": result.signatures,
+        "wrong": result.wrong,
+        "checked_by": result.checked_by,
+        "evidence": list(result.evidence),
+    }
+
+
+def print_smoke(console: Console, report: SmokeReport) -> None:
+    table = Table.grid(padding=(0, 1))
+    table.add_column()
+    table.add_column(style="id")
+    table.add_column(overflow="fold")
+    for result in report.results:
+        sign, style = _SIGNS[result.state]
+        words = Text(result.summary)
+        for note in result.evidence:
+            words.append(f"\n{note}", style="dim")
+        if result.fix:
+            words.append(f"\n{result.fix}", style="hint")
+        table.add_row(Text(sign, style=style), result.provider, words)
+    console.print(table)
+    console.print(Text(report.verdict, style="ok" if report.ok else "fail"))

@@ -1,0 +1,64 @@
+"""Builds qatprep._native; everything else is in pyproject.toml.
+
+A C compiler is all it takes. On x86-64 it links crypto_mb from the wheels ipp-crypto-static and ipp-crypto-include,
+which are build requirements there; without them the module is built without it, and without a compiler qatprep installs
+without the module: it then says that it cannot sign, and the rest works.
+"""
+
+import importlib.metadata
+import platform
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+SOURCES = ("module", "pytypes", "pyrun", "cpu", "key", "library", "mb", "ssl", "engine")
+
+
+def shipped(distribution: str, name: str) -> Path | None:
+    """Where a file of an installed distribution is, by the end of its path."""
+    try:
+        files = importlib.metadata.files(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    for file in files:
+        if str(file).endswith(name):
+            path = Path(str(file.locate())).resolve()
+            return path if path.is_file() else None
+    return None
+
+
+def log(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def extension() -> Extension:
+    # No -m flag anywhere: the module must load on any CPU. Other instructions are only in crypto_mb's own objects.
+    native = Extension(
+        "qatprep._native",
+        [f"qatprep/native/{name}.c" for name in SOURCES],
+        depends=[str(path) for path in Path("qatprep/native").glob("*.h")],
+        extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
+        extra_link_args=["-pthread", "-ldl"],
+        py_limited_api=True,
+        optional=True,
+    )
+    archive = shipped("ipp-crypto-static", "libcrypto_mb.a")
+    header = shipped("ipp-crypto-include", "crypto_mb/rsa.h")
+    if platform.machine() != "x86_64":
+        log("not an x86-64 machine: qatprep._native is built without crypto_mb")
+    elif archive is None or header is None:
+        log("no libcrypto_mb.a: qatprep._native is built without crypto_mb")
+    else:
+        native.define_macros.append(("QP_BUNDLED_MB", "1"))
+        native.include_dirs.append(str(header.parent.parent))
+        native.extra_objects.append(str(archive))
+        native.extra_link_args += ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-z,noexecstack"]
+    return native
+
+
+setup(
+    ext_modules=[extension()],
+    exclude_package_data={"qatprep": ["native/*"]},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
