@@ -1,0 +1,137 @@
+"""What a change is: one thing on a host that becomes different, and that can be put back."""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from qatprep.host.base import Host
+
+BLOCKING = 30.0
+"""Seconds for a write that can block in the kernel. Stopping a PF waits up to 10 s for its VFs to acknowledge
+(qat_common/adf_pfvf_pf_msg.c) and sleeps 1 s when VFs go (drivers/pci/iov.c, sriov_disable)."""
+
+REGISTRY: dict[str, type[Change]] = {}
+
+
+class ChangeFailed(Exception):
+    """A change could not be made, or reads back as something else. Says what, where and why; `hint` what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Change(ABC):
+    """Subclasses are frozen dataclasses whose fields are plain JSON values: that is how the journal keeps them."""
+
+    kind: ClassVar[str] = ""
+    batch: ClassVar[bool] = False
+    """Whether neighbours of this kind may share one journal write: only where each undo looks before it acts."""
+    persistent: ClassVar[bool] = False
+    """Whether it outlives a reboot (a file, a group); what is in sysfs and /dev does not."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.kind:
+            REGISTRY[cls.kind] = cls
+
+    optional: ClassVar[bool] = False
+    """Whether the run goes on when it fails: it is an attempt, and what it was for is left as it is."""
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """BDF, module, group or path."""
+
+    @property
+    @abstractmethod
+    def before(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def after(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def what(self) -> str:
+        """The noun: services, VFs, driver, node, module ..."""
+
+    @property
+    def cost(self) -> tuple[str, ...]:
+        """What people lose by it, in words."""
+        return ()
+
+    @abstractmethod
+    def do(self, host: Host) -> Mapping[str, Any] | None:
+        """Make it so and read it back. What it returns is kept in the journal and given to `undo`.
+
+        Raises ChangeFailed, or OSError where no better words were found.
+        """
+
+    @abstractmethod
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        """Make it as it was before, if it is not. May be called on a change that never ran or ran in part."""
+
+    def record(self) -> dict[str, Any]:
+        """Plain values from which `restore` makes the same change."""
+        return {"kind": self.kind, **{f.name: getattr(self, f.name) for f in fields(self)}}
+
+    def describe(self) -> dict[str, Any]:
+        """For JSON output."""
+        return {
+            "kind": self.kind,
+            "what": self.what,
+            "subject": self.subject,
+            "before": self.before,
+            "after": self.after,
+            "cost": list(self.cost),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.what}: {self.before} -> {self.after}"
+
+
+def restore(record: Mapping[str, Any]) -> Change:
+    """The change that `record` was made from. ValueError for a record this version does not know."""
+    cls = REGISTRY.get(record.get("kind", ""))
+    if cls is None:
+        raise ValueError(f"unknown kind of change {record.get('kind')!r}")
+    wanted = {f.name for f in fields(cls)}
+    values = {key: _frozen(value) for key, value in record.items() if key != "kind"}
+    if set(values) != wanted:
+        raise ValueError(f"{cls.kind}: keys {sorted(values)} instead of {sorted(wanted)}")
+    return cls(**values)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of JSON as the tuples they were."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+Reasons = Mapping[int, tuple[str, str]]
+"""errno -> (what it means here, what to do)."""
+
+
+def explained(error: OSError, action: str, reasons: Reasons) -> ChangeFailed:
+    """The failure of one write, with what its errno means at that place."""
+    number = error.errno or errno.EIO
+    name = errno.errorcode.get(number, str(number))
+    meaning, hint = reasons.get(number, ("", ""))
+    if number == errno.ETIMEDOUT and not meaning:
+        meaning = "the kernel has not finished; the write is still waiting there"
+        hint = hint or "find who holds the device (qatprep device list), let go of it, then run this again"
+    return ChangeFailed(f"{action}: {name}, {meaning or error.strerror}", hint)
+
+
+def write(host: Host, path: str, value: str, reasons: Reasons, *, deadline: float | None = None) -> None:
+    """Write a value to an attribute; ChangeFailed, in words, when the kernel refuses."""
+    try:
+        host.write(path, value.encode(), deadline=deadline)
+    except OSError as e:
+        raise explained(e, f"writing {value.strip()!r} to {path}", reasons) from e

@@ -1,0 +1,95 @@
+"""VFs and their drivers, by driver_override: no new_id, which would claim every device of that id."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from qatprep.devices import PCI_DEVICES
+from qatprep.facts.base import Unknown, exists, link_name, read_line
+from qatprep.host.base import Host
+from qatprep.steps.base import Change, ChangeFailed, Reasons, write
+from qatprep.steps.driver import bind, unbind
+
+_OVERRIDE_REASONS: Reasons = {errno.ENOENT: ("there is no such device", "qatprep device list")}
+
+
+def set_override(host: Host, bdf: str, driver: str) -> None:
+    """driver_override; "" clears it, which the kernel takes only as a newline (drivers/base/driver.c)."""
+    write(host, f"{PCI_DEVICES}/{bdf}/driver_override", driver or "\n", _OVERRIDE_REASONS)
+
+
+def override_of(host: Host, bdf: str) -> str:
+    """driver_override, "" when unset."""
+    text = read_line(host, f"{PCI_DEVICES}/{bdf}/driver_override")
+    return text if isinstance(text, str) and text != "(null)" else ""
+
+
+def driver_of(host: Host, bdf: str) -> str:
+    """The driver's name, "" for none."""
+    name = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
+    if isinstance(name, Unknown):
+        raise ChangeFailed(f"cannot read the driver of {bdf}: {name.reason}")
+    return name or ""
+
+
+def rebind(host: Host, bdf: str, driver: str, override: str) -> None:
+    """Bring a function to a driver ("" for none) and an override, whatever they are now; nothing when it is gone."""
+    if exists(host, f"{PCI_DEVICES}/{bdf}") is not True:
+        return
+    now = driver_of(host, bdf)
+    if now != driver:
+        if now:
+            unbind(host, bdf)
+        if driver:
+            # The override lets a driver match that does not list the id; it is put right below.
+            set_override(host, bdf, driver)
+            bind(host, bdf, driver)
+    if override_of(host, bdf) != override:
+        set_override(host, bdf, override)
+
+
+@dataclass(frozen=True)
+class BindVf(Change):
+    """Bind a VF to a driver, or to none. The override stays: a reprobe brings the VF back to the same driver."""
+
+    kind: ClassVar[str] = "bind-vf"
+    batch: ClassVar[bool] = True
+
+    bdf: str
+    old: str
+    """Driver before, "" for none."""
+    old_override: str
+    new: str
+    """Driver, "" for none."""
+
+    @property
+    def subject(self) -> str:
+        return self.bdf
+
+    @property
+    def what(self) -> str:
+        return "driver"
+
+    @property
+    def before(self) -> str:
+        return self.old or "none"
+
+    @property
+    def after(self) -> str:
+        return self.new or "none"
+
+    def do(self, host: Host) -> None:
+        now = driver_of(host, self.bdf)
+        if now and now == self.new:
+            return  # vfio-pci.ids took it the moment it was made
+        if now:
+            unbind(host, self.bdf)
+        set_override(host, self.bdf, self.new)
+        if self.new:
+            bind(host, self.bdf, self.new)
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        rebind(host, self.bdf, self.old, self.old_override)

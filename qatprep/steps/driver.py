@@ -1,0 +1,203 @@
+"""The PF itself: bound to its driver, up or down; its VFs made and removed. What services and sriov are built on."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from qatprep.devices import PCI_DEVICES, PCI_DRIVERS
+from qatprep.facts.base import READ_DEADLINE, Unknown, link_name, read_int, read_line
+from qatprep.host.base import Host
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
+
+STATE_REASONS: Reasons = {
+    errno.EBUSY: (
+        "kernel users (dm-crypt, IPsec, zswap) keep the device busy, or it is being reset",
+        "stop them (grep -B1 -A9 qat /proc/crypto shows the reference counts), then run this again",
+    ),
+    errno.EFAULT: ("the device did not start", "see the end of `dmesg`; it is down now"),
+    errno.EINVAL: ("the kernel does not take this state now", "see the end of `dmesg`"),
+}
+"""qat_common/adf_sysfs.c, state_store."""
+BIND_REASONS: Reasons = {
+    errno.ENODEV: ("the driver does not match the device, or the device is gone", ""),
+    errno.EBUSY: ("a driver has it already", ""),
+    errno.EINVAL: (
+        "the driver refused it: no IOMMU group, or on vfio-pci's denylist",
+        "qatprep doctor --only 'QP-IOMMU-*,QP-DEV-*' tells which",
+    ),
+    errno.ENOENT: ("the driver is not loaded", "load its module"),
+    errno.EFAULT: ("the driver could not start it, most often for want of firmware", "see the end of `dmesg`"),
+}
+"""drivers/base/bus.c bind_store, drivers/vfio/pci/vfio_pci_core.c."""
+UNBIND_REASONS: Reasons = {errno.ENODEV: ("that driver does not have it", "")}
+
+
+def state_of(host: Host, pf: str) -> str | None:
+    """ "up" or "down"; None where the driver has no such attribute."""
+    state = read_line(host, f"{PCI_DEVICES}/{pf}/qat/state", deadline=READ_DEADLINE)
+    if isinstance(state, Unknown):
+        raise ChangeFailed(f"cannot read the state of {pf}: {state.reason}")
+    return state
+
+
+def set_state(host: Host, pf: str, wanted: str) -> None:
+    """Bring a PF up or down. Nothing when it is so: on 6.1 `down` on a PF that is down is EINVAL."""
+    if state_of(host, pf) == wanted:
+        return
+    write(host, f"{PCI_DEVICES}/{pf}/qat/state", wanted, STATE_REASONS, deadline=BLOCKING)
+    now = state_of(host, pf)
+    if now != wanted:
+        raise ChangeFailed(f"wrote {wanted!r} to {PCI_DEVICES}/{pf}/qat/state, it reads back {now!r}")
+
+
+def num_vfs(host: Host, pf: str) -> int:
+    """sriov_numvfs, 0 where the PF has no such attribute or no longer is."""
+    count = read_int(host, f"{PCI_DEVICES}/{pf}/sriov_numvfs", deadline=READ_DEADLINE)
+    if isinstance(count, Unknown):
+        raise ChangeFailed(
+            f"cannot read sriov_numvfs of {pf}: {count.reason}",
+            "an earlier change of this PF still waits in the kernel for somebody who holds a VF",
+        )
+    return count or 0
+
+
+_MAKE_REASONS: Reasons = {
+    errno.EBUSY: ("it has VFs already, or kernel users keep it busy", "see the end of `dmesg`"),
+    errno.EINVAL: (
+        "the driver refused: no IOMMU (kernels 6.12 to 6.16), or left-overs of an attempt that failed",
+        "turn the IOMMU on; else bring the PF down and up: qatprep device state",
+    ),
+    errno.ENOENT: ("no driver has the PF, or it cannot do SR-IOV", "qatprep doctor --only QP-PF-001,QP-SRIOV-002"),
+    errno.ERANGE: ("more than sriov_totalvfs", ""),
+    errno.ENOMEM: (
+        "no room for the VFs on the bus or in the address space",
+        "in the BIOS: SR-IOV, ARI, MMIO above 4 GB; or the kernel argument pci=realloc",
+    ),
+    errno.EFAULT: ("the device did not start again", "see the end of `dmesg`; the PF is down now"),
+}
+"""drivers/pci/iov.c sriov_numvfs_store, qat_common/adf_sriov.c adf_sriov_configure."""
+
+
+def make_vfs(host: Host, pf: str, total: int) -> None:
+    """All VFs, which is the only number the driver makes (adf_sriov.c); the PF comes up with them."""
+    path = f"{PCI_DEVICES}/{pf}/sriov_numvfs"
+    write(host, path, str(total), _MAKE_REASONS, deadline=BLOCKING)
+    count = num_vfs(host, pf)
+    if count != total:
+        raise ChangeFailed(f"wrote {total} to {path}, it reads back {count}")
+
+
+def remove_vfs(host: Host, pf: str, then: str) -> None:
+    """No VFs; the PF is left `then` ("up" or "down").
+
+    Down takes the VFs away on every kernel; sriov_numvfs=0 is EINVAL before 6.12 (adf_sriov.c), and before 6.0 there
+    is no state either, so that the driver has to let go of the PF.
+    """
+    base = f"{PCI_DEVICES}/{pf}"
+    if num_vfs(host, pf):
+        state = state_of(host, pf)
+        if state is not None:
+            set_state(host, pf, "down")
+        else:
+            _without_state(host, pf)
+        if count := num_vfs(host, pf):
+            raise ChangeFailed(f"{base}/sriov_numvfs is still {count} after the PF was stopped")
+    if state_of(host, pf) is not None:
+        set_state(host, pf, then)
+
+
+def _without_state(host: Host, pf: str) -> None:
+    try:
+        host.write(f"{PCI_DEVICES}/{pf}/sriov_numvfs", b"0", deadline=BLOCKING)
+    except OSError as e:
+        if e.errno != errno.EINVAL:
+            raise
+        driver = link_name(host, f"{PCI_DEVICES}/{pf}/driver")
+        if not isinstance(driver, str):
+            raise
+        unbind(host, pf)
+        bind(host, pf, driver)
+
+
+def unbind(host: Host, bdf: str) -> None:
+    """Take a function from its driver. Blocks in the kernel while somebody holds it open, hence the deadline."""
+    if not isinstance(link_name(host, f"{PCI_DEVICES}/{bdf}/driver"), str):
+        return
+    write(host, f"{PCI_DEVICES}/{bdf}/driver/unbind", bdf, UNBIND_REASONS, deadline=BLOCKING)
+    now = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
+    if now is not None:
+        raise ChangeFailed(f"{bdf} is still bound to {now} after unbinding")
+
+
+def bind(host: Host, bdf: str, driver: str) -> None:
+    """Give a function to a driver. The link is read back: a probe can fail without any error being reported."""
+    write(host, f"{PCI_DRIVERS}/{driver}/bind", bdf, BIND_REASONS, deadline=None)
+    now = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
+    if now != driver:
+        raise ChangeFailed(f"bound {bdf} to {driver}, but its driver is {now or 'none'}", "see the end of `dmesg`")
+
+
+@dataclass(frozen=True)
+class BindPf(Change):
+    """Let the QAT driver try a PF again that it could not start before."""
+
+    kind: ClassVar[str] = "bind-pf"
+    optional: ClassVar[bool] = True
+
+    pf: str
+    driver: str
+
+    @property
+    def subject(self) -> str:
+        return self.pf
+
+    @property
+    def what(self) -> str:
+        return "driver"
+
+    @property
+    def before(self) -> str:
+        return "none"
+
+    @property
+    def after(self) -> str:
+        return self.driver
+
+    def do(self, host: Host) -> None:
+        bind(host, self.pf, self.driver)
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        if link_name(host, f"{PCI_DEVICES}/{self.pf}/driver") == self.driver:
+            unbind(host, self.pf)
+
+
+@dataclass(frozen=True)
+class StartPf(Change):
+    kind: ClassVar[str] = "start-pf"
+
+    pf: str
+
+    @property
+    def subject(self) -> str:
+        return self.pf
+
+    @property
+    def what(self) -> str:
+        return "state"
+
+    @property
+    def before(self) -> str:
+        return "down"
+
+    @property
+    def after(self) -> str:
+        return "up"
+
+    def do(self, host: Host) -> None:
+        set_state(host, self.pf, "up")
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        set_state(host, self.pf, "down")

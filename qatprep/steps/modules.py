@@ -1,0 +1,112 @@
+"""Loading kernel modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from qatprep.devices import VFIO_VARIANT
+from qatprep.facts import Facts
+from qatprep.facts.base import exists
+from qatprep.facts.modules import Module, normal
+from qatprep.host.base import Host
+from qatprep.steps.base import Change, ChangeFailed
+from qatprep.wish import Wish
+
+_MODPROBE_DEADLINE = 60.0
+"""Seconds: loading a QAT module starts every PF, about 0.2 s each."""
+
+
+@dataclass(frozen=True)
+class LoadModule(Change):
+    kind: ClassVar[str] = "load-module"
+
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return self.name
+
+    @property
+    def what(self) -> str:
+        return "module"
+
+    @property
+    def before(self) -> str:
+        return "not loaded"
+
+    @property
+    def after(self) -> str:
+        return "loaded"
+
+    def do(self, host: Host) -> Mapping[str, Any]:
+        old = set(host.listdir("/sys/module"))
+        result = host.run(["modprobe", self.name], deadline=_MODPROBE_DEADLINE)
+        if result.rc != 0:
+            raise ChangeFailed(
+                f"modprobe {self.name} ended with status {result.rc}: {result.stderr.strip() or 'no message'}",
+                "see the end of `dmesg`; `qatprep doctor` tells more",
+            )
+        if not _loaded(host, self.name):
+            raise ChangeFailed(
+                f"modprobe {self.name} reports success, but /sys/module/{normal(self.name)} is not there"
+            )
+        host.settle()
+        return {"loaded": sorted(set(host.listdir("/sys/module")) - old)}
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        # Exactly what came with it goes, in whatever order their use of one another allows: modprobe -r would take
+        # idle modules that were there before as well.
+        left = [name for name in (outcome or {}).get("loaded", [normal(self.name)]) if _loaded(host, name)]
+        while left:
+            errors = []
+            for name in list(left):
+                result = host.run(["rmmod", name])
+                if result.rc == 0 or not _loaded(host, name):
+                    left.remove(name)
+                else:
+                    errors.append(result.stderr.strip())
+            if len(errors) == len(left) and left:
+                raise ChangeFailed(
+                    f"rmmod {' '.join(left)} failed: {errors[0]}", "it stays loaded, which harms nothing"
+                )
+
+
+def _loaded(host: Host, name: str) -> bool:
+    return exists(host, f"/sys/module/{normal(name)}") is True
+
+
+def plan(facts: Facts, wish: Wish) -> tuple[list[LoadModule], dict[str, str]]:
+    """The modules to load, and why those that cannot be loaded cannot: module -> words."""
+    wanted: list[str] = []
+    for pf in facts.pci.pfs:
+        if pf.family.supported and pf.driver is None and pf.family.module not in wanted:
+            wanted.append(pf.family.module)
+    if any(vf.family.supported for vf in facts.pci.vfs) or any(pf.family.supported for pf in facts.pci.pfs):
+        drivers = {wish.of(pf).driver for pf in facts.pci.pfs} or {wish.devices.driver}
+        if drivers != {"none"}:
+            wanted += ["vfio_iommu_type1", "vfio_pci"]
+        if VFIO_VARIANT in drivers:
+            wanted.append(VFIO_VARIANT)
+    changes, hopeless = [], {}
+    for name in wanted:
+        module = facts.modules.get(name)
+        if module.present is True:
+            continue
+        why = _obstacle(module)
+        if why:
+            hopeless[name] = why
+        else:
+            changes.append(LoadModule(name))
+    return changes, hopeless
+
+
+def _obstacle(module: Module) -> str:
+    """Why a module is not loaded by us, "" when it can be."""
+    if module.bans:
+        ban = module.bans[0]
+        return f"{ban.path} forbids loading {module.name}: {ban.line}"
+    if module.file is None:
+        return f"this kernel does not ship {module.name}"
+    return ""

@@ -1,0 +1,275 @@
+"""Facts and a wish become a plan: host-wide changes first, then for each PF a lane in the order the kernel forces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qatprep import devices
+from qatprep.facts import Facts
+from qatprep.facts.base import Unknown
+from qatprep.facts.nodes import Holder
+from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
+from qatprep.steps import modules, sriov
+from qatprep.steps.base import Change
+from qatprep.steps.binding import BindVf
+from qatprep.steps.driver import BindPf, StartPf
+from qatprep.steps.nodes import CreateGroup, SetOwnership
+from qatprep.steps.services import SetServices
+from qatprep.wish import PfWish, Wish
+
+UNKNOWN_YET = "not known before its driver runs"
+
+
+@dataclass(frozen=True)
+class Left:
+    """A device that is left alone, and why."""
+
+    subject: str
+    why: str
+    finding: str
+    """The id that `qatprep doctor` gives for it."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that must not be done now: somebody would lose by it, or it would never end."""
+
+    subject: str
+    why: str
+    holders: tuple[Holder, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    host: tuple[Change, ...] = ()
+    """Host-wide, in order, before everything else."""
+    lanes: dict[str, tuple[Change, ...]] = field(default_factory=dict)
+    """Per PF (per VF in a VM); they do not depend on one another."""
+    forecast: bool = False
+    """The lanes of some PFs are a guess until the host-wide changes are made: their driver does not run yet."""
+    left: tuple[Left, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return self.host + tuple(change for lane in self.lanes.values() for change in lane)
+
+    @property
+    def empty(self) -> bool:
+        return not self.host and not self.lanes
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        return tuple(f"{change.subject}: {cost}" for change in self.changes for cost in change.cost)
+
+    def describe(self) -> dict[str, Any]:
+        """For JSON output: every change, in the order in which a lane makes them."""
+        return {
+            "changed": not self.empty,
+            "forecast": self.forecast,
+            "host": [change.describe() for change in self.host],
+            "lanes": [
+                {"device": name, "changes": [change.describe() for change in lane]} for name, lane in self.lanes.items()
+            ],
+            "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in self.left],
+            "refused": [
+                {"subject": item.subject, "why": item.why, "holders": [str(holder) for holder in item.holders]}
+                for item in self.refused
+            ],
+        }
+
+
+def make_plan(
+    facts: Facts, wish: Wish, only: Callable[[str], bool] | None = None, tried: frozenset[str] = frozenset()
+) -> Plan:
+    """What has to change for the wish to hold. `only` chooses PFs by BDF; `tried` are those whose driver just failed."""
+    builder = _Builder(facts, wish, tried)
+    for pf in facts.pci.pfs:
+        if pf.family.supported and (only is None or only(pf.bdf)):
+            builder.pf(pf)
+    for vf in facts.pci.vfs:
+        if vf.family.supported and (only is None or only(vf.bdf)):
+            builder.lone_vf(vf)
+    return builder.plan()
+
+
+class _Builder:
+    def __init__(self, facts: Facts, wish: Wish, tried: frozenset[str]) -> None:
+        self.facts = facts
+        self.tried = tried
+        self.retries: list[BindPf] = []
+        self.wish = wish
+        self.modules, self.hopeless = modules.plan(facts, wish)
+        self.loading = {change.name for change in self.modules}
+        self.lanes: dict[str, tuple[Change, ...]] = {}
+        self.left: list[Left] = []
+        self.refused: list[Refusal] = []
+        self.forecast = False
+
+    def plan(self) -> Plan:
+        needed = [change for change in self.modules if self._needs(change.name)]
+        host: list[Change] = [*needed, *self.retries]
+        if any(isinstance(c, SetOwnership) for lane in self.lanes.values() for c in lane):
+            gid = self.facts.nodes.gid(self.wish.group)
+            if gid is None:
+                host.append(CreateGroup(self.wish.group))
+        return Plan(tuple(host), self.lanes, self.forecast, tuple(self.left), tuple(self.refused))
+
+    def _needs(self, module: str) -> bool:
+        """Whether a module serves something in the lanes; nothing is loaded for PFs that are left alone."""
+        lanes = self.lanes.items()
+        if module in {family.module for family in devices.FAMILIES}:
+            return any(
+                (pf := self.facts.pci.pf(bdf)) and pf.family.module == module and pf.driver is None for bdf, _ in lanes
+            )
+        return any(isinstance(c, BindVf) for _, lane in lanes for c in lane)
+
+    # -- one PF -------------------------------------------------------------------------------------------
+
+    def pf(self, pf: Pf) -> None:
+        reason = self._obstacle(pf)
+        if reason:
+            self.left.append(reason)
+            return
+        want = self.wish.of(pf)
+        lane: list[Change] = []
+        running = pf.driver == pf.family.driver
+        if not running:
+            self.forecast = True
+            if pf.family.module not in self.loading:
+                self.retries.append(BindPf(pf.bdf, pf.family.driver))
+        services = self._services(pf, want, running)
+        lane += self._vfs(pf, want, running, services)
+        if lane:
+            self.lanes[pf.bdf] = tuple(lane)
+            self._check_holders(pf, lane)
+
+    def _obstacle(self, pf: Pf) -> Left | None:
+        """What is broken above the steps, for this PF: BIOS, kernel, firmware, driver. It is told, never touched."""
+        if isinstance(pf.driver, Unknown):
+            return Left(pf.bdf, pf.driver.reason, "QP-PF-001")
+        if pf.driver is not None and pf.driver != pf.family.driver:
+            return Left(pf.bdf, f"bound to {pf.driver} instead of {pf.family.driver}", "QP-PF-001")
+        if pf.driver is None:
+            module = pf.family.module
+            if module in self.hopeless:
+                finding = "QP-MOD-002" if "forbids" in self.hopeless[module] else "QP-MOD-001"
+                return Left(pf.bdf, self.hopeless[module], finding)
+            for name in pf.family.firmware:
+                if not self.facts.firmware.images[name].found:
+                    return Left(pf.bdf, f"firmware {name} is not where this kernel looks", "QP-FW-001")
+            told = self.facts.log.of("firmware-rejected", "firmware-svn", "power", "numa", "fused", bdf=pf.bdf)
+            if pf.bdf in self.tried or (told and module not in self.loading):
+                return Left(pf.bdf, told[-1].text if told else "its driver could not start it", "QP-PF-001")
+        want = self.wish.of(pf)
+        if want.vfs and want.driver != "none":
+            if pf.grouped is not True:
+                why = pf.grouped.reason if isinstance(pf.grouped, Unknown) else "not behind an IOMMU"
+                return Left(pf.bdf, why, "QP-IOMMU-004" if self.facts.iommu.units else "QP-IOMMU-002")
+            for name in ("vfio_pci", "vfio_iommu_type1"):
+                if name in self.hopeless:
+                    return Left(pf.bdf, self.hopeless[name], "QP-MOD-004")
+        if want.vfs and pf.driver is not None and pf.total_vfs in (None, 0):
+            return Left(pf.bdf, "it cannot have VFs: sriov_totalvfs is absent or 0", "QP-SRIOV-002")
+        if pf.driver is not None and (isinstance(pf.num_vfs, Unknown) or isinstance(pf.state, Unknown)):
+            unseen = pf.num_vfs if isinstance(pf.num_vfs, Unknown) else pf.state
+            return Left(pf.bdf, str(unseen.reason) if isinstance(unseen, Unknown) else "", "QP-SRIOV-001")
+        return None
+
+    def _services(self, pf: Pf, want: PfWish, running: bool) -> SetServices | None:
+        if want.services is None:
+            return None
+        new = devices.spell_services(want.services)
+        if not running:
+            return SetServices(pf.bdf, UNKNOWN_YET, new, "up")
+        if isinstance(pf.services, Services) and pf.services.tokens == want.services:
+            return None
+        if pf.configurable is not True:
+            release = self.facts.kernel.release
+            self.left.append(
+                Left(pf.bdf, f"this kernel ({release}) cannot set services; they stay {_text(pf)}", "QP-SVC-001")
+            )
+            return None
+        if not isinstance(pf.services, Services):
+            self.left.append(Left(pf.bdf, f"its services cannot be read: {_text(pf)}", "QP-SVC-002"))
+            return None
+        return SetServices(pf.bdf, pf.services.text, new, pf.state if isinstance(pf.state, str) else "up")
+
+    def _vfs(self, pf: Pf, want: PfWish, running: bool, services: SetServices | None) -> list[Change]:
+        lane: list[Change] = []
+        present = len(pf.vfs) if running else 0
+        if present and (services is not None or not want.vfs):
+            lane.append(sriov.removal(pf, "down" if services else "up"))
+            if services is not None:
+                services = replace(services, old_state="down")  # undone before the VFs come back, which starts the PF
+            present = 0
+        if services is not None:
+            lane.append(services)
+        if not want.vfs:
+            if services is not None or pf.state == "down":
+                lane.append(StartPf(pf.bdf))
+            return lane
+        if present:
+            for vf in pf.vfs:
+                lane += self._vf(vf, want)
+            return lane
+        total = pf.total_vfs if isinstance(pf.total_vfs, int) and pf.total_vfs else pf.family.total_vfs
+        state = "down" if services is not None else pf.state if isinstance(pf.state, str) else ""
+        lane.append(sriov.CreateVfs(pf.bdf, total, state))
+        if want.driver != "none":
+            bdfs = [pf.vf_bdf(index) for index in range(total)]
+            lane += [BindVf(bdf, "", "", want.driver) for bdf in bdfs]
+            lane += [SetOwnership(bdf, self.wish.group, self.wish.mode, None, "made with the binding") for bdf in bdfs]
+        return lane
+
+    def _vf(self, vf: Vf, want: PfWish) -> list[Change]:
+        """What an existing VF still lacks: hosts are mended VF by VF, not all or nothing."""
+        if want.driver == "none":
+            return []
+        driver = vf.driver if isinstance(vf.driver, str) else ""
+        if driver not in devices.VFIO_DRIVERS:
+            override = vf.override if isinstance(vf.override, str) else ""
+            words = "made with the binding"
+            return [
+                BindVf(vf.bdf, driver, override, want.driver),
+                SetOwnership(vf.bdf, self.wish.group, self.wish.mode, None, words),
+            ]
+        gid = self.facts.nodes.gid(self.wish.group)
+        if isinstance(vf.node, DeviceNode) and (vf.node.gid != gid or vf.node.mode != self.wish.mode):
+            node = vf.node
+            words = f"{_owner(node.uid)}:{self.facts.nodes.group_name(node.gid)} {node.mode:04o}"
+            old = (node.uid, node.gid, node.mode)
+            return [SetOwnership(vf.bdf, self.wish.group, self.wish.mode, old, words)]
+        return []
+
+    def lone_vf(self, vf: Vf) -> None:
+        """A VF without a PF, as a VM sees it."""
+        want = self.wish.devices
+        if vf.grouped is not True and want.driver != "none":
+            self.left.append(Left(vf.bdf, "not behind an IOMMU: the VM needs a virtual one", "QP-IOMMU-004"))
+            return
+        lane = self._vf(vf, want)
+        if lane:
+            self.lanes[vf.bdf] = tuple(lane)
+
+    def _check_holders(self, pf: Pf, lane: list[Change]) -> None:
+        """VFs that would go while somebody has them open: the kernel would wait for him without end."""
+        doomed = {change.bdf for change in lane if isinstance(change, BindVf)}
+        if any(isinstance(change, sriov.RemoveVfs) for change in lane):
+            doomed |= {vf.bdf for vf in pf.vfs}
+        holders = tuple(holder for holder in self.facts.nodes.holders if holder.vf in doomed)
+        if holders:
+            vfs = sorted({holder.vf for holder in holders})
+            self.refused.append(Refusal(pf.bdf, f"{', '.join(vfs)} would be taken away while in use", holders))
+
+
+def _text(pf: Pf) -> str:
+    if isinstance(pf.services, Unknown):
+        return pf.services.reason
+    return pf.services.text if pf.services else "unknown"
+
+
+def _owner(uid: int) -> str:
+    return "root" if uid == 0 else str(uid)

@@ -1,0 +1,82 @@
+"""What a PF offers: cfg_services, written while the PF is down."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from qatprep.devices import PCI_DEVICES, parse_services
+from qatprep.facts.base import Unknown, read_line
+from qatprep.host.base import Host
+from qatprep.steps.base import Change, ChangeFailed, Reasons, write
+from qatprep.steps.driver import set_state, state_of
+
+_REASONS: Reasons = {
+    errno.EINVAL: (
+        "this kernel does not know that combination (the PF is down, so that is not the reason)",
+        "6.0 to 6.4 know only 'sym;asym' and 'dc', distribution kernels may too; "
+        "choose one of these, or run a newer kernel",
+    ),
+    errno.ENOENT: (
+        "this kernel cannot set services (they came with 6.0)",
+        "run a newer kernel, or set devices.services to keep",
+    ),
+}
+"""qat_common/adf_sysfs.c, cfg_services_store."""
+
+
+@dataclass(frozen=True)
+class SetServices(Change):
+    """Leaves the PF down: what follows, making VFs or StartPf, brings it up with the new services."""
+
+    kind: ClassVar[str] = "set-services"
+
+    pf: str
+    old: str
+    """As the kernel showed it."""
+    new: str
+    old_state: str
+    """"up" or "down": what undo leaves."""
+
+    @property
+    def subject(self) -> str:
+        return self.pf
+
+    @property
+    def what(self) -> str:
+        return "services"
+
+    @property
+    def before(self) -> str:
+        return self.old
+
+    @property
+    def after(self) -> str:
+        return self.new
+
+    def do(self, host: Host) -> None:
+        set_state(host, self.pf, "down")
+        self._write(host, self.new)
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        now = read_line(host, self._path)
+        if now is None or isinstance(now, Unknown):
+            return  # the driver is gone, and the services with it
+        if parse_services(now) != parse_services(self.old):
+            set_state(host, self.pf, "down")
+            self._write(host, self.old)
+        if state_of(host, self.pf) == "down" and self.old_state == "up":
+            set_state(host, self.pf, "up")
+
+    @property
+    def _path(self) -> str:
+        return f"{PCI_DEVICES}/{self.pf}/qat/cfg_services"
+
+    def _write(self, host: Host, text: str) -> None:
+        write(host, self._path, text, _REASONS)
+        now = read_line(host, self._path)
+        # From 6.15 on the kernel shows its own order: compare what is meant, not how it is spelt.
+        if not isinstance(now, str) or parse_services(now) != parse_services(text):
+            raise ChangeFailed(f"wrote {text!r} to {self._path}, it reads back {now!r}")

@@ -1,0 +1,106 @@
+"""VFs made and removed, all of them at once: the driver knows nothing between none and sriov_totalvfs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from qatprep.facts.pci import DeviceNode, Pf, Vf
+from qatprep.host.base import Host
+from qatprep.steps.base import Change
+from qatprep.steps.binding import rebind
+from qatprep.steps.driver import make_vfs, num_vfs, remove_vfs, set_state, state_of
+from qatprep.steps.nodes import own
+
+VfRecord = tuple[int, str, str, str, int, int, int]
+"""index, BDF, driver ("" for none), driver_override ("" when unset), uid, gid, mode (-1 without a node)."""
+
+
+def record_vf(vf: Vf) -> VfRecord:
+    node = vf.node if isinstance(vf.node, DeviceNode) else None
+    owner = (node.uid, node.gid, node.mode) if node else (-1, -1, -1)
+    driver = vf.driver if isinstance(vf.driver, str) else ""
+    return (vf.index, vf.bdf, driver, vf.override if isinstance(vf.override, str) else "", *owner)
+
+
+@dataclass(frozen=True)
+class CreateVfs(Change):
+    kind: ClassVar[str] = "create-vfs"
+
+    pf: str
+    total: int
+    old_state: str
+    """"up", "down", or "" where the PF has no state: what undo leaves."""
+
+    @property
+    def subject(self) -> str:
+        return self.pf
+
+    @property
+    def what(self) -> str:
+        return "VFs"
+
+    @property
+    def before(self) -> str:
+        return "0"
+
+    @property
+    def after(self) -> str:
+        return str(self.total)
+
+    def do(self, host: Host) -> None:
+        make_vfs(host, self.pf, self.total)
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        if num_vfs(host, self.pf):
+            remove_vfs(host, self.pf, self.old_state or "up")
+        elif self.old_state and state_of(host, self.pf) is not None:
+            set_state(host, self.pf, self.old_state)
+
+
+@dataclass(frozen=True)
+class RemoveVfs(Change):
+    kind: ClassVar[str] = "remove-vfs"
+
+    pf: str
+    then: str
+    """"up" or "down": how the PF is left."""
+    vfs: tuple[VfRecord, ...]
+    """Everything that is lost, for undo to make again."""
+
+    @property
+    def subject(self) -> str:
+        return self.pf
+
+    @property
+    def what(self) -> str:
+        return "VFs"
+
+    @property
+    def before(self) -> str:
+        return str(len(self.vfs))
+
+    @property
+    def after(self) -> str:
+        return "0"
+
+    @property
+    def cost(self) -> tuple[str, ...]:
+        return (f"{len(self.vfs)} VFs are destroyed, with their driver bindings and device nodes",)
+
+    def do(self, host: Host) -> None:
+        remove_vfs(host, self.pf, self.then)
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        if num_vfs(host, self.pf) == 0:
+            make_vfs(host, self.pf, len(self.vfs))
+        for _, bdf, driver, override, uid, gid, mode in self.vfs:
+            rebind(host, bdf, driver, override)
+            if mode >= 0:
+                own(host, bdf, uid, gid, mode)
+
+
+def removal(pf: Pf, then: str) -> RemoveVfs:
+    """The change that takes all VFs of a PF away, with the record of what they are now."""
+    return RemoveVfs(pf.bdf, then, tuple(record_vf(vf) for vf in pf.vfs))
