@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from qatprep.cli.session import Session
+from qatprep.version import VERSION
 
 VERBS = {
     "doctor": "Say what this node can do, and what is in the way.",
     "plan": "Show every change that bootstrap would make.",
     "bootstrap": "Make the node ready: services, VFs, binding, device nodes.",
     "rollback": "Undo what a run changed.",
-    "status": "Show the node as it is.",
+    "status": "Show the node as it is, its last run, and whether it has drifted.",
     "smoke": "Sign with RSA on what the node has, and check every signature.",
     "explain": "Tell what a finding means and how to mend it.",
     "device": "List devices, set services, create and remove VFs, bind and unbind.",
     "hosts": "List the hosts that --simulate knows.",
 }
+"""In the order of --help. A verb's module is qatprep.cli.<verb>."""
 
 
 class LazyGroup(TyperGroup):
@@ -31,6 +35,47 @@ class LazyGroup(TyperGroup):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"qatprep.cli.{cmd_name}")
+        module.app._add_completion = False
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="qatprep",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(ctx: typer.Context, value: bool) -> None:
+    if value:
+        session: Session = ctx.obj
+        session.line(f"qatprep {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def qatprep(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Make a Linux node ready for accelerated TLS: Intel QAT or AVX-512 CryptoMB under Envoy and Istio.
+
+    Start with `qatprep doctor`. Everything can be tried on a simulated host: `qatprep bootstrap --simulate spr-2s`.
+    Exit status: 0 done, 1 failed, 2 usage, 3 findings or changes pending, 4 rolled back, 5 partly undone,
+    6 reboot needed, 7 needs root, 8 locked by another run.
+    """
+
+
+def call(argv: list[str], session: Session) -> int:
+    """Run one verb; its exit status. Usage errors come out as typer's own exceptions."""
+    code = typer.main.get_command(app).main(args=argv, prog_name="qatprep", standalone_mode=False, obj=session)
+    return int(code or 0)

@@ -1,4 +1,4 @@
-"""The journal: what a run was about to do, and did. One file a run, one JSON object a line, each on disk before it counts.
+"""The journal: what a run was about to do, and did. One file a run, one JSON object a line, on disk before it counts.
 
 {"event": "start", "schema": "qatprep.journal/1", "run": ..., "time": ..., "boot": ..., "command": ...}
 {"event": "intent", "n": 1, "lane": "0000:6b:00.0", "change": {...}}

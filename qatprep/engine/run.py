@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from types import TracebackType
 from typing import Protocol
 
 from qatprep.engine.journal import APPLIED, PARTIAL, ROLLED_BACK, Entry, Journal, Reopened, Run
@@ -71,7 +70,7 @@ def locked(host: Host) -> Iterator[None]:
 
 
 class Runner:
-    """Makes changes under one journal. Use as a context manager inside `locked`; the journal begins with the first change.
+    """Makes changes under one journal, which begins with the first change. To be used inside `locked`.
 
     After RunFailed or KeyboardInterrupt call `rollback`; the journal's last line says how it ended.
     """
@@ -81,7 +80,7 @@ class Runner:
         self._command = command
         self._progress: Progress = progress or Silent()
         self._journal: Journal | None = None
-        self._made: list[Entry] = []
+        self._made: dict[int, Entry] = {}
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self.skipped: list[Change] = []
@@ -95,13 +94,7 @@ class Runner:
 
     @property
     def made(self) -> tuple[Change, ...]:
-        return tuple(entry.change for entry in self._made if entry.done)
-
-    def __enter__(self) -> Runner:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        return None
+        return tuple(entry.change for entry in self._made.values() if entry.done)
 
     def execute(self, lanes: Mapping[str, Sequence[Change]]) -> None:
         """Make the changes of each lane in order, lanes side by side.
@@ -154,7 +147,7 @@ class Runner:
             numbers = self._journal.intend(name, changes)
             entries = [Entry(n, name, c, False, False, None) for n, c in zip(numbers, changes, strict=True)]
             with self._mutex:
-                self._made.extend(entries)
+                self._made.update((entry.n, entry) for entry in entries)
             self._batch(entries)
 
     def _batch(self, entries: list[Entry]) -> None:
@@ -178,8 +171,7 @@ class Runner:
                     raise RunFailed(Failure(entry.change, message, hint)) from e
                 results.append((entry.n, outcome))
                 with self._mutex:
-                    index = self._made.index(entry)
-                    self._made[index] = Entry(entry.n, entry.lane, entry.change, True, False, outcome)
+                    self._made[entry.n] = replace(entry, done=True, outcome=outcome)
                     self._progress.done(entry.change, self._host.now() - begin)
         finally:
             if results:
@@ -194,7 +186,7 @@ class Runner:
         """Undo everything made so far, newest first, lanes side by side. True when all of it could be undone."""
         if self._journal is None:
             return True
-        self.left = undo(self._host, self._journal, list(reversed(self._made)), self._progress, self._mutex)
+        self.left = undo(self._host, self._journal, list(reversed(self._made.values())), self._progress, self._mutex)
         self._journal.end(PARTIAL if self.left else ROLLED_BACK)
         return not self.left
 

@@ -68,7 +68,7 @@ _MAKE_REASONS: Reasons = {
     errno.EBUSY: ("it has VFs already, or kernel users keep it busy", "see the end of `dmesg`"),
     errno.EINVAL: (
         "the driver refused: no IOMMU (kernels 6.12 to 6.16), or left-overs of an attempt that failed",
-        "turn the IOMMU on; else bring the PF down and up: qatprep device state",
+        "turn the IOMMU on; if it is on, bring the PF down and up by its qat/state attribute",
     ),
     errno.ENOENT: ("no driver has the PF, or it cannot do SR-IOV", "qatprep doctor --only QP-PF-001,QP-SRIOV-002"),
     errno.ERANGE: ("more than sriov_totalvfs", ""),

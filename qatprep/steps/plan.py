@@ -84,7 +84,10 @@ class Plan:
 def make_plan(
     facts: Facts, wish: Wish, only: Callable[[str], bool] | None = None, tried: frozenset[str] = frozenset()
 ) -> Plan:
-    """What has to change for the wish to hold. `only` chooses PFs by BDF; `tried` are those whose driver just failed."""
+    """What has to change for the wish to hold.
+
+    `only` chooses PFs by BDF; `tried` are those whose driver was just tried in vain.
+    """
     builder = _Builder(facts, wish, tried)
     for pf in facts.pci.pfs:
         if pf.family.supported and (only is None or only(pf.bdf)):

@@ -1,0 +1,90 @@
+"""`qatprep` and `python -m qatprep`: the one place that turns whatever happens into words and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from qatprep.exits import ExitCode
+
+if TYPE_CHECKING:
+    from qatprep.cli.session import Session
+
+
+def main(argv: list[str] | None = None, session: Session | None = None) -> int:
+    """Run qatprep with these arguments, on this session's host and streams; never raises, never exits."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv == ["--version"]:
+        from qatprep.version import VERSION
+
+        (session.out if session else sys.stdout).write(f"qatprep {VERSION}\n")
+        return ExitCode.OK
+    from qatprep.cli.session import Session
+    from qatprep.errors import QatprepError
+
+    session = session or Session()
+    try:
+        return _call(argv, session)
+    except QatprepError as e:
+        _error(session, e.message, e.hint)
+        return e.code
+    except KeyboardInterrupt:
+        session.say("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has gone: nothing more can be said on stdout, and Python must not try at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return ExitCode.ERROR
+    except Exception as e:
+        return _bug(session, e)
+
+
+def _call(argv: list[str], session: Session) -> int:
+    from typer.exceptions import Abort, TyperException
+
+    from qatprep.cli.app import call
+
+    try:
+        return call(argv, session)
+    except Abort:
+        session.say("interrupted")
+        return ExitCode.INTERRUPTED
+    except TyperException as e:
+        ctx = getattr(e, "ctx", None)
+        if type(e).__name__ == "NoArgsIsHelpError":
+            session.line(e.message)
+            return ExitCode.USAGE
+        path = ctx.command_path if ctx is not None else "qatprep"
+        _error(session, e.format_message(), f"{path} --help")
+        return ExitCode.USAGE
+
+
+def _error(session: Session, message: str, hint: str) -> None:
+    session.say(f"qatprep: {message}")
+    if hint:
+        session.say(f"  hint: {hint}")
+
+
+def _bug(session: Session, error: Exception) -> int:
+    import traceback
+
+    if session.env.get("QATPREP_DEBUG"):
+        session.say("".join(traceback.format_exception(error)).rstrip())
+        return ExitCode.ERROR
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+    _error(
+        session,
+        f"this is a mistake in qatprep, not yours: {type(error).__name__}: {error} ({where})",
+        "please report it, with what QATPREP_DEBUG=1 makes the same command print",
+    )
+    return ExitCode.ERROR
+
+
+def console() -> None:
+    """The entry point of the `qatprep` program."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()
