@@ -1,0 +1,81 @@
+"""containerd's configuration files as they are on the host, imports and all."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import posixpath
+import tomllib
+
+from qatprep.facts.base import ABSENT, Unknown, names, unknown
+from qatprep.host.base import Host
+from qatprep.runtime.containerd import CONF_D, MAIN, ConfigSet, File
+
+_LIMIT = 4 << 20
+_MOST_FILES = 64
+
+
+def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unknown:
+    """The main file and its imports in the order containerd reads them.
+
+    Relative imports are below the importing file's directory and globs are sorted (containerd
+    cmd/containerd/server/config/config.go, resolveImports). Unknown when the main file cannot be read.
+    """
+    text = _read(host, main)
+    if isinstance(text, Unknown):
+        return text
+    imports: list[File] = []
+    globs: tuple[str, ...] = ()
+    pending = [File(main, text)]
+    seen = {main}
+    while pending and len(imports) < _MOST_FILES:
+        file = pending.pop(0)
+        if file.path != main:
+            imports.append(file)
+        patterns = _patterns(file)
+        if file.path == main:
+            globs = tuple(pattern for pattern in patterns if pattern.endswith("/*.toml"))
+        for path in (path for pattern in patterns for path in _resolve(host, pattern)):
+            if path in seen:
+                continue
+            seen.add(path)
+            imported = _read(host, path)
+            if not isinstance(imported, Unknown):
+                pending.append(File(path, imported))
+    there = names(host, conf_d)
+    ignored = () if isinstance(there, Unknown) else tuple(f"{conf_d}/{n}" for n in there if n.endswith(".toml"))
+    return ConfigSet(File(main, text), tuple(imports), globs, tuple(path for path in ignored if path not in seen))
+
+
+def _read(host: Host, path: str) -> str | Unknown | None:
+    try:
+        return host.read(path, limit=_LIMIT).decode("utf-8")
+    except OSError as e:
+        return None if e.errno in ABSENT else unknown(e)
+    except UnicodeDecodeError as e:
+        return Unknown(f"{path}: not UTF-8 (byte {e.start})")
+
+
+def _patterns(file: File) -> list[str]:
+    try:
+        imports = tomllib.loads(file.text or "").get("imports", [])
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return []
+    if not isinstance(imports, list):
+        return []
+    return [posixpath.normpath(posixpath.join(posixpath.dirname(file.path), str(item))) for item in imports]
+
+
+def _resolve(host: Host, pattern: str) -> list[str]:
+    directory, name = posixpath.split(pattern)
+    if not set("*?[") & set(pattern):
+        return [pattern]
+    if set("*?[") & set(directory):
+        return []
+    try:
+        found = host.listdir(directory)
+    except OSError as e:
+        if e.errno in (*ABSENT, errno.EACCES, errno.EPERM):
+            return []
+        raise
+    return [f"{directory}/{item}" for item in found if fnmatch.fnmatchcase(item, name)]

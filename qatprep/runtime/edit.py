@@ -1,0 +1,232 @@
+"""Switching device ownership on in a containerd configuration: candidates, to be proven by containerd itself.
+
+On 1.x a drop-in that names the CRI plugin's table replaces the whole table of the main file: sandbox image, cgroup
+driver, registries and runtimes fall back to their defaults, in silence. So there the file that decides is edited in
+place. On 2.x a drop-in merges key by key, and is used where the main file imports a directory.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+from qatprep.runtime.containerd import DROPIN_NAME, KEY, ConfigSet, File, Version, judge, uri_for, version_of
+from qatprep.runtime.refusal import Refused
+
+MARK = "# Written by qatprep: device nodes in a container belong to runAsUser and runAsGroup.\n"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One file to write, and how to try it before it is there."""
+
+    path: str
+    before: str | None
+    after: str
+    why: str
+    trial: str
+    """A main file with the same effect, for `containerd --config TRIAL config dump`; @DROPIN@ in it stands for the
+    path of a copy of `after`."""
+
+
+def candidates(files: ConfigSet, binary: Version | None) -> tuple[Edit, ...]:
+    """Edits that should switch it on, best first; () when it is on. Refused where none can be right."""
+    verdict = judge(files, binary)
+    for problem in verdict.problems:
+        if problem.kind == "cri-disabled":
+            raise Refused(
+                f"{problem.path}: {problem.text}", "take cri out of disabled_plugins first, if Kubernetes is to use it"
+            )
+        if problem.kind == "version" and problem.fatal:
+            raise Refused(
+                f"{problem.path}: {problem.text}", "mend the version first: qatprep cannot know what was meant"
+            )
+        if problem.kind == "not-toml":
+            raise Refused(f"{problem.path}: {problem.text}", "mend the file first")
+        if problem.kind == "dropin-version":
+            raise Refused(f"{problem.path}: {problem.text}", "give it the main file's version and table names first")
+        if problem.kind == "ignored-v1" and problem.fatal:
+            raise Refused(
+                f"{problem.path}: {problem.text}",
+                "`containerd config migrate` prints the file in the new form; put version and table names right first",
+            )
+    if verdict.on and not any(p.kind == "wrong-type" for p in verdict.problems):
+        return ()
+    found = [_drop_in(files, binary), _in_place(files, binary)]
+    return tuple(edit for edit in found if edit is not None)
+
+
+def _drop_in(files: ConfigSet, binary: Version | None) -> Edit | None:
+    """A drop-in of our own; None where it would not be read, would do harm, or would be overruled by a later file."""
+    if binary is None or binary.major < 2 or not files.globs or files.main.text is None:
+        return None
+    directory = posixpath.dirname(files.globs[-1])
+    path = f"{directory}/{DROPIN_NAME}"
+    if any(file.path > path and _sets_key(file) for file in files.imports):
+        return None
+    if any(_sets_key(file) and posixpath.dirname(file.path) != directory for file in files.imports):
+        return None
+    document = tomllib.loads(files.main.text)
+    version = version_of(document) or 1
+    if version == 1:
+        return None
+    before = next((file.text for file in files.imports if file.path == path), None)
+    after = f"{MARK}version = {version}\n\n[plugins.'{uri_for(version)}']\n  {KEY} = true\n"
+    trial = _with_import(files.main.text, "@DROPIN@")
+    return Edit(
+        path, before, after, f"{files.main.path} imports {files.globs[-1]}, and containerd 2 merges key by key", trial
+    )
+
+
+def _sets_key(file: File) -> bool:
+    return file.text is not None and KEY in file.text
+
+
+def _with_import(text: str, path: str) -> str:
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    imports = document["imports"]
+    assert isinstance(imports, list)
+    imports.append(path)
+    return tomlkit.dumps(document)
+
+
+def _in_place(files: ConfigSet, binary: Version | None) -> Edit | None:
+    """The edit of the file that decides: the last import that has the CRI table on 1.x, else the main file."""
+    target = _deciding(files, binary)
+    if target is not files.main and target.text is not None:
+        after = set_key(target.text, target.path)
+        others = [file for file in files.imports if file is not target]
+        if others and others[-1] is not files.imports[-1] and _sets_key(files.imports[-1]):
+            return None
+        return Edit(
+            target.path,
+            target.text,
+            after,
+            f"{target.path} is read after {files.main.path} and has the table",
+            _with_import(files.main.text or "", "@DROPIN@"),
+        )
+    text = files.main.text
+    if text is None or not text.strip():
+        after = f'{MARK}version = 2\n\n[plugins."{uri_for(2)}"]\n  {KEY} = true\n'
+        state = "is not there" if text is None else "is empty"
+        return Edit(
+            files.main.path, text, after, f"{files.main.path} {state}: version 2 is read by every containerd", after
+        )
+    document = _parse(text, files.main.path)
+    version = version_of(document) or 1
+    if "version" not in document and (binary is None or binary.major >= 2):
+        return _add_version(files.main, document, binary)
+    after = set_key(text, files.main.path)
+    why = f'{files.main.path} is a version {version} file: its table is [plugins."{uri_for(version)}"]'
+    return Edit(files.main.path, text, after, why, after)
+
+
+def _add_version(main: File, document: dict[str, Any], binary: Version | None) -> Edit:
+    """An unversioned file under 2.x: `version = 2` is put first, where that changes nothing else."""
+    risky = [key for key in ("plugins", "disabled_plugins", "required_plugins") if document.get(key)]
+    if binary is None:
+        raise Refused(
+            f"{main.path} has no `version`, and which containerd reads it is not known",
+            "run qatprep on the node itself, or add `version = 2` and rename [plugins.cri] yourself",
+        )
+    if risky:
+        raise Refused(
+            f"{main.path} has no `version`, and its {risky[0]} would change their meaning with one",
+            "`containerd config migrate` prints the file in the new form",
+        )
+    text = main.text or ""
+    after = set_key("version = 2\n" + text, main.path)
+    return Edit(main.path, text, after, f"{main.path} has no `version`: containerd 2 reads version 2 surely", after)
+
+
+def _deciding(files: ConfigSet, binary: Version | None) -> File:
+    """1.x: the last file with the CRI table replaces all before it. 2.x: the last file that names the key."""
+    for file in reversed(files.imports):
+        document = _parse(file.text or "", file.path)
+        table = document.get("plugins", {})
+        uri = uri_for(version_of(document) or 1)
+        if binary is not None and binary.major < 2:
+            if isinstance(table, dict) and uri in table:
+                return file
+        elif isinstance(table, dict) and any(KEY in value for value in table.values() if isinstance(value, dict)):
+            return file
+    return files.main
+
+
+def _parse(text: str, path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise Refused(f"{path}: not TOML: {e}", "mend the file first") from e
+    except RecursionError as e:
+        raise Refused(f"{path}: nested too deeply to be a containerd configuration", "mend the file first") from e
+
+
+def set_key(text: str, path: str) -> str:
+    """The same file with the key true in the table its own version calls for; comments and layout survive.
+
+    Refused when the file is no TOML, or when the one key could not be set without changing anything else.
+    """
+    document = _parse(text, path)
+    version = version_of(document)
+    if version is None:
+        raise Refused(f"{path}: version = {document.get('version')!r} is none that containerd has", "")
+    uri = uri_for(version)
+    wanted = _wanted(document, uri, path)
+    for attempt in (_by_tomlkit, _by_line):
+        after = attempt(text, uri)
+        if after is not None and _same(after, wanted):
+            return after
+    raise Refused(
+        f'{path}: {KEY} could not be set in [plugins."{uri}"] without changing something else',
+        f'set it by hand: in [plugins."{uri}"], {KEY} = true',
+    )
+
+
+def _wanted(document: dict[str, Any], uri: str, path: str) -> dict[str, Any]:
+    plugins = document.get("plugins", {})
+    table = plugins.get(uri, {}) if isinstance(plugins, dict) else None
+    if not isinstance(table, dict):
+        raise Refused(f"{path}: plugins is no table", "mend the file first")
+    return {**document, "plugins": {**plugins, uri: {**table, KEY: True}}}
+
+
+def _same(text: str, wanted: dict[str, Any]) -> bool:
+    try:
+        return tomllib.loads(text) == wanted
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return False
+
+
+def _by_tomlkit(text: str, uri: str) -> str | None:
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    # A table that was only implied by its children may come out in the middle of another: the caller compares.
+    try:
+        document = tomlkit.parse(text)
+        plugins = document.setdefault("plugins", tomlkit.table(is_super_table=True))
+        plugins.setdefault(uri, tomlkit.table())[KEY] = True
+        after = tomlkit.dumps(document)
+    except (TOMLKitError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
+    return after
+
+
+def _by_line(text: str, uri: str) -> str | None:
+    """One line below the table's header, or a new table at the end: for layouts tomlkit takes apart."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines = text.splitlines(keepends=True)
+    headers = {f"[plugins.{quote}{uri}{quote}]" for quote in ("", '"', "'")}
+    for index, line in enumerate(lines):
+        if line.split("#", 1)[0].strip().replace(" ", "") in headers:
+            indent = line[: len(line) - len(line.lstrip())] + "  "
+            lines[index] = line if line.endswith("\n") else line + newline
+            lines.insert(index + 1, f"{indent}{KEY} = true{newline}")
+            return "".join(lines)
+    end = "" if not text or text.endswith("\n") else newline
+    return f'{text}{end}{newline}[plugins."{uri}"]{newline}  {KEY} = true{newline}'

@@ -1,0 +1,71 @@
+"""The real containerd binaries, fetched once; tests that need them skip, saying why, where there are none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from qatprep.runtime.containerd import Version, parse_version
+from qatprep.runtime.prove import DumpFailed
+from tests.runtime.fetch_containerd import SUITES, Unavailable, binary, directory, fetch, mirror
+
+
+@dataclass(frozen=True)
+class Containerd:
+    """One real containerd."""
+
+    suite: str
+    path: Path
+    version: Version
+
+    def dump(self, config: Path) -> str:
+        """`containerd --config FILE config dump`. DumpFailed with its words."""
+        done = subprocess.run(
+            [self.path, "--config", config, "config", "dump"], capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode:
+            raise DumpFailed(done.stderr.strip().splitlines()[-1])
+        return done.stdout
+
+    def trial(self, directory: Path) -> Callable[[str, str], str]:
+        """What qatprep.runtime.prove calls a Dump, with its trial files in `directory`."""
+
+        def dump(main: str, drop_in: str) -> str:
+            piece = directory / "trial.piece"
+            piece.write_text(drop_in)
+            config = directory / "trial.main"
+            config.write_text(main.replace("@DROPIN@", str(piece)))
+            try:
+                return self.dump(config)
+            finally:
+                piece.unlink()
+                config.unlink()
+
+        return dump
+
+
+@pytest.fixture(scope="session", params=list(SUITES))
+def containerd(request: pytest.FixtureRequest) -> Containerd:
+    """The containerd of each Debian suite. QATPREP_OFFLINE=1 uses only what is in the cache."""
+    suite: str = request.param
+    base = directory()
+    path = binary(suite, base)
+    if path is None:
+        if os.environ.get("QATPREP_OFFLINE"):
+            pytest.skip(f"no containerd of {suite} in {base}, and QATPREP_OFFLINE is set")
+        try:
+            path = fetch(suite, base, mirror())
+        except Unavailable as e:
+            pytest.skip(f"no containerd of {suite} to test against: {e}")
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    if said.returncode:
+        pytest.skip(f"the containerd of {suite} does not run here: {said.stderr.strip()[:200]}")
+    version = parse_version(said.stdout)
+    assert version is not None, said.stdout
+    assert f"{version.major}.{version.minor}".startswith(SUITES[suite])
+    return Containerd(suite, path, version)
