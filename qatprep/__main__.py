@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None, session: Session | None = None) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read us has gone: nothing more can be said on stdout, and Python must not try at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return ExitCode.ERROR
     except Exception as e:
         return _bug(session, e)

@@ -70,6 +70,9 @@ FAMILIES = (
         "dh895xccvf", 32,
     ),
 )  # fmt: skip
+OTHER = Family("other", 0, 0, "", "", "", ("", ""), (0, 0), 0)
+"""Any PCI function that is no QAT: the low-level verbs bind those too."""
+
 BY_PF_ID = {family.pf_id: family for family in FAMILIES}
 BY_VF_ID = {family.vf_id: family for family in FAMILIES}
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import fnmatch
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qatprep import devices
 from qatprep.errors import InputError
 from qatprep.facts.base import ABSENT
-from qatprep.facts.pci import Pf
+from qatprep.facts.pci import DeviceNode, Pf, Services
 from qatprep.host.base import Host
+
+if TYPE_CHECKING:
+    from qatprep.facts import Facts
 
 PATH = "/etc/qatprep.yaml"
 KEEP = "keep"
@@ -232,3 +235,36 @@ def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
         except ValueError as e:
             raise InputError(f"{where('services')}: services {text!r}: {e}") from e
     return values
+
+
+def describe(facts: Facts) -> str:
+    """Today's host as a wish, in YAML: what the most PFs are, and an override for each that differs."""
+    from collections import Counter
+
+    import yaml
+
+    shown = {pf.bdf: _as_values(pf) for pf in facts.pci.pfs if pf.family.supported and pf.driver == pf.family.driver}
+    document: dict[str, Any] = {"version": 1}
+    if shown:
+        common = dict(Counter(tuple(values.items()) for values in shown.values()).most_common(1)[0][0])
+        document["devices"] = common
+        overrides = []
+        for bdf, values in shown.items():
+            differing = {key: value for key, value in values.items() if common.get(key) != value}
+            if differing:
+                overrides.append({"match": {"device": bdf}, **differing})
+        if overrides:
+            document["overrides"] = overrides
+    nodes = [vf.node for vf in facts.pci.all_vfs if isinstance(vf.node, DeviceNode)]
+    if nodes:
+        gid, mode = Counter((node.gid, node.mode) for node in nodes).most_common(1)[0][0]
+        document["nodes"] = {"group": facts.nodes.group_name(gid), "mode": f"{mode:04o}"}
+    text: str = yaml.safe_dump(document, sort_keys=False, default_flow_style=False)
+    return text
+
+
+def _as_values(pf: Pf) -> dict[str, Any]:
+    services = devices.spell_services(pf.services.tokens) if isinstance(pf.services, Services) else KEEP
+    bound = {vf.driver for vf in pf.vfs if isinstance(vf.driver, str)}
+    driver = next((name for name in devices.VFIO_DRIVERS if name in bound), "none" if pf.vfs else devices.VFIO_PCI)
+    return {"services": services, "vfs": bool(pf.vfs), "driver": driver}

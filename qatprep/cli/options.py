@@ -31,6 +31,10 @@ ConfigOption = Annotated[
     str, typer.Option("--config", metavar="FILE", help="The wish; /etc/qatprep.yaml of the host unless given.")
 ]
 SetOption = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the wish, e.g. nodes.group=qat."),
+]
+DeviceOption = Annotated[
+    list[str] | None,
+    typer.Option("--device", "-d", metavar="BDF", help="Only this PF, a BDF or a glob of one; may be repeated."),
 ]

@@ -25,6 +25,8 @@ class KernelFacts:
     release: str
     version: tuple[int, int, int] | Unknown
     """As the release begins; distribution patches make features differ, so it only ever explains."""
+    build: str
+    """uname -v: Debian tells its real stable version only there (the release is 6.1.0-30-amd64 for 6.1.124)."""
     cmdline: tuple[str, ...] | Unknown
     staged: tuple[StagedArguments, ...]
     config: dict[str, str] | Unknown
@@ -60,6 +62,7 @@ def gather(host: Host) -> KernelFacts:
     return KernelFacts(
         release=release,
         version=parse_version(release),
+        build=build if isinstance(build := read_line(host, "/proc/sys/kernel/version"), str) else "",
         cmdline=_cmdline(host),
         staged=tuple(_staged(host)),
         config=_config(host, release),

@@ -29,6 +29,18 @@ class Ban:
 
 
 @dataclass(frozen=True)
+class Options:
+    """An `options` line of modprobe.d: parameters a module is loaded with."""
+
+    path: str
+    line: str
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """The comma-separated values of one parameter."""
+        return argument(tuple(self.line.split()[2:]), name)
+
+
+@dataclass(frozen=True)
 class Module:
     name: str
     """With underscores, as in /sys/module."""
@@ -59,7 +71,8 @@ class ModuleFacts:
         """Module name -> path below the release's directory, or Unknown."""
         builtin = _paths(host, f"{base}/modules.builtin")
         self._builtin = {} if isinstance(builtin, Unknown) else builtin
-        self.bans = _bans(host, kernel)
+        self.bans, self.options = _configuration(host, kernel)
+        """Module name -> lines of modprobe.d (and the command line) that forbid it, and that give it parameters."""
 
     def get(self, name: str) -> Module:
         name = normal(name)
@@ -88,9 +101,10 @@ def _paths(host: Host, path: str) -> dict[str, str] | Unknown:
     return found
 
 
-def _bans(host: Host, kernel: KernelFacts) -> dict[str, list[Ban]]:
-    """blacklist and `install X /bin/false|true` lines (modprobe.d(5)), and the kernel command line's own lists."""
+def _configuration(host: Host, kernel: KernelFacts) -> tuple[dict[str, list[Ban]], dict[str, list[Options]]]:
+    """blacklist, `install X /bin/false|true` and options lines (modprobe.d(5)); the kernel command line's own lists."""
     bans: dict[str, list[Ban]] = {}
+    options: dict[str, list[Options]] = {}
     seen = set()
     for directory in MODPROBE_DIRS:
         entries = names(host, directory)
@@ -109,8 +123,10 @@ def _bans(host: Host, kernel: KernelFacts) -> dict[str, list[Ban]]:
                     len(words) >= 3 and words[0] == "install" and words[2].rsplit("/", 1)[-1] in ("false", "true", ":")
                 ):
                     bans.setdefault(normal(words[1]), []).append(Ban(path, line.strip()))
+                elif len(words) >= 3 and words[0] == "options":
+                    options.setdefault(normal(words[1]), []).append(Options(path, line.strip()))
     tokens = () if isinstance(kernel.cmdline, Unknown) else kernel.cmdline
     for key in ("module_blacklist", "modprobe.blacklist"):
         for name in argument(tokens, key):
             bans.setdefault(normal(name), []).append(Ban("/proc/cmdline", f"{key}={name}"))
-    return bans
+    return bans, options

@@ -45,11 +45,16 @@ class NodeFacts:
 
     def group_name(self, gid: int) -> str:
         """The group's name, or its number where there is none."""
-        if not isinstance(self.groups, Unknown):
-            for name, number in self.groups.items():
-                if number == gid:
-                    return name
-        return str(gid)
+        return group_name(self.groups, gid)
+
+
+def group_name(known: dict[str, int] | Unknown, gid: int) -> str:
+    """The name of a group, or its number where there is none."""
+    if not isinstance(known, Unknown):
+        for name, number in known.items():
+            if number == gid:
+                return name
+    return str(gid)
 
 
 def gather(host: Host, vfs: tuple[Vf, ...]) -> NodeFacts:

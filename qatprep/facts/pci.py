@@ -294,6 +294,32 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int) -> Vf:
     )
 
 
+def function(host: Host, bdf: str) -> Vf | None:
+    """Any PCI function, seen as a VF is; its PF is None when it is none. None when there is no such function."""
+    base = f"{PCI_DEVICES}/{bdf}"
+    device_id = read_int(host, f"{base}/device")
+    if device_id is None:
+        return None
+    family = devices.OTHER
+    if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
+        family = devices.BY_VF_ID.get(device_id) or devices.BY_PF_ID.get(device_id) or devices.OTHER
+    pf = link_name(host, f"{base}/physfn")
+    return _vf(host, bdf, family, pf if isinstance(pf, str) else None, -1)
+
+
+def physical(host: Host, bdf: str) -> Pf | None:
+    """Any PCI function, seen as a PF is. None when there is no such function."""
+    base = f"{PCI_DEVICES}/{bdf}"
+    device_id = read_int(host, f"{base}/device")
+    if device_id is None:
+        return None
+    family = devices.OTHER
+    if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
+        family = devices.BY_PF_ID.get(device_id, devices.OTHER)
+    path = f"{base}/sriov_numvfs"
+    return _pf(host, bdf, family, host.read_all([path], deadline=READ_DEADLINE)[path])
+
+
 def _holds_group(host: Host, bdf: str) -> bool:
     """Whether a function keeps its group from being viable: a driver other than VFIO's or a bridge's has it."""
     driver = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")

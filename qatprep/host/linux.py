@@ -100,8 +100,9 @@ class LinuxHost(Host):
         while todo:
             for path, outcome in zip(todo, _read_in_child([self._at(path) for path in todo], deadline), strict=False):
                 if isinstance(outcome, int):
-                    outcome = OSError(outcome, os.strerror(outcome), path)
-                found[path] = outcome
+                    found[path] = OSError(outcome, os.strerror(outcome), path)
+                else:
+                    found[path] = outcome
             todo = [path for path in todo if path not in found]
             if todo:
                 found[todo[0]] = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), todo.pop(0))
@@ -382,7 +383,7 @@ _FRAME = struct.Struct("=iI")  # errno or 0, length of what follows
 
 
 def _read_in_child(real: list[str], deadline: float) -> Iterator[bytes | int]:
-    """Content or errno of each file, read by one forked child; ends early when one read takes longer than `deadline`."""
+    """Content or errno of each file, by one forked child; ends early when one read takes longer than `deadline`."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -100,7 +100,10 @@ def _gid(host: Host, name: str) -> int | None:
 
 @dataclass(frozen=True)
 class SetOwnership(Change):
-    """Group and mode of a VF's node. The group goes by name, the node by its VF: both numbers change with boots."""
+    """Group and mode of a VF's node.
+
+    The group goes by name (a bare number only where there is no name), the node by its VF: their numbers change.
+    """
 
     kind: ClassVar[str] = "set-ownership"
     batch: ClassVar[bool] = True
@@ -111,6 +114,7 @@ class SetOwnership(Change):
     old: tuple[int, int, int] | None
     """uid, gid, mode; None when the VF is bound only in the same run."""
     old_words: str
+    uid: int = 0
 
     @property
     def subject(self) -> str:
@@ -126,7 +130,7 @@ class SetOwnership(Change):
 
     @property
     def after(self) -> str:
-        return f"root:{self.group} {self.mode:04o}"
+        return f"{self.uid or 'root'}:{self.group} {self.mode:04o}"
 
     def do(self, host: Host) -> None:
         host.settle()  # udev sets its own idea of the node when it sees the event; ours has to come after

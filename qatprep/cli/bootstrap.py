@@ -1,0 +1,129 @@
+"""qatprep bootstrap: make the node ready."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qatprep.cli.options import (
+    ConfigOption,
+    DeviceOption,
+    Output,
+    OutputOption,
+    RootOption,
+    SetOption,
+    SimulateOption,
+    YesOption,
+)
+from qatprep.cli.session import Session
+from qatprep.exits import ExitCode
+
+if TYPE_CHECKING:
+    from qatprep.engine.bootstrap import Result
+    from qatprep.steps.plan import Plan
+
+app = typer.Typer()
+
+CODES = {
+    "unchanged": ExitCode.OK,
+    "declined": ExitCode.OK,
+    "applied": ExitCode.OK,
+    "planned": ExitCode.FINDINGS,
+    "refused": ExitCode.ERROR,
+    "rolled back": ExitCode.ROLLED_BACK,
+    "interrupted": ExitCode.INTERRUPTED,
+    "partial": ExitCode.PARTIAL,
+}
+
+
+@app.command()
+def bootstrap(
+    ctx: typer.Context,
+    device: DeviceOption = None,
+    config: ConfigOption = "",
+    setting: SetOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say what would change.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show before and after of each subject.")] = False,
+    no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Leave out the smoke run at the end.")] = False,
+    yes: YesOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each VF.")] = False,
+    root: RootOption = "/",
+    simulate: SimulateOption = "",
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """Make the node ready: modules, services, VFs, binding, device nodes, and a smoke run at the end.
+
+    Every change is written to a journal, read back, and undone again when one fails. A second run changes nothing.
+    Kernel arguments and the BIOS are never touched.
+    """
+    from qatprep import facts, wish
+    from qatprep.cli.ask import agreed
+    from qatprep.cli.select import chooser, name_of
+    from qatprep.engine.bootstrap import Result
+    from qatprep.engine.bootstrap import bootstrap as run
+    from qatprep.report import plan as report
+    from qatprep.report.progress import Watcher
+    from qatprep.steps.plan import make_plan
+
+    session: Session = ctx.obj
+    host = session.host(root, simulate)
+    wanted = wish.load(host, config, setting or ())
+    found = facts.gather(host)
+    only = chooser(found, device or [])
+    as_json = output is Output.json
+    console, talk = session.console(), session.talk()
+
+    def show(plan: Plan) -> None:
+        if not as_json:
+            report.print_plan(console, plan, f"Plan for {host.label}", name_of(found), every=verbose)
+            if diff:
+                report.print_diff(console, plan)
+
+    if check:
+        plan = make_plan(found, wanted, only)
+        result = Result("refused" if plan.refused else "unchanged" if plan.empty else "planned", plan, left=plan.left)
+        if not plan.empty or plan.left:
+            show(plan)
+    else:
+        watcher = Watcher(talk, quiet=as_json)
+
+        def confirm(plan: Plan) -> bool:
+            show(plan)
+            watcher.expect(plan)
+            return yes or host.simulated or agreed(plan.costs, f"Make these {len(plan.changes)} changes?")
+
+        with watcher:
+            result = run(host, wanted, only=only, progress=watcher, confirm=confirm)
+    smoke_ok = True
+    document = report.result_document(result, host.label, wanted.source, check=check, diff=diff)
+    if not as_json and not (check and result.status == "planned"):
+        report.print_result(console, result)
+    if not check and wanted.smoke and not no_smoke and result.status in ("applied", "unchanged"):
+        smoke_ok = _smoke(session, host, document, as_json=as_json)
+    code = _code(result, smoke_ok)
+    if as_json:
+        session.json({**document, "exit": int(code)})
+    return code
+
+
+def _code(result: Result, smoke_ok: bool) -> ExitCode:
+    code = CODES[result.status]
+    if code is ExitCode.OK and (result.left or not smoke_ok):
+        return ExitCode.FINDINGS
+    return code
+
+
+def _smoke(session: Session, host: object, document: dict[str, object], *, as_json: bool) -> bool:
+    """The smoke run: what was prepared is used once."""
+    from qatprep.crypto import smoke
+    from qatprep.host.base import Host
+    from qatprep.report import crypto
+
+    assert isinstance(host, Host)
+    result = smoke.run(smoke.Provider.auto, host)
+    if as_json:
+        document["smoke"] = crypto.smoke_document(result)
+    else:
+        crypto.print_smoke(session.console(), result)
+    return result.ok or host.simulated

@@ -1,0 +1,52 @@
+"""qatprep plan: every change that bootstrap would make, and what it costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qatprep.cli.options import ConfigOption, DeviceOption, Output, OutputOption, RootOption, SetOption, SimulateOption
+from qatprep.cli.session import Session
+from qatprep.exits import ExitCode
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    ctx: typer.Context,
+    device: DeviceOption = None,
+    config: ConfigOption = "",
+    setting: SetOption = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show before and after of each subject.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each VF.")] = False,
+    root: RootOption = "/",
+    simulate: SimulateOption = "",
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """Show every change that bootstrap would make. Changes nothing; status 3 when there is something to do."""
+    from qatprep import facts, wish
+    from qatprep.cli.select import chooser, name_of
+    from qatprep.steps.plan import make_plan
+
+    session: Session = ctx.obj
+    host = session.host(root, simulate)
+    wanted = wish.load(host, config, setting or ())
+    found = facts.gather(host)
+    result = make_plan(found, wanted, chooser(found, device or []))
+    from qatprep.report import plan as report
+
+    if output is Output.json:
+        session.json(report.plan_document(result, host.label, wanted.source, diff=diff))
+    else:
+        console = session.console()
+        if result.empty and not result.left and not result.refused:
+            console.print("Nothing to do: the host is already as wished.", style="ok")
+        else:
+            report.print_plan(console, result, f"Plan for {host.label}", name_of(found), every=verbose)
+        if diff:
+            report.print_diff(console, result)
+    if result.refused:
+        return ExitCode.ERROR
+    return ExitCode.OK if result.empty and not result.left else ExitCode.FINDINGS

@@ -1,0 +1,58 @@
+"""Choosing devices on the command line: BDFs, short BDFs and globs."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable
+
+from qatprep.devices import BDF
+from qatprep.errors import InputError
+from qatprep.facts import Facts
+from qatprep.facts.pci import PciFacts
+
+
+def full(bdf: str) -> str:
+    """A BDF with its domain; one without is of domain 0000. InputError for what is no BDF."""
+    text = bdf.strip().lower()
+    text = text if text.count(":") >= 2 else f"0000:{text}"
+    if not BDF.fullmatch(text):
+        raise InputError(f"{bdf!r} is not a PCI address", "write it as 0000:6b:00.1 or 6b:00.1")
+    return text
+
+
+def matching(patterns: Iterable[str], known: Iterable[str], what: str) -> list[str]:
+    """The BDFs that the patterns mean, in the order of `known`. InputError for a pattern that means nothing.
+
+    "6b:00.0" is "0000:6b:00.0": only a BDF without a domain is completed, and only by domain 0000.
+    """
+    known = list(known)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        whole = pattern.lower() if pattern.count(":") >= 2 else f"0000:{pattern.lower()}"
+        found = [bdf for bdf in known if fnmatch.fnmatchcase(bdf, whole) or fnmatch.fnmatchcase(bdf, pattern.lower())]
+        if not found:
+            import difflib
+
+            close = difflib.get_close_matches(whole, known, 1)
+            hint = f"did you mean {close[0]}?" if close else "qatprep device list shows them all"
+            raise InputError(f"no {what} matches {pattern!r}", hint)
+        chosen.update(found)
+    return [bdf for bdf in known if bdf in chosen]
+
+
+def chooser(facts: Facts, patterns: list[str]) -> Callable[[str], bool] | None:
+    """A filter for PFs (VFs in a VM); None when nothing was asked for."""
+    if not patterns:
+        return None
+    known = [pf.bdf for pf in facts.pci.pfs] + [vf.bdf for vf in facts.pci.vfs]
+    return set(matching(patterns, known, "QAT device")).__contains__
+
+
+def name_of(facts: Facts) -> Callable[[str], str]:
+    """What is written beside a BDF: family and NUMA node."""
+    return names(facts.pci)
+
+
+def names(pci: PciFacts) -> Callable[[str], str]:
+    table = {pf.bdf: f"{pf.name}, NUMA node {pf.numa_node}" if pf.numa_node >= 0 else pf.name for pf in pci.pfs}
+    return lambda bdf: table.get(bdf, "")

@@ -1,0 +1,173 @@
+"""From a wish to a node that is so: look, plan, change, look again, and go back when anything is not as it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from qatprep.checks.base import Finding
+from qatprep.engine.journal import Run, runs
+from qatprep.engine.run import Failure, Progress, RunFailed, Runner, locked
+from qatprep.facts import gather
+from qatprep.facts.nodes import Holder
+from qatprep.host.base import Host
+from qatprep.steps.base import Change
+from qatprep.steps.plan import Left, Plan, make_plan
+from qatprep.wish import Wish
+
+Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a bootstrap ended."""
+
+    status: Status
+    plan: Plan
+    """What was to be done, as it was known before."""
+    made: tuple[Change, ...] = ()
+    """What was done, in order (also when it was undone after)."""
+    run: str = ""
+    """The journal's id, "" when nothing was begun."""
+    failure: Failure | None = None
+    left: tuple[Left, ...] = ()
+    """Devices that could not be prepared for something that is broken above them."""
+    stuck: tuple[str, ...] = ()
+    """What could not be undone, in words."""
+    findings: tuple[Finding, ...] = ()
+    """What the checks found afterwards."""
+    resumed: str = ""
+    """An earlier run that was cut off, and that this one went on from."""
+
+
+def bootstrap(
+    host: Host,
+    wish: Wish,
+    *,
+    only: Callable[[str], bool] | None = None,
+    command: str = "bootstrap",
+    progress: Progress | None = None,
+    confirm: Callable[[Plan], bool] | None = None,
+    planner: Callable[[frozenset[str]], Plan] | None = None,
+) -> Result:
+    """Make the wish true. Never half: what fails is rolled back.
+
+    `confirm` sees the plan before anything is done. `planner` stands in for the wish where a verb asks for something
+    of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host itself.
+    Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
+    """
+    plan_now = planner or (lambda tried: make_plan(gather(host), wish, only, tried))
+    with locked(host):
+        plan = plan_now(frozenset())
+        if plan.refused:
+            return Result("refused", plan, left=plan.left)
+        if plan.empty:
+            return Result("unchanged", plan, left=plan.left)
+        if confirm is not None and not confirm(plan):
+            return Result("declined", plan, left=plan.left)
+        resumed = cut_off(host)
+        runner = Runner(host, command, progress)
+        try:
+            final = _make(runner, plan, plan_now)
+            findings = () if planner else _look_again(host, wish, final, plan_now)
+        except RunFailed as e:
+            return _back(runner, plan, "rolled back", e.failure, resumed)
+        except KeyboardInterrupt:
+            return _back(runner, plan, "interrupted", Failure(None, "interrupted", ""), resumed)
+        runner.finish()
+        return Result("applied", plan, runner.made, runner.id, None, final.left, (), findings, resumed)
+
+
+def cut_off(host: Host) -> str:
+    """The id of the last run when it was cut off (killed, or power was lost), else ""."""
+    last = runs(host)[-1:]
+    return last[0].id if last and last[0].cut_off else ""
+
+
+def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> Plan:
+    """Make the plan's changes; the plan that was followed in the end, its lanes known rather than forecast."""
+    for change in plan.host:
+        runner.execute({"": [change]})
+    if plan.forecast:
+        tried = frozenset(change.subject for change in runner.skipped)
+        plan = plan_now(tried)
+        if plan.refused:
+            raise RunFailed(Failure(None, plan.refused[0].why, ""))
+        for change in plan.host:
+            runner.execute({"": [change]})
+    runner.execute(plan.lanes)
+    return plan
+
+
+def _look_again(host: Host, wish: Wish, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> tuple[Finding, ...]:
+    """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the wish does not hold."""
+    from qatprep.checks.registry import verify
+
+    host.settle()
+    left = frozenset(item.subject for item in plan.left)
+    prepared = frozenset(plan.lanes)
+    findings = verify(gather(host), wish, prepared - left)
+    if findings:
+        first = findings[0]
+        where = f" ({', '.join(first.subjects)})" if first.subjects else ""
+        evidence = "; ".join(f"{e.path}: {e.value}" for e in first.evidence[:2])
+        raise RunFailed(
+            Failure(None, f"{first.id}: {first.title}{where}, although every change succeeded", evidence or first.cause)
+        )
+    again = plan_now(left)
+    if any(lane for name, lane in again.lanes.items() if name in prepared):
+        change = next(c for name, lane in again.lanes.items() if name in prepared for c in lane)
+        raise RunFailed(Failure(change, f"after everything was done this is still to do: {change}", ""))
+    return findings
+
+
+def _back(runner: Runner, plan: Plan, status: Status, failure: Failure, resumed: str) -> Result:
+    clean = runner.rollback()
+    return Result(
+        status if clean else "partial",
+        plan,
+        runner.made,
+        runner.id,
+        failure,
+        plan.left,
+        tuple(runner.left),
+        (),
+        resumed,
+    )
+
+
+def undoable(host: Host, run_id: str = "") -> list[Run]:
+    """The runs that `rollback` would undo, newest first: the one named, else the last, with cut-off ones before it."""
+    from qatprep.errors import InputError
+
+    known = runs(host)
+    if run_id:
+        named = [run for run in known if run.id == run_id]
+        if not named:
+            import difflib
+
+            close = difflib.get_close_matches(run_id, [run.id for run in known], 1)
+            hint = f"did you mean {close[0]}?" if close else "qatprep rollback --list shows them"
+            raise InputError(f"there is no run {run_id!r} on {host.label}", hint)
+        return named if named[0].standing else []
+    standing = [run for run in reversed(known) if run.standing and run.status != "rolled back"]
+    if not standing:
+        return []
+    chain = [standing[0]]
+    for run in standing[1:]:
+        if not run.cut_off:
+            break
+        chain.append(run)
+    return chain
+
+
+def held_by(host: Host, chain: list[Run]) -> tuple[Holder, ...]:
+    """Who has a VF open that undoing these runs would take away."""
+    from qatprep.facts import nodes, pci
+
+    found = pci.gather(host)
+    subjects = {entry.change.subject for run in chain for entry in run.standing}
+    doomed = {vf.bdf for vf in found.all_vfs if vf.bdf in subjects or vf.pf in subjects}
+    holders, _ = nodes.holders(host, found.all_vfs)
+    return tuple(holder for holder in holders if holder.vf in doomed)

@@ -1,0 +1,36 @@
+"""The outcome of a low-level verb in plain lines. No rich here: binding a VF must not wait for a library to load."""
+
+from __future__ import annotations
+
+from qatprep.cli.session import Session
+from qatprep.engine.bootstrap import Result
+from qatprep.report.words import compact, grouped
+
+
+def print_result(session: Session, result: Result) -> None:
+    if result.status == "unchanged":
+        session.line("Nothing to do: it is so already.")
+        return
+    if result.status in ("planned", "applied", "refused"):
+        changes = result.plan.changes if result.status != "applied" else result.made
+        would = "would be: " if result.status != "applied" else ""
+        for change, subjects in grouped(changes):
+            session.line(f"{would}{compact(subjects)} {change.what}: {change.before} -> {change.after}")
+            for cost in change.cost:
+                session.line(f"  cost: {cost}")
+    for refusal in result.plan.refused:
+        session.say(f"refused for {refusal.subject}: {refusal.why}")
+        for holder in refusal.holders:
+            session.say(f"  {holder.vf} is held by {holder}")
+    if result.status == "applied":
+        session.say(f"done; to undo: qatprep rollback {result.run}")
+    if result.status == "declined":
+        session.say("nothing was changed")
+    if result.failure:
+        session.say(f"failed: {result.failure.message}")
+        if result.failure.hint:
+            session.say(f"  hint: {result.failure.hint}")
+    if result.status in ("rolled back", "interrupted"):
+        session.say("everything was undone, the host is as it was")
+    for line in result.stuck:
+        session.say(f"not undone: {line}")

@@ -1,0 +1,146 @@
+"""A plan and its outcome, as a tree for people and as a document for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from qatprep.engine.bootstrap import Result
+from qatprep.report.words import compact, grouped, plural
+from qatprep.steps.base import Change
+from qatprep.steps.plan import Plan
+
+
+def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:
+    """The plan as a tree: host-wide changes, then one branch a device. `every` lists each VF."""
+    tree = Tree(Text(title, style="id"), guide_style="dim")
+    if plan.host:
+        branch = tree.add(Text("host", style="id"))
+        for change in plan.host:
+            branch.add(_change(change, [change.subject], with_subject=True))
+    for device, lane in plan.lanes.items():
+        branch = tree.add(Text(f"{device}  {name_of(device)}".rstrip(), style="id"))
+        rows = [(change, [change.subject]) for change in lane] if every else grouped(lane)
+        for change, subjects in rows:
+            leaf = branch.add(_change(change, subjects, with_subject=subjects != [device]))
+            for cost in change.cost:
+                leaf.add(Text(f"cost: {cost}", style="warn"))
+    for item in plan.refused:
+        branch = tree.add(Text(f"{item.subject}: refused, {item.why}", style="fail"))
+        for holder in item.holders:
+            branch.add(Text(f"{holder.vf} is held by {holder}"))
+    for left in plan.left:
+        tree.add(Text(f"{left.subject}: left alone, {left.why} ({left.finding})", style="warn"))
+    console.print(tree)
+    if plan.forecast:
+        console.print(
+            Text(
+                "What a driver that does not run yet will show is not known: the lanes are looked at again then.", "dim"
+            )
+        )
+
+
+def _change(change: Change, subjects: list[str], *, with_subject: bool) -> Text:
+    text = Text()
+    if len(subjects) > 1:
+        text.append(f"{plural(len(subjects), 'VF')}: ")
+    elif with_subject:
+        text.append(f"{subjects[0]} ")
+    text.append(f"{change.what} ")
+    text.append(change.before, style="old")
+    text.append(" -> ")
+    text.append(change.after, style="new")
+    if len(subjects) > 1:
+        text.append(f"  {compact(subjects)}", style="dim")
+    return text
+
+
+def diff_lines(plan: Plan) -> list[str]:
+    """The plan as a diff: the state of every subject before and after."""
+    out = ["--- before", "+++ after"]
+    for change in plan.changes:
+        out.append(f"-{change.subject} {change.what}: {change.before}")
+        out.append(f"+{change.subject} {change.what}: {change.after}")
+    return out if len(out) > 2 else []
+
+
+def print_diff(console: Console, plan: Plan) -> None:
+    for line in diff_lines(plan):
+        style = "old" if line.startswith("-") else "new"
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def plan_document(plan: Plan, host: str, wish: str, *, diff: bool = False) -> dict[str, Any]:
+    document = {"schema": "qatprep.plan/1", "host": host, "wish": wish, **plan.describe()}
+    return {**document, **_diff(plan)} if diff else document
+
+
+def _diff(plan: Plan) -> dict[str, Any]:
+    """In the form Ansible prints: two texts."""
+    before = [f"{change.subject} {change.what}: {change.before}\n" for change in plan.changes]
+    after = [f"{change.subject} {change.what}: {change.after}\n" for change in plan.changes]
+    return {"diff": {"before": "".join(before), "after": "".join(after)}}
+
+
+def result_document(result: Result, host: str, wish: str, *, check: bool = False, diff: bool = False) -> dict[str, Any]:
+    """schema qatprep.bootstrap/1. `changed` is what Ansible means by it: in check mode, what would change."""
+    plan = result.plan
+    document: dict[str, Any] = {
+        "schema": "qatprep.bootstrap/1",
+        "host": host,
+        "wish": wish,
+        "status": result.status,
+        "check": check,
+        "changed": not plan.empty if check else result.status in ("applied", "partial"),
+        "run": result.run,
+        "resumed": result.resumed,
+        "made": [change.describe() for change in result.made],
+        "failure": None,
+        "stuck": list(result.stuck),
+        "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in result.left],
+        "plan": plan.describe(),
+    }
+    if result.failure:
+        subject = result.failure.change.subject if result.failure.change else ""
+        document["failure"] = {"subject": subject, "message": result.failure.message, "hint": result.failure.hint}
+    return {**document, **_diff(plan)} if diff else document
+
+
+def print_result(console: Console, result: Result) -> None:
+    """One paragraph: what happened, what is left, what to do."""
+    say = console.print
+    if result.resumed:
+        say(Text(f"Run {result.resumed} had been cut off; this run went on from what it left.", style="warn"))
+    if result.status == "unchanged":
+        say(Text("Nothing to do: the host is already as wished.", style="ok"))
+    elif result.status == "applied":
+        say(Text(f"Done: {plural(len(result.made), 'change')}, each read back.", style="ok"))
+        say(Text(f"To undo: qatprep rollback {result.run}", style="hint"))
+    elif result.status == "declined":
+        say("Nothing was changed.")
+    elif result.status == "refused":
+        for refusal in result.plan.refused:
+            say(Text(f"Refused for {refusal.subject}: {refusal.why}.", style="fail"))
+            for holder in refusal.holders:
+                say(f"  {holder.vf} is held by {holder}")
+        say("Nothing was changed. Stop these processes (drain the pods), then run this again.")
+    if result.failure:
+        say(Text(f"Failed: {result.failure.message}", style="fail"))
+        if result.failure.hint:
+            say(Text(f"  hint: {result.failure.hint}", style="hint"))
+    if result.status in ("rolled back", "interrupted"):
+        say(Text(f"Rolled back: all {plural(len(result.made), 'change')} undone, the host is as it was.", style="warn"))
+    elif result.status == "partial":
+        say(Text("Rolled back in part. This could not be undone:", style="fail"))
+        for line in result.stuck:
+            say(f"  {line}")
+        say(Text(f"When the cause is gone: qatprep rollback {result.run}", style="hint"))
+    for item in result.left:
+        say(Text(f"Left alone: {item.subject}, {item.why}", style="warn"))
+    if result.left:
+        ids = ",".join(sorted({item.finding for item in result.left}))
+        say(Text(f"  qatprep doctor --only {ids} tells the cause and the fix", style="hint"))

@@ -1,0 +1,88 @@
+"""Runs, and what undoing them did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from qatprep.engine.journal import Run
+from qatprep.host.base import Host
+from qatprep.report.words import compact, grouped, plural
+
+
+def run_status(run: Run) -> str:
+    """How a run ended, in a word or two."""
+    return run.status or ("cut off" if run.entries else "empty")
+
+
+def runs_document(runs: Sequence[Run], host: str) -> dict[str, Any]:
+    return {
+        "schema": "qatprep.runs/1",
+        "host": host,
+        "runs": [
+            {
+                "run": run.id,
+                "time": run.time,
+                "command": run.command,
+                "status": run_status(run),
+                "changes": len(run.entries),
+                "standing": len(run.standing),
+            }
+            for run in runs
+        ],
+    }
+
+
+def print_runs(console: Console, runs: Sequence[Run], host: Host) -> None:
+    if not runs:
+        console.print(f"{host.label} remembers no runs.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "time", "command", "status", "changes"):
+        table.add_column(column, no_wrap=column != "command", justify="right" if column == "changes" else "left")
+    for run in runs:
+        table.add_row(run.id, run.time, run.command, run_status(run), str(len(run.entries)))
+    console.print(table)
+
+
+def print_chain(console: Console, chain: Sequence[Run], host: Host) -> None:
+    for run in chain:
+        gone = run.boot != host.boot_id()
+        title = f"Run {run.id} ({run.command}, {run_status(run)}) of {host.label}"
+        tree = Tree(Text(title, style="id"), guide_style="dim")
+        standing = [entry for entry in run.standing if entry.change.persistent or not gone]
+        for change, subjects in grouped(entry.change for entry in standing):
+            text = Text(f"{compact(subjects)} {change.what} ")
+            text.append(change.after, style="old").append(" -> ").append(change.before, style="new")
+            tree.add(text)
+        if gone:
+            tree.add(Text("the host was booted since: what was in sysfs and /dev is gone already", style="dim"))
+        console.print(tree)
+
+
+def rollback_document(host: str, status: str, chain: Sequence[Run], left: Sequence[str]) -> dict[str, Any]:
+    return {
+        "schema": "qatprep.rollback/1",
+        "host": host,
+        "status": status,
+        "changed": status in ("rolled back", "partial"),
+        "runs": [run.id for run in chain],
+        "changes": [entry.change.describe() for run in chain for entry in run.standing],
+        "stuck": list(left),
+    }
+
+
+def print_outcome(console: Console, chain: Sequence[Run], left: Sequence[str]) -> None:
+    if not left:
+        count = plural(len(chain), "run")
+        console.print(Text(f"Rolled back: {count} undone, the host is as it was before.", style="ok"))
+        return
+    console.print(Text("Rolled back in part. This could not be undone:", style="fail"))
+    for line in left:
+        console.print(f"  {line}")
+    console.print(Text("When the cause is gone, run the same command again.", style="hint"))

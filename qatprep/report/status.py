@@ -1,0 +1,56 @@
+"""The node in a few lines: devices, drift, last run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from qatprep.engine.journal import Run
+from qatprep.facts import Facts
+from qatprep.host.base import Host
+from qatprep.report.device import devices_document, print_devices
+from qatprep.report.rollback import run_status
+from qatprep.report.words import plural
+from qatprep.steps.plan import Plan
+
+
+def status_document(host: Host, facts: Facts, plan: Plan, wish: str, runs: Sequence[Run]) -> dict[str, Any]:
+    devices = devices_document(host, facts.pci, facts.nodes)
+    last = runs[-1] if runs else None
+    return {
+        "schema": "qatprep.status/1",
+        "host": host.label,
+        "kernel": facts.kernel.release,
+        "wish": wish,
+        "drift": [change.describe() for change in plan.changes],
+        "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in plan.left],
+        "last_run": {"run": last.id, "time": last.time, "command": last.command, "status": run_status(last)}
+        if last
+        else None,
+        "pfs": devices["pfs"],
+        "vfs": devices["vfs"],
+        "others": devices["others"],
+        "holders_complete": devices["holders_complete"],
+    }
+
+
+def print_status(console: Console, host: Host, facts: Facts, plan: Plan, wish: str, runs: Sequence[Run]) -> None:
+    console.print(f"{host.label}, kernel {facts.kernel.release or 'unknown'}, {facts.cpu.model or facts.cpu.machine}")
+    console.print()
+    print_devices(console, host, facts.pci, facts.nodes, with_vfs=False)
+    console.print()
+    if plan.empty and not plan.left:
+        console.print(Text(f"As wished ({wish}).", style="ok"))
+    elif not plan.empty:
+        count = plural(len(plan.changes), "change")
+        console.print(Text(f"Not as wished ({wish}): {count} to make; qatprep plan shows them.", style="warn"))
+    for item in plan.left:
+        console.print(Text(f"{item.subject} cannot be prepared: {item.why} ({item.finding})", style="warn"))
+    if runs:
+        last = runs[-1]
+        console.print(f"Last run: {last.id}, {last.command}, {run_status(last)}.")
+    else:
+        console.print("No run of qatprep is remembered here.")
