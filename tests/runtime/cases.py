@@ -174,7 +174,7 @@ CASES = (
         {},
         {
             "*": "main",
-            "sid": "above the main file's 2",
+            "sid": "drop-in",
         },
     ),
     Case(

@@ -1,0 +1,79 @@
+"""CRI-O: a drop-in of its own, for device ownership and the memlock limit.
+
+crio.conf(5): files of /etc/crio/crio.conf.d are read in lexical order, the last to name a key wins, key by key. CRI-O
+is the one runtime with a memlock knob (default_ulimits); without it containers inherit the daemon's limit.
+Never run here: rules from CRI-O's documentation and source (f954a17e50).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+
+from qatprep.runtime.containerd import KEY, File
+from qatprep.runtime.refusal import Refused
+
+MAIN = "/etc/crio/crio.conf"
+CONF_D = "/etc/crio/crio.conf.d"
+DROPIN = f"{CONF_D}/90-qatprep.conf"
+VENDOR = "/usr/share/containers/crio/crio.conf.d"
+
+
+@dataclass(frozen=True)
+class CrioVerdict:
+    ownership: bool
+    ulimits: tuple[str, ...]
+    """default_ulimits in force."""
+    where: str
+    """The file that decides on ownership, "" when none names it."""
+    broken: tuple[tuple[str, str], ...] = ()
+    """Files that are no TOML, and why: CRI-O does not start with one."""
+
+
+def judge(files: tuple[File, ...]) -> CrioVerdict:
+    """What the files, in the order CRI-O reads them, come to."""
+    ownership, where = False, ""
+    ulimits: tuple[str, ...] = ()
+    broken = []
+    for file in files:
+        try:
+            document = tomllib.loads(file.text or "")
+        except (tomllib.TOMLDecodeError, RecursionError) as e:
+            broken.append((file.path, f"not TOML: {e}"))
+            continue
+        crio = document.get("crio")
+        table = crio.get("runtime") if isinstance(crio, dict) else None
+        if not isinstance(table, dict):
+            continue
+        if isinstance(table.get(KEY), bool):
+            ownership, where = table[KEY], file.path
+        if isinstance(table.get("default_ulimits"), list):
+            ulimits = tuple(str(item) for item in table["default_ulimits"])
+    return CrioVerdict(ownership, ulimits, where, tuple(broken))
+
+
+def drop_in(files: tuple[File, ...], memlock: int | None) -> str | None:
+    """The text of DROPIN, or None when there is nothing to do.
+
+    `memlock` in bytes is added to the ulimits in force, which a later list would replace as a whole. Refused when a
+    file is broken, or when one that sorts after ours says otherwise.
+    """
+    others = tuple(file for file in files if file.path != DROPIN)
+    now = judge(files)
+    if now.broken:
+        path, why = now.broken[0]
+        raise Refused(f"{path}: {why}", "mend the file first: CRI-O does not start with it")
+    wanted = f"memlock={memlock}:{memlock}" if memlock is not None else ""
+    if now.ownership and (not wanted or wanted in now.ulimits):
+        return None
+    later = judge(tuple(file for file in others if file.path > DROPIN and file.path.startswith(CONF_D)))
+    if later.where and not later.ownership:
+        raise Refused(f"{later.where} sorts after ours and says {KEY} = false", "change it there")
+    if later.ulimits and wanted and wanted not in later.ulimits:
+        raise Refused("a file that sorts after ours sets default_ulimits", f"add {wanted!r} to it")
+    lines = ["# Written by qatprep: lets containers use QAT VFs.", "[crio.runtime]", f"{KEY} = true"]
+    if wanted:
+        rest = [item for item in judge(others).ulimits if not item.startswith("memlock=")]
+        quoted = ", ".join(f'"{item}"' for item in [*rest, wanted])
+        lines.append(f"default_ulimits = [{quoted}]")
+    return "\n".join(lines) + "\n"

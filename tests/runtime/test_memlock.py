@@ -1,0 +1,115 @@
+"""The memlock size, systemd's dialect, and the unit it belongs to."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from qatprep.runtime.memlock import (
+    INFINITY,
+    MIB,
+    Limit,
+    drop_in,
+    from_proc_limits,
+    needed,
+    parse_limit,
+    spell,
+    unit_assignments,
+)
+from qatprep.runtime.units import choose
+
+
+@pytest.mark.parametrize(("vfs", "mebibytes"), [(0, 128), (1, 128), (4, 128), (5, 144), (8, 192), (32, 576)])
+def test_size_grows_with_the_vfs_a_container_holds(vfs: int, mebibytes: int) -> None:
+    assert needed(vfs) == mebibytes * MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "soft", "hard"),
+    [
+        ("16777216", 16 * MIB, 16 * MIB),
+        ("16M", 16 * MIB, 16 * MIB),
+        ("128M", 128 * MIB, 128 * MIB),
+        ("1.5G", 1536 * MIB, 1536 * MIB),
+        ("infinity", INFINITY, INFINITY),
+        ("8M:16M", 8 * MIB, 16 * MIB),
+        ("8M:infinity", 8 * MIB, INFINITY),
+        ("4096B", 4096, 4096),
+    ],
+)
+def test_sizes_systemd_takes(text: str, soft: float, hard: float) -> None:
+    assert parse_limit(text) == Limit(soft, hard)
+
+
+@pytest.mark.parametrize(
+    "text", ["16MB", "64k", "16 MiB", "", "unlimited", "-1", "16M:8M", "0x1000000", "lots", "1" * 40]
+)
+def test_sizes_systemd_ignores(text: str) -> None:
+    with pytest.raises(ValueError, match="size systemd knows|above the hard"):
+        parse_limit(text)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("text", ["16777216", "16M", "1.5G", "infinity", "8M:16M", "16MB", "64k", "lots"])
+def test_systemd_agrees(text: str, tmp_path: Path) -> None:
+    """What we call ignored is what systemd itself warns of, offline."""
+    unit = tmp_path / "x.service"
+    unit.write_text(f"[Service]\nExecStart=/bin/true\nLimitMEMLOCK={text}\n")
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    ignored = "Failed to parse resource value" in done.stderr
+    try:
+        parse_limit(text)
+        assert not ignored, done.stderr
+    except ValueError:
+        assert ignored, done.stderr
+
+
+def test_only_the_service_section_counts() -> None:
+    text = "[Unit]\nLimitMEMLOCK=1M\n[Service]\n# LimitMEMLOCK=2M\nLimitMEMLOCK = 3M\n[Install]\nLimitMEMLOCK=4M\n"
+    assert unit_assignments(text) == ("3M",)
+    assert unit_assignments(drop_in(128 * MIB)) == ("134217728",)
+
+
+def test_proc_limits() -> None:
+    text = "Limit                     Soft Limit           Hard Limit           Units     \n"
+    text += "Max locked memory         8388608              unlimited            bytes     \n"
+    assert from_proc_limits(text) == Limit(8 * MIB, INFINITY)
+    assert from_proc_limits("Max locked memory  much  more  bytes\n") is None
+    assert from_proc_limits("") is None
+
+
+def test_sizes_in_words() -> None:
+    assert [spell(size) for size in (128 * MIB, 2048 * MIB, 65536, INFINITY)] == ["128M", "2G", "65536", "unlimited"]
+
+
+@pytest.mark.parametrize(
+    ("given", "unit", "kind"),
+    [
+        ({"shims": ("k3s.service",), "running": ("containerd.service", "k3s.service")}, "k3s.service", "k3s"),
+        ({"shims": ("containerd.service",), "running": ("crio.service",)}, "containerd.service", "containerd"),
+        (
+            {"endpoint": "unix:///var/run/crio/crio.sock", "running": ("containerd.service", "crio.service")},
+            "crio.service",
+            "crio",
+        ),
+        (
+            {"endpoint": "unix:///run/containerd/containerd.sock", "running": ("containerd.service", "docker.service")},
+            "containerd.service",
+            "containerd",
+        ),
+        ({"running": ("rke2-agent.service",)}, "rke2-agent.service", "rke2"),
+        ({"running": ("containerd.service", "docker.service")}, "containerd.service", "docker"),
+        ({"installed": ("containerd.service",)}, "containerd.service", "containerd"),
+    ],
+)
+def test_the_unit_that_runs_containers(given: dict[str, object], unit: str, kind: str) -> None:
+    chosen = choose(**given)  # type: ignore[arg-type]
+    assert chosen is not None
+    assert (chosen.unit, chosen.kind) == (unit, kind)
+
+
+def test_no_runtime_at_all() -> None:
+    assert choose() is None
