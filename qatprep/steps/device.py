@@ -91,7 +91,8 @@ def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
         lane: list[Change] = []
         if pf.vfs:
             lane += [sriov.removal(pf, "down"), SetServices(pf.bdf, pf.services.text, text, "down")]
-    XX            doomed += pf.vfs
+            lane += _again(pf, known)
+            doomed += pf.vfs
         else:
             lane.append(SetServices(pf.bdf, pf.services.text, text, state))
             if state == "up":
