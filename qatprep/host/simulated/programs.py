@@ -1,4 +1,4 @@
-"""The host's programs that qatprep may call: modprobe, groupadd, groupdel, getent, udevadm. Others are not there."""
+"""The host's programs that qatprep may call: modprobe, rmmod, groupadd, groupdel, getent, udevadm; no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SYSTEM_GIDS = range(100, 1000)
 """login.defs SYS_GID_MIN and SYS_GID_MAX as distributions ship them."""
-CHANGING = ("modprobe", "groupadd", "groupdel")
+CHANGING = ("modprobe", "rmmod", "groupadd", "groupdel")
 """Programs that change the host: what faults count."""
 
 
@@ -33,6 +33,7 @@ def run(machine: Machine, argv: list[str]) -> RunResult:
     """Do what the program would. Raises Held where it would hang in the kernel."""
     known: dict[str, Callable[[Machine, list[str]], str]] = {
         "modprobe": _modprobe,
+        "rmmod": _rmmod,
         "groupadd": _groupadd,
         "groupdel": _groupdel,
         "getent": _getent,
@@ -141,6 +142,25 @@ def _unload(machine: Machine, module: str) -> None:
 
 
 # -- groups -------------------------------------------------------------------------------------------------
+
+
+def _rmmod(machine: Machine, arguments: list[str]) -> str:
+    """Exactly the named modules, whatever they needed stays."""
+    for name in arguments:
+        module = normal(name)
+        if module in machine.modules.builtin:
+            raise _Exit(1, f"rmmod: ERROR: Module {module} is builtin.\n")
+        if module not in machine.modules.loaded:
+            raise _Exit(1, f"rmmod: ERROR: Module {module} is not currently loaded\n")
+        if users := machine.modules.users(module):
+            raise _Exit(1, f"rmmod: ERROR: Module {module} is in use by: {' '.join(users)}\n")
+        try:
+            machine.modules.remove(module)
+        except OSError as e:
+            if e.errno != errno.EBUSY:
+                raise
+            raise _Exit(1, f"rmmod: ERROR: Module {module} is in use\n") from None
+    return ""
 
 
 def _groupadd(machine: Machine, arguments: list[str]) -> str:
