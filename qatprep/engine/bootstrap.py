@@ -75,6 +75,9 @@ def bootstrap(
             return _back(runner, plan, "rolled back", e.failure, resumed)
         except KeyboardInterrupt:
             return _back(runner, plan, "interrupted", Failure(None, "interrupted", ""), resumed)
+        except Exception:
+            runner.rollback()  # a mistake of ours must not leave the host half changed
+            raise
         runner.finish()
         return Result("applied", plan, runner.made, runner.id, None, final.left, (), findings, resumed)
 

@@ -22,7 +22,6 @@ THEME = Theme(
         "new": "green",
         "dim": "dim",
     },
-    inherit=False,
 )
 PIPE_WIDTH = 100
 """Columns when the stream is no terminal and COLUMNS says nothing."""

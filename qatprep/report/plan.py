@@ -10,7 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from qatprep.engine.bootstrap import Result
-from qatprep.report.words import compact, grouped, plural
+from qatprep.report.words import grouped, plural
 from qatprep.steps.base import Change
 from qatprep.steps.plan import Plan
 
@@ -19,14 +19,15 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
     """The plan as a tree: host-wide changes, then one branch a device. `every` lists each VF."""
     tree = Tree(Text(title, style="id"), guide_style="dim")
     if plan.host:
-        branch = tree.add(Text("host", style="id"))
+        branch = tree.add(Text("this host, first", style="id"))
         for change in plan.host:
             branch.add(_change(change, [change.subject], with_subject=True))
-    for device, lane in plan.lanes.items():
-        branch = tree.add(Text(f"{device}  {name_of(device)}".rstrip(), style="id"))
+    for devices in [[device] for device in plan.lanes] if every else _alike(plan):
+        branch = tree.add(_devices(devices, name_of))
+        lane = plan.lanes[devices[0]]
         rows = [(change, [change.subject]) for change in lane] if every else grouped(lane)
         for change, subjects in rows:
-            leaf = branch.add(_change(change, subjects, with_subject=subjects != [device]))
+            leaf = branch.add(_change(change, subjects, with_subject=every and subjects != devices))
             for cost in change.cost:
                 leaf.add(Text(f"cost: {cost}", style="warn"))
     for item in plan.refused:
@@ -44,6 +45,24 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
         )
 
 
+def _alike(plan: Plan) -> list[list[str]]:
+    """Devices whose lanes differ in nothing but addresses, together."""
+    kinds: dict[tuple[tuple[str, str, str, bool], ...], list[str]] = {}
+    for device, lane in plan.lanes.items():
+        shape = tuple((c.kind, c.before, c.after, c.subject == device) for c in lane)
+        kinds.setdefault(shape, []).append(device)
+    return list(kinds.values())
+
+
+def _devices(devices: list[str], name_of: Callable[[str], str]) -> Text:
+    if len(devices) == 1:
+        return Text(f"{devices[0]}  {name_of(devices[0])}".rstrip(), style="id")
+    names = sorted({name_of(device) for device in devices} - {""})
+    text = Text(f"{len(devices)} PFs, each: ", style="id")
+    text.append(f"{' '.join(devices)}", style="dim")
+    return text.append(f"  ({'; '.join(names)})", style="dim") if len(names) <= 2 and names else text
+
+
 def _change(change: Change, subjects: list[str], *, with_subject: bool) -> Text:
     text = Text()
     if len(subjects) > 1:
@@ -54,8 +73,6 @@ def _change(change: Change, subjects: list[str], *, with_subject: bool) -> Text:
     text.append(change.before, style="old")
     text.append(" -> ")
     text.append(change.after, style="new")
-    if len(subjects) > 1:
-        text.append(f"  {compact(subjects)}", style="dim")
     return text
 
 

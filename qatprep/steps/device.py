@@ -16,7 +16,7 @@ from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.driver import StartPf
 from qatprep.steps.modules import LoadModule
-from qatprep.steps.nodes import CreateGroup, SetOwnership
+from qatprep.steps.nodes import AS_MADE, CreateGroup, SetOwnership
 from qatprep.steps.plan import Plan, Refusal
 from qatprep.steps.services import SetServices
 
@@ -65,7 +65,7 @@ def bind(
             node = function.node
             lane = lanes[function.pf or function.bdf]
             if function in moved or not isinstance(node, DeviceNode):
-                lane.append(SetOwnership(function.bdf, group, mode, None, "made with the binding"))
+                lane.append(SetOwnership(function.bdf, group, mode, None, AS_MADE))
             elif (node.gid, node.mode) != (gid, mode):
                 words = f"{node.uid}:{node.gid} {node.mode:04o}"
                 lane.append(SetOwnership(function.bdf, group, mode, (node.uid, node.gid, node.mode), words))
@@ -109,7 +109,7 @@ def _again(pf: Pf, groups: dict[str, int] | Unknown) -> list[Change]:
         node = vf.node
         if isinstance(node, DeviceNode) and (node.uid, node.gid, node.mode) != (0, 0, 0o600):
             named = nodes.group_name(groups, node.gid)
-            lane.append(SetOwnership(vf.bdf, named, node.mode, None, "made with the binding", node.uid))
+            lane.append(SetOwnership(vf.bdf, named, node.mode, None, AS_MADE, node.uid))
     return lane
 
 

@@ -60,17 +60,11 @@ class LoadModule(Change):
         # idle modules that were there before as well.
         left = [name for name in (outcome or {}).get("loaded", [normal(self.name)]) if _loaded(host, name)]
         while left:
-            errors = []
-            for name in list(left):
-                result = host.run(["rmmod", name])
-                if result.rc == 0 or not _loaded(host, name):
-                    left.remove(name)
-                else:
-                    errors.append(result.stderr.strip())
-            if len(errors) == len(left) and left:
-                raise ChangeFailed(
-                    f"rmmod {' '.join(left)} failed: {errors[0]}", "it stays loaded, which harms nothing"
-                )
+            kept = [(name, result.stderr.strip()) for name in left if (result := host.run(["rmmod", name])).rc != 0]
+            kept = [(name, error) for name, error in kept if _loaded(host, name)]
+            if len(kept) == len(left):
+                raise ChangeFailed(f"rmmod {kept[0][0]} failed: {kept[0][1]}", "it stays loaded, which harms nothing")
+            left = [name for name, _ in kept]
 
 
 def _loaded(host: Host, name: str) -> bool:

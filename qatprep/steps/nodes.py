@@ -12,6 +12,8 @@ from qatprep.facts.pci import DeviceNode, node_of
 from qatprep.host.base import Host
 from qatprep.steps.base import Change, ChangeFailed
 
+AS_MADE = "root:root 0600"
+"""How a node that is not there yet will be: drivers/vfio/group.c gives it no mode, devtmpfs then makes it 0600."""
 _NODE_DEADLINE = 5.0
 """Seconds for a node to appear: devtmpfs makes it with the binding, only a host without devtmpfs waits for udev."""
 

@@ -15,7 +15,7 @@ from qatprep.steps import modules, sriov
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.driver import BindPf, StartPf
-from qatprep.steps.nodes import CreateGroup, SetOwnership
+from qatprep.steps.nodes import AS_MADE, CreateGroup, SetOwnership
 from qatprep.steps.services import SetServices
 from qatprep.wish import PfWish, Wish
 
@@ -224,7 +224,7 @@ class _Builder:
         if want.driver != "none":
             bdfs = [pf.vf_bdf(index) for index in range(total)]
             lane += [BindVf(bdf, "", "", want.driver) for bdf in bdfs]
-            lane += [SetOwnership(bdf, self.wish.group, self.wish.mode, None, "made with the binding") for bdf in bdfs]
+            lane += [SetOwnership(bdf, self.wish.group, self.wish.mode, None, AS_MADE) for bdf in bdfs]
         return lane
 
     def _vf(self, vf: Vf, want: PfWish) -> list[Change]:
@@ -234,10 +234,9 @@ class _Builder:
         driver = vf.driver if isinstance(vf.driver, str) else ""
         if driver not in devices.VFIO_DRIVERS:
             override = vf.override if isinstance(vf.override, str) else ""
-            words = "made with the binding"
             return [
                 BindVf(vf.bdf, driver, override, want.driver),
-                SetOwnership(vf.bdf, self.wish.group, self.wish.mode, None, words),
+                SetOwnership(vf.bdf, self.wish.group, self.wish.mode, None, AS_MADE),
             ]
         gid = self.facts.nodes.gid(self.wish.group)
         if isinstance(vf.node, DeviceNode) and (vf.node.gid != gid or vf.node.mode != self.wish.mode):

@@ -23,6 +23,8 @@ DENYLIST = {
 
 CONTAINER_RDEV = "10:196"
 GROUP_MAJOR = 239
+DEVICE_MAJOR = 510
+DEVICES = f"{VFIO_DEV}/devices"
 NOIOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
 
@@ -80,6 +82,9 @@ class Vfio:
         path = f"{VFIO_DEV}/vfio"
         if not present:
             tree.remove(path)
+            directory = tree.find(VFIO_DEV)
+            if directory is not None and not directory.children:
+                tree.remove(VFIO_DEV)  # drivers/base/devtmpfs.c delete_path
         elif tree.find(path) is None:
             tree.char(path, CONTAINER_RDEV, 0o666)
 
@@ -92,14 +97,19 @@ class Vfio:
             self._fake_group(device)
         path = self.node(device)
         if machine.tree.find(path) is None:
-            machine.tree.char(path, f"{GROUP_MAJOR}:{self._free_minor()}", 0o600)
+            machine.tree.char(path, f"{GROUP_MAJOR}:{self._free_minor(VFIO_DEV)}", 0o600)
             machine.udev.added(path)
+        if machine.kernel.has_vfio_cdev and machine.option("CONFIG_VFIO_DEVICE_CDEV"):
+            minor = self._free_minor(DEVICES)
+            machine.tree.char(f"{DEVICES}/vfio{minor}", f"{DEVICE_MAJOR}:{minor}", 0o600)
+            machine.tree.make_dirs(f"{device.path}/vfio-dev/vfio{minor}")
 
     def drop(self, device: PciDevice) -> None:
         """vfio_unregister_group_dev waits for the last user of the device: Held while there is one."""
         machine = self.machine
         path = self.node(device)
         machine.must_not_be_held(device, path)
+        self._drop_cdev(device)
         group = device.group
         assert group is not None
         if _is_fake(machine, group):
@@ -129,8 +139,16 @@ class Vfio:
         device.group = str(number)
         machine.log(f"{device.slot}: Adding kernel taint for vfio-noiommu group on device")
 
-    def _free_minor(self) -> int:
-        listing = self.machine.tree.find(VFIO_DEV)
+    def _drop_cdev(self, device: PciDevice) -> None:
+        listing = device.node.children.pop("vfio-dev", None)
+        for name in listing.children if listing else ():
+            self.machine.tree.remove(f"{DEVICES}/{name}")
+        directory = self.machine.tree.find(DEVICES)
+        if directory is not None and not directory.children:
+            self.machine.tree.remove(DEVICES)
+
+    def _free_minor(self, directory: str) -> int:
+        listing = self.machine.tree.find(directory)
         used = {
             int(node.rdev.split(":")[1])
             for name, node in (listing.children if listing else {}).items()

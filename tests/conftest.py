@@ -1,0 +1,87 @@
+"""The guard: no test changes the machine it runs on. And what every test may use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from qatprep.cli.session import Session
+from qatprep.host.base import Host
+
+KEPT = ("/etc/", "/sys/", "/dev/vfio", "/proc/sys/", "/lib/", "/usr/lib/", "/run/qatprep", "/var/lib/qatprep", "/boot/")
+"""Below these nothing may be opened for writing, made, removed, renamed or given another owner or mode."""
+PROGRAMS = ("modprobe", "rmmod", "insmod", "groupadd", "groupdel", "systemctl", "udevadm", "update-grub", "grubby")
+"""These may not be started at all from a test's process (a namespace, a VM or a chroot starts its own)."""
+_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class TouchedTheMachine(BaseException):
+    """A test was about to change the real machine. No `except Exception` of the code under test can hide it."""
+
+
+class _Guard:
+    on = False
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if not _Guard.on:
+        return
+    if event == "open":
+        path, _, flags = args
+        if isinstance(path, str) and isinstance(flags, int) and flags & _WRITE:
+            _refuse(event, path)
+    elif event in ("os.chmod", "os.chown", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"):
+        _refuse(event, args[0])
+    elif event in ("os.rename", "os.link", "os.symlink"):
+        _refuse(event, args[1])
+    elif event in ("subprocess.Popen", "os.exec", "os.posix_spawn"):
+        program = os.fspath(args[0] or "") if not isinstance(args[0], bytes) else args[0].decode()
+        if program.rsplit("/", 1)[-1] in PROGRAMS:
+            raise TouchedTheMachine(f"{event}: {program}")
+
+
+def _refuse(event: str, path: Any) -> None:
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    if isinstance(path, str) and (path + "/").startswith(KEPT):
+        raise TouchedTheMachine(f"{event}: {path}")
+
+
+sys.addaudithook(_audit)
+
+
+@pytest.fixture(autouse=True)
+def guard() -> Iterator[None]:
+    _Guard.on = True
+    yield
+    _Guard.on = False
+
+
+class Called:
+    """What one call of qatprep gave."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def json(self) -> Any:
+        import json
+
+        return json.loads(self.out)
+
+
+def qatprep(*args: str, host: Host | None = None, env: dict[str, str] | None = None) -> Called:
+    """Call qatprep in this process, as its entry point would."""
+    from qatprep.__main__ import main
+
+    out, err = StringIO(), StringIO()
+    session = Session(out=out, err=err, env=env or {}, given_host=host)
+    code = main(list(args), session)
+    return Called(int(code), out.getvalue(), err.getvalue())
