@@ -12,7 +12,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCES = ("module", "pytypes", "pyrun", "cpu", "key", "library", "mb", "ssl", "engine")
+SOURCES = ("module", "pytypes", "pyrun", "cpu", "key", "library", "mb", "ssl", "engine", "pyqat", "qat", "qatload")
 
 
 def shipped(distribution: str, name: str) -> Path | None:

@@ -93,3 +93,53 @@ def run(
     Without it every worker always has something to do. `check` turns each RSA result back with the public key, as
     Envoy's CryptoMB provider does; `bare` is the loop without queue, timer and comparison.
     """
+
+class Instance(TypedDict):
+    name: str
+    part: str
+    version: str
+    bus: int
+    node: int
+    rsa: bool
+    """Whether it does RSA: libqat also counts instances that do not."""
+    polled: bool
+    offloaded: bool
+    """False for a software implementation."""
+
+class QatReport(TypedDict):
+    workers: list[WorkerReport]
+    retries: int
+    """How often the device's queue was full."""
+    spurious: int
+    """Second results for one operation."""
+    lost: int
+    """Operations that never came back. The process should end soon: device memory is not given back."""
+    last_status: int
+    """The last status other than success of an operation; 0 when all succeeded."""
+    polls: int
+    poll_cpu_ns: int
+
+@final
+class Qat:
+    """libqat and libusdm, loaded. To be used in a process of its own: they may block, write and end the process."""
+
+    def __new__(cls, libqat: str, libusdm: str) -> Qat:
+        """OSError when one of them, or a function in it, is missing."""
+    def start(self, section: str, /) -> tuple[int, str]:
+        """(0, ""), or libqat's status and the call that gave it."""
+    def stop(self) -> None: ...
+    def instances(self) -> list[Instance]: ...
+    def run(
+        self,
+        jobs: Jobs,
+        arrivals: Sequence[Buffer] | None = None,
+        workers: int = 1,
+        duration_ns: int = 1_000_000_000,
+        poll_delay_ns: int = 0,
+        depth: int = 64,
+        patience_ns: int = 2_000_000_000,
+    ) -> QatReport:
+        """Put load on the instances, round-robin, with a polling thread each; see run() for the rest.
+
+        `depth`: operations in flight a worker. `patience_ns`: how long results may take after the last was sent.
+        """

@@ -6,16 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-static PyObject *not_here(const char *what)
-{
-    PyObject *arguments = Py_BuildValue("(is)", ENOTSUP, what);
-    if (arguments) {
-        PyErr_SetObject(PyExc_OSError, arguments);
-        Py_DECREF(arguments);
-    }
-    return NULL;
-}
-
 static PyObject *cpuid(PyObject *self, PyObject *args)
 {
     (void)self;
@@ -24,7 +14,7 @@ static PyObject *cpuid(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "I|I", &leaf, &subleaf))
         return NULL;
     if (!qp_cpuid(leaf, subleaf, r))
-        return not_here("not an x86-64 machine");
+        return qp_py_os_error(ENOTSUP, "not an x86-64 machine");
     return Py_BuildValue("IIII", r[0], r[1], r[2], r[3]);
 }
 
@@ -36,7 +26,7 @@ static PyObject *xgetbv(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "I", &index))
         return NULL;
     if (!qp_xgetbv(index, &value))
-        return not_here("the operating system has not switched XSAVE on, or there is no such register");
+        return qp_py_os_error(ENOTSUP, "the operating system has not switched XSAVE on, or there is no such register");
     return PyLong_FromUnsignedLongLong(value);
 }
 
@@ -62,7 +52,7 @@ static PyMethodDef functions[] = {
 
 static int start(PyObject *module)
 {
-    if (qp_py_types(module))
+    if (qp_py_types(module) || qp_py_qat_type(module))
         return -1;
 #ifdef QP_BUNDLED_MB
     PyObject *bundled = Py_True;

@@ -24,6 +24,22 @@ struct py_signer {
     struct qp_signer signer;
 };
 
+/* From Python's arguments to the workers of a run, and back. */
+struct qp_py_load {
+    struct qp_run *run;
+    Py_buffer *buffers;
+    Py_ssize_t held;
+};
+bool qp_py_load(struct qp_py_load *load, struct qp_run *run, PyObject *arrivals);
+void qp_py_unload(struct qp_py_load *load);
+/* Let the workers work; look for signals now and then, so that Ctrl-C ends the run. False with an exception set. */
+bool qp_py_carry_out(struct qp_run *run, void *(*work)(void *));
+PyObject *qp_py_report(const struct qp_run *run);
+
+/* OSError(number, text); always NULL. */
+PyObject *qp_py_os_error(int number, const char *text);
+
+int qp_py_qat_type(PyObject *module);
 int qp_py_types(PyObject *module);
 
 /* The struct inside, or NULL with TypeError set. */

@@ -64,19 +64,6 @@ PyObject *qp_py_sign(PyObject *self, PyObject *args)
 
 /* -- run -------------------------------------------------------------------------------------------------------- */
 
-static void free_workers(struct qp_run *run, Py_buffer *buffers, Py_ssize_t held)
-{
-    for (unsigned i = 0; run->workers && i < run->worker_count; i++) {
-        free(run->workers[i].latencies);
-        free(run->workers[i].results);
-        free(run->workers[i].has_result);
-    }
-    free(run->workers);
-    for (Py_ssize_t i = 0; i < held; i++)
-        PyBuffer_Release(&buffers[i]);
-    free(buffers);
-}
-
 static bool make_workers(struct qp_run *run, const Py_buffer *buffers)
 {
     run->workers = calloc(run->worker_count, sizeof *run->workers);
@@ -136,7 +123,7 @@ static PyObject *worker_report(const struct qp_run *run, const struct qp_worker 
                          (unsigned long long)w->cpu_ns, "sizes", sizes, "latencies", latencies, "results", results);
 }
 
-static PyObject *report(const struct qp_run *run)
+PyObject *qp_py_report(const struct qp_run *run)
 {
     for (unsigned i = 0; i < run->worker_count; i++)
         if (run->workers[i].trouble) {
@@ -152,8 +139,58 @@ static PyObject *report(const struct qp_run *run)
     return list;
 }
 
-/* Let the workers work; look for signals now and then, so that Ctrl-C ends the run. False with an exception set. */
-static bool carry_out(struct qp_run *run, void *(*work)(void *))
+bool qp_py_load(struct qp_py_load *load, struct qp_run *run, PyObject *arrivals)
+{
+    *load = (struct qp_py_load){.run = run};
+    if (arrivals != Py_None) {
+        Py_ssize_t count = PySequence_Size(arrivals);
+        if (count < 0)
+            return false;
+        run->worker_count = (unsigned)count;
+        load->buffers = calloc((size_t)count + 1, sizeof *load->buffers);
+        if (!load->buffers) {
+            PyErr_NoMemory();
+            return false;
+        }
+        for (; load->held < count; load->held++) {
+            PyObject *item = PySequence_GetItem(arrivals, load->held);
+            int wrong = !item || PyObject_GetBuffer(item, &load->buffers[load->held], PyBUF_SIMPLE);
+            Py_XDECREF(item);
+            if (wrong)
+                return false;
+            if (load->buffers[load->held].len % (Py_ssize_t)sizeof(uint64_t)) {
+                load->held++;
+                PyErr_SetString(PyExc_ValueError, "arrivals are uint64");
+                return false;
+            }
+        }
+    }
+    if (run->worker_count < 1 || run->worker_count > 4096) {
+        PyErr_SetString(PyExc_ValueError, "between 1 and 4096 workers");
+        return false;
+    }
+    if (!make_workers(run, load->buffers)) {
+        PyErr_NoMemory();
+        return false;
+    }
+    return true;
+}
+
+void qp_py_unload(struct qp_py_load *load)
+{
+    struct qp_run *run = load->run;
+    for (unsigned i = 0; run->workers && i < run->worker_count; i++) {
+        free(run->workers[i].latencies);
+        free(run->workers[i].results);
+        free(run->workers[i].has_result);
+    }
+    free(run->workers);
+    for (Py_ssize_t i = 0; i < load->held; i++)
+        PyBuffer_Release(&load->buffers[i]);
+    free(load->buffers);
+}
+
+bool qp_py_carry_out(struct qp_run *run, void *(*work)(void *))
 {
     const char *why = qp_run_start(run, work);
     bool over = false, interrupted = false;
@@ -193,33 +230,10 @@ PyObject *qp_py_run(PyObject *self, PyObject *args, PyObject *keywords)
         .signer = &s->signer, .jobs = &j->jobs, .poll_delay_ns = poll_delay, .duration_ns = duration,
         .check = check, .bare = bare, .worker_count = workers,
     };
-    Py_buffer *buffers = NULL;
-    Py_ssize_t held = 0;
-    if (arrivals != Py_None) {
-        Py_ssize_t count = PySequence_Size(arrivals);
-        if (count < 0)
-            return NULL;
-        run.worker_count = (unsigned)count;
-        buffers = calloc((size_t)count + 1, sizeof *buffers);
-        for (; buffers && held < count; held++) {
-            PyObject *item = PySequence_GetItem(arrivals, held);
-            int wrong = !item || PyObject_GetBuffer(item, &buffers[held], PyBUF_SIMPLE);
-            Py_XDECREF(item);
-            if (wrong)
-                break;
-        }
-        if (!buffers)
-            PyErr_NoMemory();
-    }
+    struct qp_py_load load;
     PyObject *list = NULL;
-    if (!PyErr_Occurred()) {
-        if (run.worker_count < 1 || run.worker_count > 4096)
-            PyErr_SetString(PyExc_ValueError, "between 1 and 4096 workers");
-        else if (!make_workers(&run, buffers))
-            PyErr_NoMemory();
-        else if (carry_out(&run, qp_engine_work))
-            list = report(&run);
-    }
-    free_workers(&run, buffers, held);
+    if (qp_py_load(&load, &run, arrivals) && qp_py_carry_out(&run, qp_engine_work))
+        list = qp_py_report(&run);
+    qp_py_unload(&load);
     return list;
 }

@@ -263,18 +263,23 @@ static PyType_Spec signer_spec = {
     signer_slots,
 };
 
+PyObject *qp_py_os_error(int number, const char *text)
+{
+    PyObject *arguments = Py_BuildValue("(is)", number, text);
+    if (arguments) {
+        PyErr_SetObject(PyExc_OSError, arguments);
+        Py_DECREF(arguments);
+    }
+    return NULL;
+}
+
 /* An OSError, because what is missing is the machine's: the CPU's instructions, a library. */
 static PyObject *signer_or_error(PyObject *object, bool right, int number, const char *why)
 {
     if (right)
         return object;
     Py_DECREF(object);
-    PyObject *arguments = Py_BuildValue("(is)", number, why);
-    if (arguments) {
-        PyErr_SetObject(PyExc_OSError, arguments);
-        Py_DECREF(arguments);
-    }
-    return NULL;
+    return qp_py_os_error(number, why);
 }
 
 PyObject *qp_py_mb_bundled(PyObject *self, PyObject *unused)
