@@ -100,6 +100,8 @@ def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
         for change in plan.host:
             runner.execute({"": [change]})
     runner.execute(plan.lanes)
+    for change in plan.finish:
+        runner.execute({"": [change]})
     return plan
 
 

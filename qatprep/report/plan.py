@@ -30,6 +30,12 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
             leaf = branch.add(_change(change, subjects, with_subject=every and subjects != devices))
             for cost in change.cost:
                 leaf.add(Text(f"cost: {cost}", style="warn"))
+    if plan.finish:
+        branch = tree.add(Text("this host, at the end", style="id"))
+        for change in plan.finish:
+            leaf = branch.add(_change(change, [change.subject], with_subject=True))
+            for cost in change.cost:
+                leaf.add(Text(f"cost: {cost}", style="warn"))
     for item in plan.refused:
         branch = tree.add(Text(f"{item.subject}: refused, {item.why}", style="fail"))
         for holder in item.holders:

@@ -70,7 +70,7 @@ def bind(
                 words = f"{node.uid}:{node.gid} {node.mode:04o}"
                 lane.append(SetOwnership(function.bdf, group, mode, (node.uid, node.gid, node.mode), words))
     refused = _held(host, moved)
-    return Plan(tuple(first), {name: tuple(lane) for name, lane in lanes.items() if lane}, False, (), refused)
+    return Plan(tuple(first), {name: tuple(lane) for name, lane in lanes.items() if lane}, refused=refused)
 
 
 def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
@@ -98,7 +98,7 @@ def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
             if state == "up":
                 lane.append(StartPf(pf.bdf))
         lanes[pf.bdf] = tuple(lane)
-    return Plan((), lanes, False, (), _held(host, doomed))
+    return Plan(lanes=lanes, refused=_held(host, doomed))
 
 
 def _again(pf: Pf, groups: dict[str, int] | Unknown) -> list[Change]:
@@ -140,7 +140,7 @@ def vfs(host: Host, bdfs: Sequence[str], count: int | None) -> Plan:
         if wanted:
             lane.append(sriov.CreateVfs(pf.bdf, wanted, state))
         lanes[pf.bdf] = tuple(lane)
-    return Plan((), lanes, False, (), _held(host, doomed))
+    return Plan(lanes=lanes, refused=_held(host, doomed))
 
 
 def _function(host: Host, bdf: str) -> Vf:

@@ -47,6 +47,8 @@ class Plan:
     """Host-wide, in order, before everything else."""
     lanes: dict[str, tuple[Change, ...]] = field(default_factory=dict)
     """Per PF (per VF in a VM); they do not depend on one another."""
+    finish: tuple[Change, ...] = ()
+    """Host-wide, in order, after the lanes: files that keep the node so, settings of the container runtime."""
     forecast: bool = False
     """The lanes of some PFs are a guess until the host-wide changes are made: their driver does not run yet."""
     left: tuple[Left, ...] = ()
@@ -54,11 +56,11 @@ class Plan:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        return self.host + tuple(change for lane in self.lanes.values() for change in lane)
+        return self.host + tuple(change for lane in self.lanes.values() for change in lane) + self.finish
 
     @property
     def empty(self) -> bool:
-        return not self.host and not self.lanes
+        return not self.host and not self.lanes and not self.finish
 
     @property
     def costs(self) -> tuple[str, ...]:
@@ -73,6 +75,7 @@ class Plan:
             "lanes": [
                 {"device": name, "changes": [change.describe() for change in lane]} for name, lane in self.lanes.items()
             ],
+            "finish": [change.describe() for change in self.finish],
             "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in self.left],
             "refused": [
                 {"subject": item.subject, "why": item.why, "holders": [str(holder) for holder in item.holders]}
@@ -118,7 +121,7 @@ class _Builder:
             gid = self.facts.nodes.gid(self.wish.group)
             if gid is None:
                 host.append(CreateGroup(self.wish.group))
-        return Plan(tuple(host), self.lanes, self.forecast, tuple(self.left), tuple(self.refused))
+        return Plan(tuple(host), self.lanes, (), self.forecast, tuple(self.left), tuple(self.refused))
 
     def _needs(self, module: str) -> bool:
         """Whether a module serves something in the lanes; nothing is loaded for PFs that are left alone."""

@@ -1,0 +1,191 @@
+"""Files of the host, and telling systemd that they changed."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from qatprep.facts.base import ABSENT
+from qatprep.host.base import FileStat, Host
+from qatprep.steps.base import Change, ChangeFailed
+
+MARKER = "Written by qatprep"
+"""Stands in the first lines of every file that is wholly ours: others are never replaced or removed."""
+
+
+@dataclass(frozen=True)
+class InstallFile(Change):
+    """Create or replace a file atomically. Contents are base64: the journal is text, files need not be."""
+
+    kind: ClassVar[str] = "install-file"
+    persistent: ClassVar[bool] = True
+
+    path: str
+    new: str
+    mode: int
+    old: str | None
+    """None: there was no file."""
+    old_owner: tuple[int, int, int] | None
+    """uid, gid, mode."""
+    note: str = ""
+    """What the change is, in words; "" for the whole file."""
+
+    @property
+    def subject(self) -> str:
+        return self.path
+
+    @property
+    def what(self) -> str:
+        return "file"
+
+    @property
+    def before(self) -> str:
+        return "absent" if self.old is None else "as it is"
+
+    @property
+    def after(self) -> str:
+        return self.note or (f"installed, {self.mode:04o}" if self.old is None else "replaced")
+
+    def do(self, host: Host) -> None:
+        _make_parent(host, self.path)
+        data = base64.b64decode(self.new)
+        uid, gid = self.old_owner[:2] if self.old_owner else (0, 0)
+        host.replace(self.path, data, mode=self.mode, uid=uid, gid=gid)
+        if host.read(self.path, limit=len(data) + 1) != data:
+            raise ChangeFailed(f"{self.path} reads back as something else than was written")
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        now = content(host, self.path)
+        if self.old is None:
+            if now is not None and base64.b64encode(now).decode() == self.new:
+                host.unlink(self.path)
+            elif now is not None:
+                raise ChangeFailed(f"{self.path} was changed by somebody since; it is left as it is")
+            return
+        old = base64.b64decode(self.old)
+        if now == old:
+            return
+        if now is not None and base64.b64encode(now).decode() != self.new:
+            raise ChangeFailed(f"{self.path} was changed by somebody since; it is left as it is")
+        uid, gid, mode = self.old_owner or (0, 0, self.mode)
+        host.replace(self.path, old, mode=mode, uid=uid, gid=gid)
+
+
+@dataclass(frozen=True)
+class RemoveFile(Change):
+    kind: ClassVar[str] = "remove-file"
+    persistent: ClassVar[bool] = True
+
+    path: str
+    old: str
+    old_owner: tuple[int, int, int]
+
+    @property
+    def subject(self) -> str:
+        return self.path
+
+    @property
+    def what(self) -> str:
+        return "file"
+
+    @property
+    def before(self) -> str:
+        return "there"
+
+    @property
+    def after(self) -> str:
+        return "removed"
+
+    def do(self, host: Host) -> None:
+        if content(host, self.path) is not None:
+            host.unlink(self.path)
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        if content(host, self.path) is None:
+            uid, gid, mode = self.old_owner
+            host.replace(self.path, base64.b64decode(self.old), mode=mode, uid=uid, gid=gid)
+
+
+@dataclass(frozen=True)
+class Systemctl(Change):
+    """A call of systemctl that is undone by another one: enable and disable, or daemon-reload both ways."""
+
+    kind: ClassVar[str] = "systemctl"
+    persistent: ClassVar[bool] = True
+
+    action: tuple[str, ...]
+    undo_action: tuple[str, ...]
+    unit: str
+    words: str
+    price: str = ""
+
+    @property
+    def subject(self) -> str:
+        return self.unit
+
+    @property
+    def what(self) -> str:
+        return "unit"
+
+    @property
+    def before(self) -> str:
+        return "as it is"
+
+    @property
+    def after(self) -> str:
+        return self.words
+
+    @property
+    def cost(self) -> tuple[str, ...]:
+        return (self.price,) if self.price else ()
+
+    def do(self, host: Host) -> None:
+        _systemctl(host, self.action)
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        _systemctl(host, self.undo_action)
+
+
+def _systemctl(host: Host, action: tuple[str, ...]) -> None:
+    if not action:
+        return
+    result = host.run(["systemctl", *action], deadline=60.0)
+    if result.rc != 0:
+        raise ChangeFailed(f"systemctl {' '.join(action)} ended with status {result.rc}: {result.stderr.strip()}")
+
+
+def content(host: Host, path: str) -> bytes | None:
+    """The whole content, None when there is no such file."""
+    try:
+        return host.read(path)
+    except OSError as e:
+        if e.errno in ABSENT:
+            return None
+        raise
+
+
+def install(host: Host, path: str, data: bytes, *, mode: int = 0o644, note: str = "") -> InstallFile | None:
+    """The change that makes a file have this content; None when it has it already."""
+    old = content(host, path)
+    if old == data:
+        return None
+    owner: tuple[int, int, int] | None = None
+    if old is not None:
+        s: FileStat = host.stat(path)
+        owner, mode = (s.uid, s.gid, s.mode), s.mode
+    return InstallFile(
+        path,
+        base64.b64encode(data).decode(),
+        mode,
+        None if old is None else base64.b64encode(old).decode(),
+        owner,
+        note,
+    )
+
+
+def _make_parent(host: Host, path: str) -> None:
+    parent = path.rsplit("/", 1)[0]
+    if parent:
+        host.mkdir(parent)
