@@ -22,7 +22,7 @@ VERBS = {
     "device": "List devices, set services, create and remove VFs, bind and unbind.",
     "hosts": "List the hosts that --simulate knows.",
 }
-"""In the order of --help. A verb's module is qatprep.cli.<verb>."""
+"""In the order of --help. A verb's module is qatprep.cli.<verb>, dashes as underscores."""
 
 
 class LazyGroup(TyperGroup):
@@ -34,7 +34,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"qatprep.cli.{cmd_name}")
+        module = importlib.import_module(f"qatprep.cli.{cmd_name.replace('-', '_')}")
         module.app._add_completion = False
         command = typer.main.get_command(module.app)
         command.name = cmd_name
