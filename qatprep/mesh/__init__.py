@@ -1,0 +1,1 @@
+"""Envoy, Istio and Kubernetes: what is rendered for them, and what their dumps say."""

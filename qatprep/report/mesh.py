@@ -1,0 +1,105 @@
+"""What is said beside a rendered file: where it differs from the paper, and what it still needs."""
+
+from __future__ import annotations
+
+from qatprep.mesh import durations
+from qatprep.mesh.istio import NO_FALLBACK
+from qatprep.mesh.keys import KeyKind
+from qatprep.mesh.kubernetes import PLUGIN_MAX_DEVICES, Workload
+from qatprep.mesh.provider import Kind, Provider
+from qatprep.runtime.memlock import PAPER, needed, spell
+
+
+def delay_note(provider: Provider) -> list[str]:
+    if provider.kind is Kind.PLAIN:
+        return []
+    return [f"poll delay {durations.spell(provider.delay)}: {provider.source}"]
+
+
+def envoy_notes(provider: Provider, key: KeyKind | None) -> list[str]:
+    """In the order a person would want to know."""
+    notes = delay_note(provider)
+    if key is not None:
+        notes.append(f"the key is {key}: {provider.kind} takes it")
+    if provider.kind is Kind.PLAIN:
+        return notes
+    notes.append(
+        f"the {provider.kind} extension is in Envoy's contrib image and in Istio's proxyv2, not in the plain Envoy: "
+        "`qatprep explain QP-ENVOY-002`"
+    )
+    if provider.fallback:
+        notes.append(
+            "with fallback a node without the hardware serves in software, and nothing says so: "
+            "`qatprep inspect stats` shows whether the provider works"
+        )
+    notes.append(
+        "differs from the paper: "
+        + ("the type is Qat..., not QAT...; " if provider.kind is Kind.QAT else "")
+        + "poll_delay and private_key are inside typed_config, filters beside transport_socket, admin on loopback"
+    )
+    return notes
+
+
+def docker_command(provider: Provider, directory: str, port: int, cert: str, key: str) -> list[str]:
+    """How to start Envoy by hand, with what the paper's line lacks (`-device` with one dash is `-d -e vice=...`)."""
+    flags = [f"-p {port}:{port}"]
+    if provider.kind is Kind.QAT:
+        size = needed(1)
+        flags += [
+            "--device /dev/vfio/vfio --device /dev/vfio/GROUP",
+            f"--ulimit memlock={size}:{size}",
+            '--group-add "$(stat -c %g /dev/vfio/GROUP)"',
+            "-e QAT_POLICY=1",
+        ]
+    flags += [f"-v {directory}/key.pem:{key}:ro -v {directory}/cert.pem:{cert}:ro", "-v $PWD/envoy.yaml:/envoy.yaml:ro"]
+    return [
+        "to try it: docker run --rm " + " ".join(flags) + " envoyproxy/envoy:contrib-v1.38.3 -c /envoy.yaml",
+        "the image's user is 101: `chown 101 key.pem` lets it read the key, which stays 0600",
+    ]
+
+
+def istio_notes(provider: Provider, form: str) -> list[str]:
+    notes = delay_note(provider)
+    if form == "envoy-filter":
+        return [
+            "BOOTSTRAP patches take effect when a proxy starts: restart the gateway's pods",
+            "differs from Intel's file: bounds between the sizes, which mean the same before and after Envoy 1.38",
+        ]
+    if provider.kind is not Kind.PLAIN:
+        notes.append(NO_FALLBACK)
+        notes.append("the stock proxyv2 image has the provider: Intel's own distribution of Istio is archived")
+    if form == "gateway-values" and provider.kind is Kind.QAT:
+        notes.append("limits and requests are equal: the API server refuses the paper's requests alone")
+        notes.append(ipc_lock_note())
+    return notes
+
+
+def ipc_lock_note() -> str:
+    return (
+        "IPC_LOCK does nothing for a process that is not root: the node's memlock limit is what counts "
+        f"({spell(needed(1))} or more, the paper's {PAPER} is one VF and nothing else)"
+    )
+
+
+def kubernetes_notes(form: str, workload: Workload | None) -> list[str]:
+    if form == "device-plugin":
+        return [
+            f"-max-num-devices is {PLUGIN_MAX_DEVICES} by default since v0.27 and was 32 before: never the paper's 16",
+            "no AppArmor overlay is needed: plugins since 0.30 write no new_id any more",
+            "the labels it selects by come from node-feature-discovery with Intel's rules, or "
+            "`qatprep render kubernetes --as nfd`",
+        ]
+    notes = []
+    if workload is not None and form in ("pod", "deployment"):
+        notes = delay_note(workload.provider)
+        if workload.provider.kind is Kind.QAT:
+            notes.append("limits and requests are equal: the API server refuses the paper's requests alone")
+            notes.append(ipc_lock_note())
+            if workload.devices > 1:
+                notes.append("several VFs only pay when they come from several PFs: run the plugin with balanced")
+        notes.append(
+            f"it expects a ConfigMap {workload.name}-config (envoy.yaml) and a TLS Secret {workload.name}-cert: "
+            "`qatprep render envoy --cert /etc/ssl/envoy/tls.crt --key /etc/ssl/envoy/tls.key`"
+        )
+        notes.append("for CPUs of its own the kubelet needs cpuManagerPolicy: static (`qatprep explain QP-K8S-007`)")
+    return notes

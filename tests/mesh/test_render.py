@@ -1,0 +1,313 @@
+"""What is rendered, as a person would use it; real Envoy and protobuf messages judge it in their own modules."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from qatprep.errors import InputError
+from qatprep.mesh import durations
+from qatprep.mesh.kubernetes import Workload
+from qatprep.mesh.provider import Kind, choose
+from tests.mesh.cli import qatprep_
+
+
+def rendered(*argv: str) -> Any:
+    ran = qatprep_("render", *argv)
+    assert ran.code == 0, ran.err
+    return yaml.safe_load(ran.out)
+
+
+def certificate(config: Any) -> Any:
+    chain = config["static_resources"]["listeners"][0]["filter_chains"][0]
+    return chain["transport_socket"]["typed_config"]["common_tls_context"]["tls_certificates"][0]
+
+
+def test_envoy_qat_has_the_key_inside_the_provider() -> None:
+    assert certificate(rendered("envoy", "-p", "qat")) == {
+        "certificate_chain": {"filename": "/etc/ssl/cert.pem"},
+        "private_key_provider": {
+            "provider_name": "qat",
+            "typed_config": {
+                "@type": (
+                    "type.googleapis.com/envoy.extensions.private_key_providers.qat.v3alpha.QatPrivateKeyMethodConfig"
+                ),
+                "poll_delay": "0.005s",
+                "private_key": {"filename": "/etc/ssl/key.pem"},
+            },
+        },
+    }
+
+
+def test_envoy_fallback_has_the_key_beside_the_provider_too() -> None:
+    made = certificate(rendered("envoy", "-p", "cryptomb", "--fallback"))
+    assert made["private_key"] == {"filename": "/etc/ssl/key.pem"}
+    assert made["private_key_provider"]["fallback"] is True
+    assert made["private_key_provider"]["typed_config"]["poll_delay"] == "0.010s"
+
+
+def test_envoy_admin_is_on_loopback_and_outside_static_resources() -> None:
+    config = rendered("envoy", "-p", "plain", "--no-resumption")
+    assert config["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9001}
+    tls = config["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"]["typed_config"]
+    assert tls["disable_stateless_session_resumption"] is True
+
+
+def test_cryptomb_queue_sizes_have_a_bucket_each() -> None:
+    setting = rendered("envoy", "-p", "cryptomb")["stats_config"]["histogram_bucket_settings"][0]
+    assert setting["buckets"] == [1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5]
+    made = rendered("istio", "-p", "cryptomb", "--as", "envoy-filter")
+    assert made["spec"]["configPatches"][0]["patch"]["value"]["stats_config"]["histogram_bucket_settings"] == [setting]
+
+
+@pytest.mark.parametrize(
+    ("given", "envoy", "istio"),
+    [("5ms", "0.005s", "5ms"), ("0.005s", "0.005s", "5ms"), ("1000us", "0.001s", "1ms"), ("999ms", "0.999s", "999ms")],
+)
+def test_each_in_its_own_dialect(given: str, envoy: str, istio: str) -> None:
+    delay = durations.parse(given)
+    assert (durations.for_envoy(delay), durations.for_istio(delay)) == (envoy, istio)
+
+
+def test_a_second_is_fine_for_envoy_and_nothing_through_istio() -> None:
+    assert durations.for_envoy(durations.parse("1s")) == "1s"
+    assert durations.for_envoy(durations.parse("1.005s")) == "1.005s"
+    for text in ("1s", "1.005s"):
+        with pytest.raises(InputError, match="below a second"):
+            durations.for_istio(durations.parse(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["5", "", "ms", "-5ms", "5m", "1e3ms", "5 ms x", "0ms", "500us", "5.5ms", "9" * 30 + "s"]
+)
+def test_delays_that_would_go_wrong_are_refused(text: str) -> None:
+    ran = qatprep_("render", "envoy", "-p", "qat", f"--poll-delay={text}")
+    assert ran.code == (0 if not text else 2)
+    if text:
+        assert ran.out == ""
+        assert "hint:" in ran.err
+
+
+def test_istio_annotation_and_values() -> None:
+    values = rendered("istio", "-p", "qat", "--devices", "2", "--cpus", "4", "--resource", "asym")
+    proxy = yaml.safe_load(values["podAnnotations"]["proxy.istio.io/config"])
+    assert proxy == {"privateKeyProvider": {"qat": {"pollDelay": "5ms"}}, "concurrency": 4}
+    assert values["resources"]["limits"] == {"cpu": "4", "memory": "1Gi", "qat.intel.com/asym": "2"}
+    assert values["resources"]["requests"] == values["resources"]["limits"]
+    assert values["containerSecurityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
+    assert values["containerSecurityContext"]["runAsUser"] == values["containerSecurityContext"]["runAsGroup"] == 1337
+    assert rendered("istio", "-p", "cryptomb", "--as", "mesh-config") == {
+        "meshConfig": {"defaultConfig": {"privateKeyProvider": {"cryptomb": {"pollDelay": "10ms"}}}}
+    }
+
+
+def test_istio_refuses_to_promise_fallback() -> None:
+    ran = qatprep_("render", "istio", "-p", "qat", "--fallback")
+    assert ran.code == 2
+    assert "very probably does not fall back" in ran.err
+
+
+@pytest.mark.parametrize(("release", "code"), [("1.16", 2), ("1.16.9", 2), ("1.17", 0), ("1.30.3", 0), ("new", 2)])
+def test_istio_releases(release: str, code: int) -> None:
+    assert qatprep_("render", "istio", "-p", "qat", "--istio", release).code == code
+
+
+def test_pod_has_what_schemas_miss() -> None:
+    pod = rendered("kubernetes", "--as", "pod", "--devices", "2")
+    container = pod["spec"]["containers"][0]
+    assert container["resources"]["limits"] == container["resources"]["requests"]
+    assert {"name": "QAT_POLICY", "value": "1"} in container["env"]
+    assert container["securityContext"]["runAsUser"] == container["securityContext"]["runAsGroup"] == 101
+    assert container["args"][-2:] == ["--concurrency", "2"] and container["resources"]["limits"]["cpu"] == "2"
+    assert pod["spec"]["volumes"][1]["secret"]["defaultMode"] == 0o440
+
+
+def test_cryptomb_pod_asks_for_no_device() -> None:
+    container = rendered("kubernetes", "-p", "cryptomb")["spec"]["template"]["spec"]["containers"][0]
+    assert "env" not in container
+    assert set(container["resources"]["limits"]) == {"cpu", "memory"}
+    assert "add" not in container["securityContext"]["capabilities"]
+
+
+def test_device_plugin() -> None:
+    made = rendered("kubernetes", "--as", "device-plugin")
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"] == [
+        "-allocation-policy=balanced",
+        "-max-num-devices=512",
+        "-kernel-vf-drivers=4xxxvf,420xxvf",
+    ]
+    assert made["metadata"]["namespace"] == "kube-system"
+
+
+def test_nfd_file() -> None:
+    ran = qatprep_("render", "kubernetes", "--as", "nfd")
+    assert ran.out.splitlines()[1:] == ["intel.feature.node.kubernetes.io/qat=true"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["kubernetes", "--resource", "dc"], "no asymmetric crypto"),
+        (["kubernetes", "--resource", "sym-dc"], "no asymmetric crypto"),
+        (["kubernetes", "--resource", "sym;asym"], "no resource"),
+        (["kubernetes", "--resource", "nvidia.com/gpu"], "no resource"),
+        (["kubernetes", "--name", "Envoy_1"], "no Kubernetes name"),
+        (["kubernetes", "--name", "a" * 64], "no Kubernetes name"),
+        (["kubernetes", "--uid", "0"], "non-zero"),
+        (["kubernetes", "--cpus", "0"], "out of range"),
+        (["kubernetes", "--memory", "lots"], "no quantity"),
+        (["kubernetes", "--image", "a b"], "no image"),
+        (["kubernetes", "--as", "device-plugin", "--allocation-policy", "best"], "no allocation policy"),
+        (["kubernetes", "--as", "nfd", "-p", "plain"], "no label"),
+        (["envoy", "-p", "qat", "--port", "70000"], "no port"),
+        (["envoy", "-p", "qat", "--address", "localhost"], "no IP address"),
+        (["envoy", "-p", "qat", "--key", "key.pem"], "no absolute path"),
+        (["envoy", "-p", "qat", "--key", "/a\nb: c"], "no absolute path"),
+        (["envoy", "-p", "plain", "--fallback"], "no provider"),
+        (["envoy", "-p", "rdrand"], "rdrand"),
+        (["istio", "-p", "plain"], "by itself"),
+        (["istio", "-p", "qat", "--as", "envoy-filter"], "queues"),
+    ],
+)
+def test_wrong_values_are_named(argv: list[str], words: str) -> None:
+    ran = qatprep_("render", *argv)
+    assert ran.code == 2
+    assert words in ran.err
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+def pem(key: Any, password: bytes = b"") -> bytes:
+    encryption = BestAvailableEncryption(password) if password else NoEncryption()
+    data: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    return data
+
+
+@pytest.mark.parametrize("key_type", ["rsa2048", "p256"])
+def test_generated_pair_belongs_together(key_type: str, tmp_path: Path) -> None:
+    ran = qatprep_(
+        "render", "envoy", "-p", "cryptomb", "--generate", str(tmp_path), "--key-type", key_type,
+        "--host", "gateway.example.com", "--host", "127.0.0.1",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    key = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    cert = x509.load_pem_x509_certificate((tmp_path / "cert.pem").read_bytes())
+    assert key.public_key() == cert.public_key()
+    assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
+    names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["gateway.example.com"]
+    assert "PRIVATE KEY" not in ran.out + ran.err
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").symlink_to("elsewhere")
+    ran = qatprep_("render", "envoy", "-p", "qat", "--generate", str(tmp_path))
+    assert (ran.code, ran.out) == (2, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cert.pem"]
+
+
+def test_generate_where_nothing_can_be_written(tmp_path: Path) -> None:
+    ran = qatprep_("render", "envoy", "-p", "qat", "--generate", str(tmp_path / "absent"))
+    assert ran.code == 2
+    assert "absent" in ran.err
+
+
+def test_qat_does_not_take_an_ec_key(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem(ec.generate_private_key(ec.SECP256R1())))
+    assert "RSA keys only" in qatprep_("render", "envoy", "-p", "qat", "--check-key", str(path)).err
+    assert qatprep_("render", "envoy", "-p", "cryptomb", "--check-key", str(path)).code == 0
+    refused = qatprep_("render", "envoy", "-p", "qat", "--generate", str(tmp_path / "x"), "--key-type", "p256")
+    assert "RSA keys only" in refused.err
+
+
+def test_cryptomb_key_rules(tmp_path: Path) -> None:
+    for name, key, code in (
+        ("p384", ec.generate_private_key(ec.SECP384R1()), 2),
+        ("rsa1536", rsa.generate_private_key(65537, 1536), 2),
+        ("e3", rsa.generate_private_key(3, 2048), 2),
+        ("rsa2048", rsa.generate_private_key(65537, 2048), 0),
+    ):
+        path = tmp_path / name
+        path.write_bytes(pem(key))
+        assert qatprep_("render", "envoy", "-p", "cryptomb", "--check-key", str(path)).code == code, name
+
+
+@pytest.mark.parametrize("data", [b"", b"not a key", b"\xff\xfe\x00secret", b"-----BEGIN PRIVATE KEY-----\nAAAA\n"])
+def test_no_key_at_all(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(data)
+    ran = qatprep_("render", "envoy", "-p", "qat", "--check-key", str(path))
+    assert ran.code == 2
+    assert "secret" not in ran.err and "AAAA" not in ran.err
+
+
+def test_encrypted_key_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem(rsa.generate_private_key(65537, 2048), b"pw"))
+    assert "encrypted" in qatprep_("render", "envoy", "-p", "qat", "--check-key", str(path)).err
+
+
+# -- tune -------------------------------------------------------------------------------------------------------------
+
+
+def tune(tmp_path: Path, **recommendation: Any) -> str:
+    path = tmp_path / "tune.json"
+    path.write_text(json.dumps({"schema": "qatprep.tune/1", "recommendation": recommendation}))
+    return str(path)
+
+
+def test_tune_result_gives_the_delay(tmp_path: Path) -> None:
+    path = tune(tmp_path, provider="cryptomb", poll_delay_us=2500)
+    chosen = choose(Kind.CRYPTOMB, tune=path)
+    assert durations.for_envoy(chosen.delay) == "0.002s"
+    assert "measured on this node" in chosen.source
+    assert certificate(rendered("envoy", "-p", "cryptomb", "--tune", path))
+
+
+@pytest.mark.parametrize(
+    ("recommendation", "words"),
+    [
+        ({"provider": "none"}, "not to accelerate"),
+        ({"provider": "qat", "poll_delay_ms": 5}, "the provider 'qat'"),
+        ({"provider": "cryptomb"}, "without a poll delay"),
+        ({"provider": "cryptomb", "poll_delay_ms": True}, "without a poll delay"),
+        ({"provider": "cryptomb", "poll_delay_us": 100}, "too short"),
+    ],
+)
+def test_tune_results_that_do_not_fit(recommendation: dict[str, Any], words: str, tmp_path: Path) -> None:
+    ran = qatprep_("render", "envoy", "-p", "cryptomb", "--tune", tune(tmp_path, **recommendation))
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "qatprep.tune/2"}', "[" * 100000, "\x00"])
+def test_tune_files_that_are_none(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_text(text)
+    ran = qatprep_("render", "envoy", "-p", "cryptomb", "--tune", str(path))
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+
+
+def test_workload_checks_are_used_by_the_pod() -> None:
+    with pytest.raises(InputError):
+        Workload(choose(Kind.QAT), name="No Good").check()
