@@ -60,9 +60,10 @@ class Work:
 
     def wrong(self, results: Sequence[bytes | None]) -> list[int]:
         """Which results `cryptography` does not accept with the public key. None counts as wrong."""
-        return [n for n, result in enumerate(results) if result is None or not self._right(n, result)]
+        return [n for n, result in enumerate(results) if result is None or not self.right(n, result)]
 
-    def _right(self, number: int, result: bytes) -> bool:
+    def right(self, number: int, result: bytes) -> bool:
+        """Whether `cryptography` accepts it as the signature of message `number`."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils

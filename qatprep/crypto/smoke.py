@@ -6,12 +6,12 @@ to have run; nothing stands in for anything else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
 
-from qatprep.crypto import native
+from qatprep.crypto import library, smoke_qat
 from qatprep.crypto.keys import KeyKind, Work, make
+from qatprep.crypto.result import ProviderResult
 from qatprep.errors import QatprepError
 from qatprep.facts import cpu as cpu_facts
 from qatprep.facts.base import Unknown
@@ -28,28 +28,6 @@ class Provider(StrEnum):
     qat = "qat"
     cryptomb = "cryptomb"
     openssl = "openssl"
-
-
-State = Literal["passed", "failed", "unavailable", "not run"]
-
-
-@dataclass(frozen=True)
-class ProviderResult:
-    """What one provider did."""
-
-    provider: str
-    state: State
-    summary: str
-    """One sentence: what ran, or why nothing did."""
-    fix: str = ""
-    library: str = ""
-    """The library that signed, with its version; "" when none did."""
-    key: str = ""
-    signatures: int = 0
-    """Signatures made and checked."""
-    wrong: int = 0
-    checked_by: str = ""
-    evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +60,7 @@ def run(provider: str, host: Host) -> SmokeReport:
         return SmokeReport(asked, host.label, results, f"nothing was signed: {why_not}", asked is Provider.auto)
     work = _work()
     if isinstance(work, ProviderResult):
-        results = tuple(_unbuilt(p, work) for p in providers)
+        results = tuple(_openssl_alone() if p is Provider.openssl else replace(work, provider=p) for p in providers)
     else:
         results = tuple(_one(p, host, work) for p in providers)
     return _judged(asked, host, results)
@@ -104,18 +82,12 @@ def _work() -> Work | ProviderResult:
         return ProviderResult("", "unavailable", e.message, e.hint)
 
 
-def _unbuilt(provider: Provider, why: ProviderResult) -> ProviderResult:
-    if provider is Provider.openssl:
-        return _openssl_alone()
-    return ProviderResult(provider, "unavailable", why.summary, why.fix)
-
-
 def _one(provider: Provider, host: Host, work: Work) -> ProviderResult:
     try:
         if provider is Provider.cryptomb:
             return _cryptomb(host, work)
         if provider is Provider.qat:
-            return _qat(host, work)
+            return smoke_qat.sign(host)
         return _openssl(work)
     except (OSError, QatprepError, RuntimeError) as e:
         return ProviderResult(provider, "failed", f"the engine gave up: {e}")
@@ -124,18 +96,21 @@ def _one(provider: Provider, host: Host, work: Work) -> ProviderResult:
 def _cryptomb(host: Host, work: Work) -> ProviderResult:
     from qatprep import _native
 
-    if _native.missing():
+    if missing := _native.missing():
         summary, fix = why_no_cryptomb(cpu_facts.gather(host))
-        return ProviderResult("cryptomb", "unavailable", summary or f"lacks {_native.missing()}", fix)
+        return ProviderResult("cryptomb", "unavailable", summary or f"this machine lacks {missing}", fix)
     try:
-        signer = _native.mb_bundled()
-    except OSError as e:
-        return ProviderResult("cryptomb", "unavailable", f"{e.strerror}", native.HINT)
-    results = _native.sign(signer, work.jobs)
-    return _checked("cryptomb", f"{signer.version}, {signer.library}", work, results, "in batches of eight")
+        choice = library.choose(work)
+    except QatprepError as e:
+        return ProviderResult("cryptomb", "unavailable", e.message, e.hint)
+    results = _native.sign(choice.signer, work.jobs)
+    evidence = (choice.reason,) if choice.rates else ()
+    return _checked("cryptomb", library.describe(choice.signer), work, results, "in batches of eight", evidence)
 
 
-def _checked(provider: str, library: str, work: Work, results: list[bytes | None], how: str) -> ProviderResult:
+def _checked(
+    provider: str, name: str, work: Work, results: list[bytes | None], how: str, evidence: tuple[str, ...]
+) -> ProviderResult:
     import cryptography
 
     checker = f"cryptography {cryptography.__version__}"
@@ -144,12 +119,13 @@ def _checked(provider: str, library: str, work: Work, results: list[bytes | None
     return ProviderResult(
         provider,
         "failed" if wrong else "passed",
-        f"{library}: {made}, {f'{wrong} WRONG' if wrong else 'all right'} ({checker})",
-        library=library,
+        f"{name}: {made}, {f'{wrong} WRONG' if wrong else 'all right'} ({checker})",
+        library=name,
         key=work.kind,
         signatures=len(results),
         wrong=wrong,
         checked_by=checker,
+        evidence=evidence,
     )
 
 
@@ -183,27 +159,18 @@ def _openssl_signed(signatures: list[bytes], messages: tuple[bytes, ...], key: o
     for signature, message in zip(signatures, messages, strict=True):
         opened = pow(int.from_bytes(signature, "big"), public.e, public.n).to_bytes(size, "big")
         wrong += opened != pkcs1_padded(hashlib.sha256(message).digest(), size)
-    library = f"{backend.openssl_version_text()} of the Python package cryptography"
+    name = f"{backend.openssl_version_text()} of the Python package cryptography"
     made = f"{len(signatures)} RSA-{key.key_size} signatures one by one"
     return ProviderResult(
         "openssl",
         "failed" if wrong else "passed",
-        f"{library}: {made}, {f'{wrong} WRONG' if wrong else 'all right'} (integer arithmetic)",
-        library=library,
+        f"{name}: {made}, {f'{wrong} WRONG' if wrong else 'all right'} (integer arithmetic)",
+        library=name,
         key=f"rsa-{key.key_size}",
         signatures=len(signatures),
         wrong=wrong,
         checked_by="integer arithmetic",
     )
-
-
-def _qat(host: Host, work: Work) -> ProviderResult:
-    from qatprep.facts import pci
-
-    devices = pci.gather(host)
-    if not devices.pfs and not devices.all_vfs:
-        return ProviderResult("qat", "unavailable", "no QAT device on this machine")
-    return ProviderResult("qat", "unavailable", "a QAT device is there; this version has no QAT engine yet")
 
 
 def why_no_cryptomb(cpu: CpuFacts) -> tuple[str, str]:

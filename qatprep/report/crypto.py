@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.crypto.smoke import ProviderResult, SmokeReport
+from qatprep.crypto.result import ProviderResult
+from qatprep.crypto.smoke import SmokeReport
 
 _SIGNS = {"passed": ("✓", "ok"), "failed": ("✗", "fail"), "unavailable": ("-", "dim"), "not run": ("-", "skipped")}
 
@@ -29,6 +30,7 @@ def _provider(result: ProviderResult) -> dict[str, Any]:
     return {
         "provider": result.provider,
         "state": result.state,
+        "code": result.code,
         "summary": result.summary,
         "fix": result.fix,
         "library": result.library,

@@ -1,0 +1,109 @@
+"""Signing on QAT: through libqat as Envoy does it, every signature checked, the device's own counters as proof."""
+
+from __future__ import annotations
+
+import re
+
+from qatprep import devices
+from qatprep.crypto import qat_verdict
+from qatprep.crypto.qat import Libraries, QatRun, QatSession, Trouble
+from qatprep.crypto.qat_verdict import QatNode, Verdict
+from qatprep.crypto.result import ProviderResult
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Pf
+from qatprep.host.base import Host
+
+SIGNATURES = 64
+POLL_DELAY = 0.0005
+ABSENT = ("no-device", "no-library", "no-module")
+"""Verdicts on a node that is not meant to have QAT, or does not have it yet; the others are failures."""
+
+
+def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
+    """64 RSA-2048 signatures on every instance in turn. Bounded in time; raises nothing."""
+    node = qat_verdict.look(host)
+    try:
+        with QatSession(libraries) as session:
+            if not session.rsa_instances:
+                return _failed(node, qat_verdict.no_rsa(node, len(session.instances)), session.output())
+            before = counters(host, node.pfs)
+            run = session.run("rsa-2048", count=SIGNATURES, poll_delay=POLL_DELAY)
+            after = counters(host, node.pfs)
+            instance = session.instances[0]
+            name = f"libqat, {session.rsa_instances} instance{'s' if session.rsa_instances > 1 else ''}"
+            if not all(bool(i["offloaded"]) for i in session.instances):
+                name += f" that call themselves software ({instance['part']})"
+            return _result(name, run, before, after, session.output())
+    except Trouble as trouble:
+        return _failed(node, qat_verdict.judge(node, trouble), trouble.output)
+
+
+def _failed(node: QatNode, verdict: Verdict, output: tuple[str, ...]) -> ProviderResult:
+    absent = verdict.code in ABSENT and not node.vfs and not node.pfs
+    words = tuple(f"libqat: {line}" for line in output[-4:])
+    return ProviderResult(
+        "qat",
+        "unavailable" if absent or verdict.code == "no-module" else "failed",
+        verdict.summary,
+        verdict.fix,
+        evidence=words,
+        code=verdict.code,
+    )
+
+
+def _result(
+    name: str, run: QatRun, before: int | Unknown, after: int | Unknown, output: tuple[str, ...]
+) -> ProviderResult:
+    measured = run.measured
+    wrong = max(run.wrong, measured.failed)
+    proof = _proof(before, after, measured.completed)
+    code, made = "passed", f"{measured.completed} RSA-2048 signatures"
+    if run.lost:
+        code, words = "lost", f"{run.lost} of {SIGNATURES} operations never came back"
+    elif run.last_status and not run.wrong:
+        code, words = "refused", f"{measured.failed} of {SIGNATURES} operations ended with status {run.last_status}"
+    elif wrong:
+        code, words = "wrong", f"{made}, {wrong} WRONG"
+    elif measured.completed < SIGNATURES:
+        code, words = "lost", f"only {measured.completed} of {SIGNATURES} operations could be sent"
+    elif isinstance(before, int) and isinstance(after, int) and after - before < measured.completed:
+        code, words = "not-offloaded", f"{made}, all right, but NOT on the device"
+    else:
+        words = f"{made}, all right"
+    import cryptography
+
+    checker = f"cryptography {cryptography.__version__}"
+    return ProviderResult(
+        "qat",
+        "passed" if code == "passed" else "failed",
+        f"{name}: {words} ({checker})",
+        library=name,
+        key="rsa-2048",
+        signatures=run.checked,
+        wrong=wrong,
+        checked_by=checker,
+        evidence=(proof, *(f"libqat: {line}" for line in output[-4:])) if code != "passed" else (proof,),
+        code=code,
+    )
+
+
+def counters(host: Host, pfs: tuple[Pf, ...]) -> int | Unknown:
+    """Responses of the firmware of all PFs so far: debugfs fw_counters, Linux 6.6, root only (adf_fw_counters.c)."""
+    total = 0
+    for pf in pfs:
+        path = f"{devices.DEBUGFS}/qat_{pf.family.debug_class}_{pf.bdf}/fw_counters"
+        try:
+            text = host.read_text(path, deadline=3.0)
+        except OSError as e:
+            return Unknown(f"{path}: {e.strerror}")
+        total += sum(int(found[2]) for found in re.finditer(r"^\s*\d+:\s+(\d+)\s+(\d+)", text, re.MULTILINE))
+    return total if pfs else Unknown("no PF is visible here: the counters are the host's")
+
+
+def _proof(before: int | Unknown, after: int | Unknown, operations: int) -> str:
+    if isinstance(before, Unknown):
+        return f"offload is not proven: {before.reason}"
+    if isinstance(after, Unknown):
+        return f"offload is not proven: {after.reason}"
+    rise = after - before
+    return f"the device's firmware counted {rise} responses for {operations} operations (fw_counters)"
