@@ -200,8 +200,8 @@ def _where(name: str, node: Any, path: list[Any]) -> str:
             if found is None:
                 break
             mark, node = found[0].start_mark, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
+        elif isinstance(node, yaml.SequenceNode) and str(part).isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
             mark = node.start_mark
         else:
             break

@@ -1,0 +1,132 @@
+"""Bad input: a message that says what, where and what to do, the documented exit status, and nothing half done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qatprep.exits import ExitCode
+from qatprep.host.select import open_host
+from tests.conftest import qatprep
+
+CASES = [
+    # arguments, exit status, words that must stand in the message
+    (["doctr"], ExitCode.USAGE, ["doctr"]),
+    (["plan", "--simulate", "spr-2"], ExitCode.USAGE, ["'spr-2'", "spr-2s"]),
+    (["plan", "--simulate", "spr-2s@banana"], ExitCode.USAGE, ["banana"]),
+    (["plan", "--root", "/nowhere/at/all"], ExitCode.USAGE, ["/nowhere/at/all"]),
+    (["plan", "--simulate", "spr-2s", "--root", "/x"], ExitCode.USAGE, ["--root", "--simulate"]),
+    (["plan", "--simulate", "spr-2s", "--set", "devices.servces=dc"], ExitCode.USAGE, ["servces", "services"]),
+    (["plan", "--simulate", "spr-2s", "--set", "devices.services=rsa"], ExitCode.USAGE, ["'rsa'", "asym"]),
+    (["plan", "--simulate", "spr-2s", "--set", "devices.vfs=8"], ExitCode.USAGE, ["devices.vfs", "8", "true or false"]),
+    (["plan", "--simulate", "spr-2s", "--set", "nodes.mode=0999"], ExitCode.USAGE, ["0999", "Octal"]),
+    (["plan", "--simulate", "spr-2s", "--config", "/nowhere.yaml"], ExitCode.USAGE, ["/nowhere.yaml"]),
+    (["bootstrap", "--simulate", "spr-2s", "-d", "6c:00.0"], ExitCode.USAGE, ["'6c:00.0'", "0000:6b:00.0"]),
+    (["device", "bind", "--simulate", "spr-2s", "6b:99.9"], ExitCode.USAGE, ["'6b:99.9'", "PCI address"]),
+    (["device", "bind", "--simulate", "spr-2s", "99:00.0"], ExitCode.USAGE, ["0000:99:00.0"]),
+    (["device", "bind", "--simulate", "spr-2s", "6b:00.0"], ExitCode.USAGE, ["is a PF", "--force"]),
+    (["device", "bind", "--simulate", "spr-2s-ready", "--mode", "8", "6b:00.1"], ExitCode.USAGE, ["'8'", "octal"]),
+    (["device", "services", "--simulate", "spr-2s", "tls", "6b:00.0"], ExitCode.USAGE, ["'tls'"]),
+    (["device", "services", "--simulate", "spr-2s-ready", "dc", "6b:00.1"], ExitCode.USAGE, ["is a VF"]),
+    (["device", "vfs", "--simulate", "spr-2s", "make", "6b:00.0"], ExitCode.USAGE, ["'make'", "create"]),
+    (["device", "vfs", "--simulate", "spr-2s", "create", "6b:00.0", "--count", "8"], ExitCode.USAGE, ["16", "8"]),
+    (["device", "vfs", "--simulate", "spr-2s", "create", "6b:00.0", "--count", "99"], ExitCode.USAGE, ["16", "99"]),
+    (["rollback", "--simulate", "spr-2s", "20990101T000000Z-0001"], ExitCode.USAGE, ["20990101T000000Z-0001"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), CASES, ids=[" ".join(case[0]) for case in CASES])
+def test_message_and_status(arguments: list[str], code: ExitCode, words: list[str]) -> None:
+    called = qatprep(*arguments)
+    assert called.code == code, called.err
+    assert "Traceback" not in called.err and "mistake in qatprep" not in called.err
+    for word in words:
+        assert word in called.err
+    assert called.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("devices:\n  services: [\n", ":3:1"),
+        ("devices:\n  vfs: 8\n", ":2:3"),
+        ("devcies: {}\n", ":1:1"),
+        ("- a\n", ":1:1"),
+        ("overrides:\n- match: {}\n", ":2:3"),
+        ("overrides:\n- services: dc\n", ":2:3"),
+        ("nodes:\n  mode: 0660\n", ":2:3"),
+        ("\tx: 1\n", ":1:1"),
+    ],
+)
+def test_a_wrong_wish_is_told_with_its_place(tmp_path: Path, text: str, where: str) -> None:
+    wish = tmp_path / "wish.yaml"
+    wish.write_text(text)
+    called = qatprep("bootstrap", "--simulate", "spr-2s", "--config", str(wish))
+    assert called.code == ExitCode.USAGE
+    assert f"{wish}{where}" in called.err
+
+
+def test_a_wish_that_is_not_text(tmp_path: Path) -> None:
+    wish = tmp_path / "wish.yaml"
+    wish.write_bytes(b"\xff\xfe\x00")
+    called = qatprep("plan", "--simulate", "spr-2s", "--config", str(wish))
+    assert called.code == ExitCode.USAGE
+    assert "UTF-8" in called.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a qatprep host file"),
+        ("# qatprep host 1\n/sys/x\n", ":2"),
+        ("# qatprep host 1\n/sys/x !EWHAT\n", "EWHAT"),
+        ("# qatprep host 1\n@include missing.txt\n", "missing.txt"),
+        ("# qatprep host 1\n/sys/x = 1\n/sys/x/y = 2\n", ":3"),
+    ],
+)
+def test_a_malformed_capture(tmp_path: Path, text: str, words: str) -> None:
+    capture = tmp_path / "host.txt"
+    capture.write_text(text)
+    called = qatprep("plan", "--root", str(capture))
+    assert called.code == ExitCode.USAGE
+    assert words in called.err
+
+
+def test_an_empty_directory_is_no_host(tmp_path: Path) -> None:
+    called = qatprep("plan", "--root", str(tmp_path))
+    assert called.code == ExitCode.USAGE
+    assert "does not look like a host" in called.err
+
+
+@pytest.mark.parametrize("verb", [["bootstrap"], ["device", "vfs", "create", "6b:00.0"]])
+def test_a_capture_cannot_be_changed(verb: list[str], tmp_path: Path) -> None:
+    from qatprep.host import manifest
+    from qatprep.host.capture import Capture
+
+    host = open_host("/", "spr-2s")
+    capture = Capture(manifest.parse(manifest.dump(host.tree), "x"), "x")  # type: ignore[attr-defined]
+    called = qatprep(*verb, host=capture)
+    assert called.code == ExitCode.ERROR
+    assert "picture of a host" in called.err
+
+
+def test_an_ordinary_user_is_told_that_it_needs_root() -> None:
+    called = qatprep("bootstrap", "--simulate", "spr-2s-as-user")
+    assert called.code == ExitCode.NEEDS_ROOT
+    assert "root" in called.err
+
+
+def test_a_second_run_while_one_is_running() -> None:
+    host = open_host("/", "spr-2s")
+    with host.lock("/run/qatprep.lock"):
+        called = qatprep("bootstrap", host=host)
+    assert called.code == ExitCode.LOCKED
+    assert "/run/qatprep.lock" in called.err
+
+
+def test_held_vfs_are_refused_by_name() -> None:
+    called = qatprep("bootstrap", "--simulate", "vf-held", "--set", "devices.services=dc")
+    assert called.code == ExitCode.ERROR
+    assert "is held by" in called.out
+    assert "process" in called.out
