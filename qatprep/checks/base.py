@@ -73,7 +73,7 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
     cause: str = ""
     fix: tuple[str, ...] = ()
-    """Steps in order: a command to paste, or words."""
+    """Steps in order: a command to paste (it begins with a small letter or a slash), or words (a capital letter)."""
     step: str = ""
     """The verb that mends it ("bootstrap"), "" when qatprep does not."""
     blocked_by: tuple[str, ...] = ()
@@ -88,6 +88,8 @@ class Context:
     profile: Profile
     broken: frozenset[str] = frozenset()
     """BDFs that a check this one needs found broken: nothing more is said about them."""
+    findings: tuple[Finding, ...] = ()
+    """What the checks before this one found; QP-LOG-001 leaves out what they explain."""
 
     @property
     def pfs(self) -> tuple[Pf, ...]:
@@ -120,5 +122,8 @@ class Check:
     profiles: frozenset[Profile] = field(default_factory=lambda: frozenset({Profile.QAT}))
     applies: Callable[[Context], bool] | None = None
     """False where the statement has no meaning on this host (no PF in a VM): the result is "skipped"."""
+    about: Callable[[Context], Iterable[str]] | None = None
+    """The BDFs it looks at; None when it is about the host alone. When there are none, the result is "blocked" if
+    something upstream is broken, else "skipped"."""
     explain: str = ""
     """What `qatprep explain` prints: what it means, why it matters, how it is found out, how to mend it."""

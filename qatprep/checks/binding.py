@@ -1,0 +1,204 @@
+"""Each VF and its driver, override and IOMMU group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qatprep import devices
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.words import (
+    BOOTSTRAP,
+    attribute,
+    failed,
+    for_each,
+    have,
+    listed,
+    log_lines,
+    share,
+    unseen,
+    vfs,
+    warned,
+)
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Pf, Vf
+
+_BIND = "echo vfio-pci > $q/driver_override; echo $vf > /sys/bus/pci/drivers/vfio-pci/bind"
+
+
+def _mine(ctx: Context) -> list[Vf]:
+    wanted = set(vfs(ctx))
+    return [vf for vf in ctx.vfs if vf.bdf in wanted]
+
+
+def _bound(ctx: Context) -> Iterable[Finding]:
+    every = _mine(ctx)
+    groups: dict[str | None, list[Vf]] = {}
+    blind = [vf for vf in every if isinstance(vf.driver, Unknown)]
+    for vf in every:
+        if not isinstance(vf.driver, Unknown) and vf.driver not in devices.VFIO_DRIVERS:
+            groups.setdefault(vf.driver, []).append(vf)
+    for vf in blind[:1]:
+        if isinstance(vf.driver, Unknown):
+            yield unseen("QP-VFIO-001", "cannot see the driver of some VFs", vf.driver, tuple(v.bdf for v in blind))
+    for driver, mine in groups.items():
+        bdfs = tuple(vf.bdf for vf in mine)
+        who = share(bdfs, every, "VF")
+        log = tuple(line for bdf in bdfs[:2] for line in log_lines(ctx, "vfio-probe", "denylist", bdf=bdf))
+        evidence = tuple(attribute(vf.bdf, "driver", vf.driver) for vf in mine) + log[-3:]
+        if driver is None:
+            cause = "vfio-pci tried and refused: the kernel log tells." if log else _why_unbound(ctx, mine, len(every))
+            yield failed(
+                "QP-VFIO-001",
+                f"{who} {have(bdfs)} no driver",
+                subjects=bdfs,
+                evidence=evidence,
+                cause=cause,
+                fix=for_each(bdfs, f"q=/sys/bus/pci/devices/$vf; {_BIND}", "vf"),
+                step=BOOTSTRAP,
+            )
+        else:
+            native = {f"{f.debug_class}vf" for f in devices.FAMILIES} | {f.vf_driver for f in devices.FAMILIES}
+            yield failed(
+                "QP-VFIO-001",
+                f"{who} {'is' if len(bdfs) == 1 else 'are'} bound to {driver} instead of vfio-pci",
+                subjects=bdfs,
+                evidence=evidence,
+                cause=f"{driver} is a kernel driver for VFs, of the out-of-tree stack: it uses the VFs for the "
+                "kernel's own cryptography. "
+                if driver in native
+                else f"Somebody bound {driver} to {'it' if len(bdfs) == 1 else 'them'}. qatlib opens VFs through VFIO "
+                "only.",
+                fix=for_each(bdfs, f"q=/sys/bus/pci/devices/$vf; echo $vf > $q/driver/unbind; {_BIND}", "vf"),
+                step=BOOTSTRAP,
+            )
+
+
+def _why_unbound(ctx: Context, mine: list[Vf], total: int) -> str:
+    waiting = [vf for vf in mine if vf.override in devices.VFIO_DRIVERS]
+    closed = [pf for pf in ctx.facts.pci.pfs if pf.autoprobe is False and any(vf.pf == pf.bdf for vf in mine)]
+    cause = (
+        "Nobody has bound them since they were made: no kernel driver takes a QAT VF by itself."
+        if len(mine) == total
+        else "Whatever bound the others stopped half way, or skipped these."
+    )
+    if waiting and len(waiting) == len(mine):
+        cause = (
+            "driver_override is set, but the driver was not told to look again (or refused, and the log has moved on)."
+        )
+    if closed:
+        cause += " sriov_drivers_autoprobe is 0, which keeps drivers from taking them without an override."
+    return cause
+
+
+def _functions(ctx: Context) -> list[Pf | Vf]:
+    return [*ctx.pfs, *_mine(ctx)]
+
+
+def _overrides(ctx: Context) -> Iterable[Finding]:
+    stale: dict[tuple[str, str], list[Pf | Vf]] = {}
+    for f in _functions(ctx):
+        if isinstance(f.override, str) and isinstance(f.driver, str) and f.override != f.driver:
+            stale.setdefault((f.driver, f.override), []).append(f)
+    for (driver, override), mine in stale.items():
+        bdfs = tuple(f.bdf for f in mine)
+        yield warned(
+            "QP-VFIO-002",
+            f"driver_override of {listed(bdfs) if len(bdfs) < 3 else f'{len(bdfs)} devices'} says {override}, "
+            f"the driver is {driver}",
+            subjects=bdfs,
+            evidence=tuple(attribute(bdf, "driver_override", override) for bdf in bdfs),
+            cause="A tool set it and did not clear it. At the next probe (a reload of the driver, a rescan) only "
+            f"{override} may take the device.",
+            fix=for_each(bdfs, "echo > /sys/bus/pci/devices/$d/driver_override", "d"),
+        )
+
+
+def _viable(ctx: Context) -> Iterable[Finding]:
+    groups: dict[tuple[str, ...], list[Vf]] = {}
+    for vf in _mine(ctx):
+        if vf.neighbours:
+            groups.setdefault(vf.neighbours, []).append(vf)
+    for neighbours, mine in groups.items():
+        bdfs = tuple(vf.bdf for vf in mine)
+        yield failed(
+            "QP-VFIO-003",
+            f"the IOMMU group of {listed(bdfs) if len(bdfs) < 3 else f'{len(bdfs)} VFs'} also holds "
+            f"{listed(neighbours) if len(neighbours) < 3 else f'{len(neighbours)} devices'} with another driver",
+            subjects=bdfs,
+            evidence=tuple(
+                Evidence(f"{devices.PCI_DEVICES}/{bdf}/iommu_group/devices", " ".join(neighbours)) for bdf in bdfs
+            ),
+            cause="The PCIe path to the device does not isolate its functions (no ACS), so they share one group; VFIO "
+            "hands a "
+            'group out whole or not at all ("Group is not viable").',
+            fix=(
+                "Bind the other devices of the group to vfio-pci as well, or leave them without a driver.",
+                "In the BIOS setup switch on ACS, or move the card to another slot.",
+            ),
+        )
+
+
+CHECKS = (
+    Check(
+        "QP-VFIO-001",
+        Stage.BINDING,
+        "each VF is bound to vfio-pci (or qat_vfio_pci)",
+        _bound,
+        needs=("QP-SRIOV-001", "QP-IOMMU-002", "QP-IOMMU-004", "QP-MOD-004"),
+        about=vfs,
+        explain="""\
+qatlib, and with it Envoy, opens a VF through VFIO. The VF has to be bound to vfio-pci, or to qat_vfio_pci, the
+variant driver for live migration (Linux 6.10), which makes the same nodes.
+
+Why it matters: a VF without a driver, or with another one, has no device node. Hosts that are half bound look fine
+to tools which only ask whether anything is bound.
+
+How it is found out: the link driver of each VF. drivers_probe and some tools report success although no driver took
+the device; the link does not lie. No mainline driver takes a QAT VF of generation 4 by itself; 4xxxvf and the like
+belong to the out-of-tree stack.
+
+How to mend it: qatprep bootstrap, or for one VF:
+
+    echo vfio-pci > /sys/bus/pci/devices/<VF>/driver_override
+    echo <VF> > /sys/bus/pci/drivers/vfio-pci/bind
+
+Do not use new_id: it claims every device of that id and stays. EINVAL from bind: no IOMMU group. ENODEV: no
+override.""",
+    ),
+    Check(
+        "QP-VFIO-002",
+        Stage.BINDING,
+        "no driver_override names another driver than the one bound",
+        _overrides,
+        needs=("QP-PF-001", "QP-VFIO-001"),
+        about=lambda ctx: [f.bdf for f in _functions(ctx)],
+        explain="""\
+driver_override of a device lets only the named driver take it. It stays when the device changes hands.
+
+Why it matters: everything works until the next probe, and then the device cannot go back to its driver. An empty
+write does not clear it, a newline does.
+
+How it is found out: driver_override against the link driver, for PFs and VFs. Unset reads "(null)".
+
+How to mend it:
+
+    echo > /sys/bus/pci/devices/<BDF>/driver_override""",
+    ),
+    Check(
+        "QP-VFIO-003",
+        Stage.BINDING,
+        "each VF's IOMMU group can be handed out",
+        _viable,
+        needs=("QP-VFIO-001",),
+        about=vfs,
+        explain="""\
+VFIO hands out IOMMU groups, not devices. All functions of a group must be bound to VFIO or have no driver.
+
+Why it matters: otherwise the group cannot be opened: "Group is not viable".
+
+How it is found out: /sys/kernel/iommu_groups/<N>/devices of each VF, and the driver of each device there. With ACS
+on the path, as on Xeon servers, every QAT VF has a group of its own. Bridges do not count.
+
+How to mend it: bind the others to vfio-pci as well, or have ACS switched on in the BIOS.""",
+    ),
+)

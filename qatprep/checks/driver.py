@@ -1,0 +1,214 @@
+"""The PF and its driver: bound, and up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.words import BOOTSTRAP, attribute, failed, for_each, log_lines, pfs, share, unseen
+from qatprep.devices import PCI_DRIVERS, VFIO_DRIVERS
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Pf
+
+# What the kernel says when a probe fails (qat_4xxx/adf_drv.c, qat_common/adf_init.c, adf_accel_engine.c, qat_uclo.c,
+# adf_anti_rb.c), the most telling first: what it means, and what to do. Those marked final are not tried again.
+_REASONS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
+    (
+        "numa",
+        "The BIOS does not tell the device's NUMA node, and the driver refuses it then on a machine of several nodes.",
+        ("Update the BIOS, or look there for NUMA and sub-NUMA clustering settings.",),
+        True,
+    ),
+    ("fused", "All acceleration units of this device are fused off: this CPU is sold without QAT.", (), True),
+    (
+        "power",
+        "The device could not be powered up.",
+        ("Switch the machine off altogether and on again; look for power settings of the accelerators in the BIOS.",),
+        True,
+    ),
+    (
+        "firmware-svn",
+        "The firmware is older than the security version the device demands.",
+        ("Install newer firmware, then load the driver again.",),
+        True,
+    ),
+    (
+        "firmware-rejected",
+        "The device rejected the firmware: files of another driver (the out-of-tree stack overwrites them), too "
+        "old, or damaged.",
+        ("Install the distribution's firmware package again, then load the driver again.",),
+        True,
+    ),
+    (
+        "firmware-missing",
+        "When the driver last tried, the firmware was not there. It is now: it came later, or it is still missing "
+        "in the initramfs from which the module is loaded.",
+        ("Write the initramfs again if the module is loaded from there (update-initramfs -u, dracut --force).",),
+        False,
+    ),
+    (
+        "probe-failed",
+        "The driver tried the device and gave up; the lines before that one in the log tell why.",
+        (),
+        False,
+    ),
+)
+
+
+def _bound(ctx: Context) -> Iterable[Finding]:
+    groups: dict[tuple[str | None, str, str, bool], list[Pf]] = {}
+    for pf in ctx.pfs:
+        if isinstance(pf.driver, Unknown):
+            yield unseen("QP-PF-001", f"cannot see the driver of PF {pf.bdf}", pf.driver, (pf.bdf,))
+        elif pf.driver != pf.family.driver:
+            key = "" if pf.driver else next((k for k, *_ in _REASONS if log_lines(ctx, k, bdf=pf.bdf)), "")
+            held = isinstance(pf.override, str) and pf.override != pf.family.driver
+            groups.setdefault((pf.driver, pf.family.driver, key, held), []).append(pf)
+    for (driver, wanted, key, held), mine in groups.items():
+        bdfs = tuple(pf.bdf for pf in mine)
+        who = share(bdfs, ctx.pfs, "PF")
+        verb = "is" if len(bdfs) == 1 else "are"
+        base = tuple(attribute(pf.bdf, "driver", pf.driver) for pf in mine)
+        if held:
+            base += tuple(attribute(pf.bdf, "driver_override", pf.override) for pf in mine)
+        if driver is not None:
+            yield _wrong_driver(who, verb, driver, wanted, bdfs, base, held)
+        elif held:
+            yield failed(
+                "QP-PF-001",
+                f"{who} {verb} without a driver",
+                subjects=bdfs,
+                evidence=base,
+                cause=f"driver_override keeps {wanted} away: it names another driver (driverctl, dpdk-devbind or a "
+                "script).",
+                fix=for_each(bdfs, _give("$pf", "", wanted)),
+            )
+        else:
+            _, cause, advice, final = next((r for r in _REASONS if r[0] == key), ("", _SILENT, (), False))
+            log = log_lines(ctx, *(k for k, *_ in _REASONS), bdf=bdfs[0])
+            yield failed(
+                "QP-PF-001",
+                f"{who} {verb} without a driver" + (": the driver could not start it" if key else ""),
+                subjects=bdfs,
+                evidence=base + log,
+                cause=cause,
+                fix=(*advice, *for_each(bdfs, f"echo $pf > {PCI_DRIVERS}/{wanted}/bind")) if key != "fused" else advice,
+                step="" if final else BOOTSTRAP,
+            )
+
+
+_SILENT = (
+    "The driver is loaded but does not have the device: somebody unbound it, or its attempt has left the log since."
+)
+
+
+def _give(pf: str, driver: str, wanted: str) -> str:
+    """Shell words that take a PF from a driver and give it to its own."""
+    unbind = f"echo {pf} > {PCI_DRIVERS}/{driver}/unbind; " if driver else ""
+    return f"echo > /sys/bus/pci/devices/{pf}/driver_override; {unbind}echo {pf} > {PCI_DRIVERS}/{wanted}/bind"
+
+
+def _wrong_driver(
+    who: str, verb: str, driver: str, wanted: str, bdfs: tuple[str, ...], evidence: tuple[Evidence, ...], held: bool
+) -> Finding:
+    cause = f"A PF belongs to {wanted}: without it there are neither services nor VFs."
+    if driver in VFIO_DRIVERS:
+        cause += " Only VFs go to vfio-pci. " + (
+            "driver_override was set on the PF (driverctl, dpdk-devbind or a script with the wrong BDF)."
+            if held
+            else "Somebody bound the PF itself, or gave its id to vfio-pci."
+        )
+    return failed(
+        "QP-PF-001",
+        f"{who} {verb} bound to {driver} instead of {wanted}",
+        subjects=bdfs,
+        evidence=evidence,
+        cause=cause,
+        fix=(
+            *for_each(bdfs, _give("$pf", driver, wanted)),
+            "Find what did it, or it will be back after the next boot: ls /etc/driverctl.d; "
+            "grep -r vfio /etc/modprobe.d /proc/cmdline",
+        ),
+    )
+
+
+def _up(ctx: Context) -> Iterable[Finding]:
+    down: list[Pf] = []
+    for pf in ctx.pfs:
+        if isinstance(pf.state, Unknown):
+            yield unseen("QP-PF-002", f"cannot see whether PF {pf.bdf} is up", pf.state, (pf.bdf,))
+        elif pf.state not in (None, "up"):  # kernels before 6.0 tell no state: a PF with a driver is up
+            down.append(pf)
+    keys = ("start-failed", "reset-failed", "hang")
+    for told in (True, False):
+        mine = [pf for pf in down if bool(_own_lines(ctx, keys, pf)) is told]
+        if not mine:
+            continue
+        bdfs = tuple(pf.bdf for pf in mine)
+        yield failed(
+            "QP-PF-002",
+            f"{share(bdfs, ctx.pfs, 'PF')} {'is' if len(bdfs) == 1 else 'are'} down",
+            subjects=bdfs,
+            evidence=tuple(attribute(pf.bdf, "qat/state", pf.state) for pf in mine)
+            + tuple(line for pf in mine[:2] for line in _own_lines(ctx, keys, pf)),
+            cause="The last start or reset of the device failed, and the driver left it down; the lines before in "
+            "the log tell why."
+            if told
+            else 'Somebody wrote "down" (a service change that stopped half way, qat_init.sh, an administrator), or a '
+            "start failed. A PF that is down has no VFs.",
+            fix=for_each(bdfs, "echo up > /sys/bus/pci/devices/$pf/qat/state"),
+            step=BOOTSTRAP,
+        )
+
+
+def _own_lines(ctx: Context, keys: tuple[str, ...], pf: Pf) -> tuple[Evidence, ...]:
+    return tuple(Evidence("kernel log", line.text) for line in ctx.facts.log.of(*keys, bdf=pf.bdf)[-2:])
+
+
+CHECKS = (
+    Check(
+        "QP-PF-001",
+        Stage.DRIVER,
+        "each PF is bound to its own driver",
+        _bound,
+        needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003", "QP-KRN-001", "QP-KRN-004", "QP-MOD-001", "QP-MOD-002",
+               "QP-MOD-003", "QP-FW-001"),
+        about=pfs,
+        explain="""\
+The PF must be held by the QAT driver of the kernel: 4xxx (for 4xxx, 401xx and 402xx), 420xx or 6xxx. The driver's
+name is not the module's: qat_4xxx registers the driver 4xxx.
+
+Why it matters: services and VFs are the driver's doing. A PF without a driver, or one that vfio-pci or the
+out-of-tree stack took, offers nothing.
+
+How it is found out: the link driver of each PF, not the list of modules. Where there is none, the kernel log is
+searched for what the driver said: probe error -14 follows nearly every failure, the line before it is the one that
+counts.
+
+How to mend it: as the finding says. A PF that a failed probe left behind is tried again by qatprep bootstrap,
+unless the log names a reason that trying again cannot cure.""",
+    ),
+    Check(
+        "QP-PF-002",
+        Stage.DRIVER,
+        "each PF is up",
+        _up,
+        needs=("QP-PF-001",),
+        about=pfs,
+        explain="""\
+Since Linux 6.0 a PF is up or down (qat/state). It has to be down to change its services, and is brought up by "up"
+or by making VFs.
+
+Why it matters: a PF that is down has no VFs; going down destroys those there were. A service change that stopped
+half way leaves it so.
+
+How it is found out: qat/state. Before 6.0 there is no such attribute, and a PF with a driver is taken to be up.
+
+How to mend it:
+
+    echo up > /sys/bus/pci/devices/<PF>/qat/state
+
+If that fails, the end of dmesg tells why; the driver has put the device down again. qatprep bootstrap brings PFs
+up.""",
+    ),
+)  # fmt: skip

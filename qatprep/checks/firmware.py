@@ -1,0 +1,151 @@
+"""Firmware: two images a PF, under the flat names the kernel asks for, in a form it can unpack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.words import finding, listed, log_lines, pfs, share
+from qatprep.devices import FIRMWARE_SUFFIXES
+from qatprep.facts.pci import Pf
+
+_COMPRESSION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}
+_UNPACK = {".zst": "zstd -d", ".xz": "xz -dk"}
+_GIT = "https://git.kernel.org/pub/scm/linux/kernel/git/firmware/linux-firmware.git/plain/intel/qat"
+
+
+def _images(ctx: Context) -> Iterable[Finding]:
+    groups: dict[tuple[tuple[str, str], bool], list[Pf]] = {}
+    for pf in ctx.pfs:
+        lacking = [name for name in pf.family.firmware if not ctx.facts.firmware.images[name].found]
+        if lacking:
+            groups.setdefault((pf.family.firmware, pf.driver == pf.family.driver), []).append(pf)
+    for (names, runs), mine in groups.items():
+        yield _missing(ctx, names, runs, mine)
+
+
+def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -> Finding:
+    images = [ctx.facts.firmware.images[name] for name in names]
+    lacking = [image for image in images if not image.found]
+    bdfs = tuple(pf.bdf for pf in mine)
+    packed = [path for image in lacking for path in image.unusable if _suffix(path) and not _dangling(ctx, path)]
+    dangling = [path for image in lacking for path in image.unusable if path not in packed]
+    elsewhere = [path for image in lacking for path in image.elsewhere]
+    evidence = [
+        *(
+            Evidence(f"/lib/firmware/{image.name}", "not there, nor in a form this kernel can unpack")
+            for image in lacking
+        ),
+        *(Evidence(image.found[0], "there") for image in images if image.found),
+        *(Evidence(path, f"there, but {_COMPRESSION[_suffix(path)]} is not set") for path in packed),
+        *(Evidence(path, "a link that leads nowhere") for path in dangling),
+        *(Evidence(path, "there, but the kernel does not look below intel/qat/") for path in elsewhere),
+    ]
+    for pf in mine[:1]:
+        evidence += log_lines(ctx, "firmware-missing", "probe-failed", bdf=pf.bdf)
+    what = listed(image.name for image in lacking)
+    if packed:
+        title = f"the firmware {what} is there only in a compression this kernel cannot unpack"
+        cause = (
+            f"This kernel was built without {listed(dict.fromkeys(_COMPRESSION[_suffix(p)] for p in packed))}, so "
+            "it does not even look for such files."
+        )
+        fix = [f"{_UNPACK[_suffix(path)]} {path}" for path in dict.fromkeys(packed)]
+    elif dangling:
+        title = f"the firmware {what} is a link that leads nowhere"
+        cause = "The package that holds the files below intel/qat/ is not installed, or was cut short."
+        fix = ["Install the firmware package again (see qatprep explain QP-FW-001)."]
+    elif elsewhere:
+        title = f"the firmware {what} is only below intel/qat/, where the kernel does not look"
+        cause = (
+            "linux-firmware moved the files to intel/qat/ and leaves links under the old names; the kernel still "
+            "asks for the old names, and the links are missing (files copied by hand, or a package that lost them)."
+        )
+        fix = [f"ln -s intel/qat/{path.rsplit('/', 1)[-1]} /lib/firmware/" for path in elsewhere]
+    else:
+        half = len(lacking) < len(images)
+        title = f"the firmware {what} is missing" + (" (the other half is there)" if half else "")
+        cause = _where_from(mine[0].name, half)
+        fix = [
+            f"Install the firmware package of this distribution that has {what}, or fetch the files:",
+            *(f"curl -fLo /lib/firmware/{image.name} {_GIT}/{image.name}" for image in lacking),
+        ]
+    again = [
+        f"Write the initramfs again if {mine[0].family.module} is loaded from there (update-initramfs -u, dracut "
+        "--force).",
+        f"modprobe -r {mine[0].family.module}; modprobe {mine[0].family.module}",
+    ]
+    who = share(bdfs, ctx.pfs, "PF")
+    if runs:
+        cause += (
+            f" {who[0].upper()}{who[1:]} run{'s' if len(bdfs) == 1 else ''} today: the firmware was loaded before it "
+        )
+        cause += "went away, or from the initramfs. The next loading of the driver will fail."
+        again = again[:1]
+    return finding(
+        "QP-FW-001",
+        Status.WARN if runs else Status.FAIL,
+        title,
+        subjects=bdfs,
+        evidence=tuple(evidence),
+        cause=cause,
+        fix=(*fix, *again),
+    )
+
+
+def _suffix(path: str) -> str:
+    return next((suffix for suffix in FIRMWARE_SUFFIXES if suffix and path.endswith(suffix)), "")
+
+
+def _dangling(ctx: Context, path: str) -> bool:
+    """An unusable file in a form the kernel can unpack can only be a link that leads nowhere."""
+    config = ctx.facts.kernel.config
+    return not isinstance(config, dict) or config.get(_COMPRESSION[_suffix(path)]) == "y"
+
+
+def _where_from(name: str, half: bool) -> str:
+    if half:
+        return "The driver needs both images, MMP first. One was copied without the other, or a package is damaged."
+    if name in ("4xxx", "401xx"):
+        return (
+            "The firmware package is not installed, or is too old: Debian 13's firmware-intel-misc (20250410) does "
+            "not have it yet, 20260916 of forky and sid has."
+        )
+    if name == "6xxx":
+        return (
+            "The firmware package is not installed, or is too old: even Debian's firmware-intel-misc 20260916 does "
+            "not have it."
+        )
+    return "The firmware package is not installed (Debian: firmware-intel-misc; elsewhere linux-firmware)."
+
+
+CHECKS = (
+    Check(
+        "QP-FW-001",
+        Stage.FIRMWARE,
+        "both firmware images of each PF are where this kernel looks",
+        _images,
+        needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003", "QP-KRN-001"),
+        about=pfs,
+        explain="""\
+Each PF needs two files when its driver starts it, the MMP image first: qat_4xxx_mmp.bin and qat_4xxx.bin for 4xxx
+and 401xx, qat_402xx*, qat_420xx*, qat_6xxx* for the others. The name goes by the device, not by the driver: 402xx
+uses the driver of 4xxx and other files.
+
+Why it matters: without them the probe fails with "Failed to load MMP firmware", "Failed to load acceleration FW"
+and "error -14", the PF stays without a driver, and no VFs ever appear.
+
+How it is found out: each name, plain, .zst and .xz, in firmware_class.path, /lib/firmware/updates/<release>,
+/lib/firmware/updates, /lib/firmware/<release> and /lib/firmware, in the kernel's order. Not good enough: a
+compression the kernel was not built for, a link that leads nowhere, a copy below intel/qat/ only (the kernel asks
+for the flat name). A PF that runs without its files on disk is a warning.
+
+How to mend it: Debian: firmware-intel-misc, for 4xxx from version 20260916 on (forky, sid; not in Debian 13).
+Elsewhere: linux-firmware. Or by hand from the intel/qat/ directory of linux-firmware.git, under the flat names. If
+the module is loaded from the initramfs, the firmware must be in there as well:
+
+    update-initramfs -u        (Debian, Ubuntu)
+    dracut --force             (Fedora, RHEL, SUSE)
+    modprobe -r qat_4xxx; modprobe qat_4xxx""",
+    ),
+)

@@ -1,0 +1,436 @@
+"""The kernel: whether it knows the device, how it was built, and what on its command line is in the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from qatprep import devices
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.words import (
+    attribute,
+    change_arguments,
+    failed,
+    functions,
+    have,
+    listed,
+    pfs,
+    share,
+    unseen,
+    warned,
+)
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Pf, Services
+
+_RELEASE = "/proc/sys/kernel/osrelease"
+
+
+def _release(ctx: Context) -> Evidence:
+    return Evidence(_RELEASE, ctx.facts.kernel.release or "not there")
+
+
+def _knows(ctx: Context) -> Iterable[Finding]:
+    kernel = ctx.facts.kernel
+    for family in devices.FAMILIES:
+        mine = [pf for pf in ctx.pfs if pf.family == family]
+        module = ctx.facts.modules.get(family.module)
+        # Backports are common: the version only speaks where the driver itself is nowhere to be seen.
+        if not mine or isinstance(kernel.version, Unknown) or kernel.version[:2] >= family.since:
+            continue
+        lost = [pf.bdf for pf in mine if pf.driver is None]
+        if lost and module.file is None and module.present is False:
+            major, minor = family.since
+            yield failed(
+                "QP-KRN-001",
+                f"Linux {kernel.release} is older than the driver for {share(lost, mine, f'{family.name} PF')}",
+                subjects=tuple(lost),
+                evidence=(_release(ctx), *(attribute(bdf, "device", f"{family.pf_id:#06x}") for bdf in lost)),
+                cause=f"{family.module} knows {family.name} from Linux {major}.{minor} on, and no backport of it is "
+                "here.",
+                fix=(f"Install a kernel from {major}.{minor} on (6.12 or later is best), and reboot.",),
+            )
+    stuck: dict[str, list[Pf]] = {}
+    for pf in ctx.pfs:
+        want = ctx.wish.of(pf).services
+        if (
+            pf.driver == pf.family.driver
+            and pf.configurable is False
+            and want is not None
+            and isinstance(pf.services, Services)
+            and pf.services.tokens != want
+        ):
+            stuck.setdefault(pf.services.text, []).append(pf)
+    for text, mine in stuck.items():
+        bdfs = [pf.bdf for pf in mine]
+        yield failed(
+            "QP-KRN-001",
+            f"Linux {kernel.release} cannot set services, and {share(bdfs, ctx.pfs, 'PF')} {have(bdfs)} {text}",
+            subjects=tuple(bdfs),
+            evidence=(
+                _release(ctx),
+                *(attribute(bdf, "qat/cfg_services", None) for bdf in bdfs),
+                *(Evidence(pf.services.path, pf.services.text) for pf in mine if isinstance(pf.services, Services)),
+            ),
+            cause="qat/cfg_services came with Linux 6.0. Before, a PF has what its place in the order of probing "
+            "gave it: the even ones sym;asym, the odd ones dc.",
+            fix=(
+                "Install a kernel from 6.0 on (6.12 or later is best), and reboot.",
+                "Or live with it: --set devices.services=keep leaves the services as they are.",
+            ),
+        )
+
+
+class _Option(NamedTuple):
+    """A build option. `since`: the first mainline kernel that has it; before, its code is always there."""
+
+    name: str
+    since: tuple[int, int]
+    what: str
+
+
+# drivers/pci/Kconfig, drivers/vfio/Kconfig, drivers/vfio/pci/Kconfig. qatlib opens groups through the legacy container
+# (qat_direct/adf_io/vfio/vfio_lib.c), not iommufd.
+_OPTIONS = (
+    _Option("CONFIG_PCI_IOV", (0, 0), "without it there are no VFs"),
+    _Option("CONFIG_VFIO_PCI", (0, 0), "the driver for the VFs"),
+    _Option("CONFIG_VFIO_IOMMU_TYPE1", (0, 0), "the IOMMU back end that qatlib asks for"),
+    _Option("CONFIG_VFIO_GROUP", (6, 6), "/dev/vfio/<group>, which qatlib opens"),
+    _Option("CONFIG_VFIO_CONTAINER", (6, 2), "/dev/vfio/vfio, which qatlib opens"),
+)
+
+
+def _built(ctx: Context) -> Iterable[Finding]:
+    kernel = ctx.facts.kernel
+    proven = _proven(ctx)
+    if isinstance(kernel.config, Unknown):
+        open_questions = [
+            option.name
+            for option in _OPTIONS
+            if option.name not in proven and (option.since == (0, 0) or _has_option(ctx, option))
+        ]
+        # Group and container are on in every distribution that has them: alone they are no reason to worry people.
+        if [name for name in open_questions if name not in ("CONFIG_VFIO_GROUP", "CONFIG_VFIO_CONTAINER")]:
+            yield unseen("QP-KRN-002", f"cannot tell whether the kernel has {listed(open_questions)}", kernel.config)
+        return
+    lacking = [
+        option
+        for option in _OPTIONS
+        if option.name not in proven and _has_option(ctx, option) and kernel.config.get(option.name) not in ("y", "m")
+    ]
+    if lacking:
+        path = f"/boot/config-{kernel.release}"
+        yield failed(
+            "QP-KRN-002",
+            f"the kernel was built without {listed(option.name for option in lacking)}",
+            evidence=tuple(Evidence(path, f"{option.name} is not set ({option.what})") for option in lacking),
+            cause=f"Linux {kernel.release} was configured so; no module or setting adds it. Cloud and minimal "
+            "kernels are often built like this.",
+            fix=("Install the distribution's general kernel instead of a cloud or minimal one, and reboot.",),
+        )
+
+
+def _has_option(ctx: Context, option: _Option) -> bool:
+    version = ctx.facts.kernel.version
+    return option.since == (0, 0) or (not isinstance(version, Unknown) and version[:2] >= option.since)
+
+
+def _proven(ctx: Context) -> set[str]:
+    """Options whose effect is to be seen."""
+    proven = set()
+    if any(pf.total_vfs is not None for pf in ctx.pfs) or not ctx.pfs:
+        proven.add("CONFIG_PCI_IOV")
+    for name, module in (("CONFIG_VFIO_PCI", "vfio_pci"), ("CONFIG_VFIO_IOMMU_TYPE1", "vfio_iommu_type1")):
+        found = ctx.facts.modules.get(module)
+        if found.builtin or found.loaded is True or isinstance(found.file, str):
+            proven.add(name)
+    if any(vf.node is not None and not isinstance(vf.node, Unknown) for vf in ctx.vfs):
+        proven.update(("CONFIG_VFIO_GROUP", "CONFIG_VFIO_PCI"))
+    return proven
+
+
+def _needs_debugfs(ctx: Context) -> list[Pf]:
+    return [pf for pf in ctx.pfs if pf.driver == pf.family.driver and pf.configurable is False]
+
+
+def _debugfs(ctx: Context) -> Iterable[Finding]:
+    kernel = ctx.facts.kernel
+    if isinstance(kernel.debugfs, Unknown):
+        yield unseen(
+            "QP-KRN-003", "debugfs, the only place that tells this kernel's services, is closed", kernel.debugfs
+        )
+        return
+    mine = _needs_debugfs(ctx)
+    if not kernel.debugfs:
+        off = not isinstance(kernel.cmdline, Unknown) and {"off", "no-mount"} & set(kernel.argument("debugfs"))
+        yield failed(
+            "QP-KRN-003",
+            "debugfs is not mounted, and this kernel tells the services nowhere else",
+            evidence=(
+                Evidence(devices.DEBUGFS, "empty or not there"),
+                *(attribute(pf.bdf, "qat/cfg_services", None) for pf in mine[:1]),
+                *((Evidence("/proc/cmdline", f"debugfs={' '.join(off)}"),) if off else ()),
+            ),
+            cause="debugfs= on the kernel command line switches it off."
+            if off
+            else "Nothing has mounted it (systemd does by sys-kernel-debug.mount; containers do not see it).",
+            fix=change_arguments(ctx.facts, remove=[f"debugfs={word}" for word in sorted(off)])
+            if off
+            else (f"mount -t debugfs none {devices.DEBUGFS}",),
+        )
+    elif kernel.lockdown not in (None, "none") and any(
+        isinstance(pf.services, Unknown) and pf.services.denied for pf in mine
+    ):
+        if ctx.facts.euid != 0:
+            return  # QP-SVC-002 asks for root first
+        yield failed(
+            "QP-KRN-003",
+            "kernel lockdown closes debugfs, and this kernel tells the services nowhere else",
+            evidence=(Evidence("/sys/kernel/security/lockdown", str(kernel.lockdown)),),
+            cause="Secure Boot puts the kernel into lockdown, and kernels of this age then refuse even to read "
+            "debugfs.",
+            fix=("Install a kernel from 6.0 on: there qat/cfg_services in sysfs tells the same.",),
+        )
+
+
+def _ids(ctx: Context) -> list[tuple[Evidence, str]]:
+    """Every id that vfio-pci is told to take, and by whom."""
+    found = [(Evidence("/proc/cmdline", f"vfio-pci.ids={v}"), v) for v in ctx.facts.kernel.argument("vfio-pci.ids")]
+    for options in ctx.facts.modules.options.get("vfio_pci", ()):
+        found += [(Evidence(options.path, options.line), value) for value in options.values("ids")]
+    return found
+
+
+def _grabbed(ctx: Context) -> Iterable[Finding]:
+    taken: dict[int, Evidence] = {}
+    for evidence, text in _ids(ctx):
+        match = re.match(r"8086:([0-9a-fA-F]{1,4})(?::|$)", text.strip())
+        if match:
+            taken.setdefault(int(match[1], 16), evidence)
+    pf_list = [pf for pf in ctx.pfs if pf.family.pf_id in taken]
+    now = [pf.bdf for pf in pf_list if pf.driver == devices.VFIO_PCI]
+    later = [pf.bdf for pf in pf_list if pf.driver != devices.VFIO_PCI]
+    for bdfs, tell, words in (
+        (now, failed, "{} {} taken by vfio-pci, as it was told"),
+        (later, warned, "vfio-pci is told to take {}, and will when it comes first"),
+    ):
+        if bdfs:
+            sources = tuple(dict.fromkeys(taken[pf.family.pf_id] for pf in pf_list if pf.bdf in bdfs))
+            verb = "is" if len(bdfs) == 1 else "are"
+            yield tell(
+                "QP-KRN-004",
+                words.format(share(bdfs, ctx.pfs, "PF"), verb),
+                subjects=tuple(bdfs),
+                evidence=sources + tuple(attribute(bdf, "driver", devices.VFIO_PCI) for bdf in bdfs if bdf in now),
+                cause="The id of the PF stands among vfio-pci's ids. Only VFs may go to vfio-pci: without its own "
+                "driver a PF has neither services nor VFs.",
+                fix=_without_ids(ctx, sources),
+            )
+    vf_ids = {pf.family.vf_id for pf in ctx.pfs} | {vf.family.vf_id for vf in ctx.vfs}
+    sources = tuple(dict.fromkeys(taken[i] for i in sorted(vf_ids & set(taken))))
+    if sources:
+        yield warned(
+            "QP-KRN-004",
+            "vfio-pci takes new VFs the moment they are made, before anybody sets their permissions",
+            evidence=sources,
+            cause="Intel's qatlib (before 26.02) gives the nodes to the group qat only when it binds the VFs "
+            "itself; those that are bound already stay root's. qatprep sets the permissions whoever bound them.",
+            fix=_without_ids(ctx, sources, reboot=False),
+        )
+
+
+def _without_ids(ctx: Context, sources: tuple[Evidence, ...], reboot: bool = True) -> tuple[str, ...]:
+    steps: list[str] = []
+    tokens = [e.value for e in sources if e.path == "/proc/cmdline"]
+    for source in sources:
+        if source.path != "/proc/cmdline":
+            steps.append(f"Take the QAT ids out of this line of {source.path}: {source.value}")
+    if tokens:
+        steps += change_arguments(ctx.facts, remove=tokens)
+    elif reboot:
+        steps.append(
+            "Write the initramfs again if vfio-pci is in it (update-initramfs -u, dracut --force), then reboot."
+        )
+    return tuple(steps)
+
+
+class _Erratum(NamedTuple):
+    """A range of mainline or stable releases: from `first` up to, not including, `fixed`."""
+
+    first: tuple[int, int, int]
+    fixed: tuple[int, int, int]
+    title: str
+    cause: str
+    source: str
+
+
+_ERRATA = (
+    _Erratum(
+        (5, 11, 0),
+        (5, 17, 0),
+        "qatlib cannot ask PFs of this kernel what their VFs offer",
+        "The messages between VF and PF came with Linux 5.17. Before, qatlib does not learn what a VF can do "
+        '("DC Instances are not present"), and the devices do no compression.',
+        "qatlib INSTALL",
+    ),
+    _Erratum(
+        (6, 1, 0),
+        (6, 1, 149),
+        'qatlib 24.09 and 25.08 fail with "Failed to get enabled services" on this kernel',
+        "Kernels 6.1.0 to 6.1.148 lack a fix that these releases of qatlib rely on.",
+        "qatlib README, QATE-106085",
+    ),
+)
+
+
+def _errata(ctx: Context) -> Iterable[Finding]:
+    kernel = ctx.facts.kernel
+    if isinstance(kernel.version, Unknown):
+        yield unseen("QP-KRN-005", "the kernel's version cannot be told", kernel.version)
+        return
+    exact = _stable_version(kernel.release, kernel.build)
+    for erratum in _ERRATA:
+        low, high = erratum.first, erratum.fixed
+        if high < (6, 0, 0) and any(pf.configurable is True for pf in ctx.pfs):
+            continue  # a distribution's kernel with a driver of 6.0 or later in it
+        series = kernel.version[:2]
+        if exact is None and low[:2] <= series <= high[:2] and series < (high[0], high[1] + (high[2] > 0)):
+            yield unseen(
+                "QP-KRN-005",
+                f"cannot tell whether this kernel has a known erratum: {erratum.title}",
+                Unknown(
+                    f"neither {_RELEASE} ({kernel.release}) nor uname -v ({kernel.build}) tells the stable release"
+                ),
+            )
+        elif exact is not None and low <= exact < high:
+            yield warned(
+                "QP-KRN-005",
+                erratum.title,
+                evidence=(_release(ctx), Evidence("/proc/sys/kernel/version", kernel.build)),
+                cause=f"{erratum.cause} Source: {erratum.source}.",
+                fix=(f"Install a kernel from {'.'.join(map(str, high)).removesuffix('.0')} on, and reboot.",),
+            )
+
+
+def _stable_version(release: str, build: str) -> tuple[int, int, int] | None:
+    """The mainline or stable release a kernel was made from; None where a distribution hides it.
+
+    6.12.7 and 6.1.55-foo say it; 6.1.0-30-amd64 and 5.14.0-427.el9 do not, but Debian puts it into uname -v.
+    """
+    if match := re.search(r"\bDebian (\d+)\.(\d+)\.(\d+)", build):
+        return int(match[1]), int(match[2]), int(match[3])
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?(-\d+)?", release)
+    if match is None or (match[3] in ("0", None) and match[4]):
+        return None
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
+_DEVICE = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
+
+CHECKS = (
+    Check(
+        "QP-KRN-001",
+        Stage.KERNEL,
+        "the kernel knows the devices and can give them the wished services",
+        _knows,
+        needs=_DEVICE,
+        about=pfs,
+        explain="""\
+The driver of each family came with some Linux version: 4xxx with 5.11, 401xx with 5.19, 402xx with 6.4, 420xx with
+6.8, 6xxx with 6.16. Services can be set since 6.0 (qat/cfg_services).
+
+Why it matters: an older kernel either does not see the device at all, or leaves half of the PFs with the service dc
+(compression), which is of no use for TLS.
+
+How it is found out: distributions carry newer drivers in older kernels, so the version is not what decides. The
+finding is made only where the module is nowhere to be seen, or where a PF that runs has no cfg_services and not the
+services wished for. The version is what the words are taken from.
+
+How to mend it: a newer kernel. 6.12 or later is best: there the VFs can also be taken away again without stopping
+the PF. Where the services a PF has will do, set devices.services to keep.""",
+    ),
+    Check(
+        "QP-KRN-002",
+        Stage.KERNEL,
+        "the kernel was built with SR-IOV and VFIO",
+        _built,
+        needs=_DEVICE,
+        about=functions,
+        explain="""\
+QAT under qatlib needs these options of the kernel: CONFIG_PCI_IOV for the VFs, CONFIG_VFIO_PCI for their driver,
+CONFIG_VFIO_IOMMU_TYPE1, and from the kernels on that have them, CONFIG_VFIO_GROUP (6.6) and CONFIG_VFIO_CONTAINER
+(6.2): qatlib opens /dev/vfio/<group> and /dev/vfio/vfio, it does not use iommufd.
+
+Why it matters: what was not built cannot be loaded. Without PCI_IOV the files sriov_* are missing; without VFIO the
+binding fails.
+
+How it is found out: /boot/config-<release>; whatever is seen to work counts as built, so that a host without that
+file is judged by its modules.
+
+How to mend it: the distribution's general kernel in place of a cloud or minimal one.""",
+    ),
+    Check(
+        "QP-KRN-003",
+        Stage.KERNEL,
+        "debugfs can be read where only it tells the services",
+        _debugfs,
+        needs=_DEVICE,
+        applies=lambda ctx: bool(_needs_debugfs(ctx)),
+        about=lambda ctx: [pf.bdf for pf in _needs_debugfs(ctx)],
+        explain="""\
+Before Linux 6.0 there is no qat/cfg_services in sysfs. The services of a PF then stand in debugfs only:
+/sys/kernel/debug/qat_<driver>_<BDF>/dev_cfg, ServicesEnabled in [GENERAL].
+
+Why it matters: without it nobody can tell whether a PF does TLS (asym) or only compression (dc).
+
+How it is found out: whether /sys/kernel/debug holds anything. It is for root alone, and not to be seen in
+containers. Where cfg_services is there, debugfs is not needed and this check is skipped.
+
+How to mend it:
+
+    mount -t debugfs none /sys/kernel/debug
+
+Under lockdown (Secure Boot), run a kernel from 6.0 on.""",
+    ),
+    Check(
+        "QP-KRN-004",
+        Stage.KERNEL,
+        "vfio-pci is not told to take QAT devices by id",
+        _grabbed,
+        needs=_DEVICE,
+        about=functions,
+        explain="""\
+vfio-pci.ids= on the kernel command line, or "options vfio-pci ids=" in modprobe.d, makes vfio-pci take every device
+of these ids by itself.
+
+Why it matters: with the id of a PF (4940, 4942 ...) the PF loses its driver, and with it services and VFs: a
+failure. With the id of a VF (4941 ...) new VFs are bound before anybody sets the permissions of their nodes, and
+qatlib before 26.02 then skips that step (QAT20-41023): a warning. qatlib's own INSTALL recommends it nevertheless.
+
+How it is found out: the values are taken apart at commas and colons; the driver that has the PF now decides between
+failure and warning.
+
+How to mend it: take the ids away. qatprep binds VFs by driver_override and needs none.""",
+    ),
+    Check(
+        "QP-KRN-005",
+        Stage.KERNEL,
+        "no known erratum of this kernel applies",
+        _errata,
+        needs=_DEVICE,
+        about=functions,
+        explain="""\
+A small table of kernel releases with known trouble for QAT:
+
+5.11 to 5.16: no messages between VF and PF, so that qatlib cannot learn what a VF offers (qatlib INSTALL).
+
+6.1.0 to 6.1.148: qatlib 24.09 and 25.08 fail with "Failed to get enabled services" (qatlib README, QATE-106085).
+
+Why it matters: everything on the host looks right, and the library still fails.
+
+How it is found out: by the stable release. Debian's 6.1.0-30-amd64 does not say it, its uname -v does. Where
+neither does, the result is unknown.
+
+How to mend it: a newer kernel of the same series is enough.""",
+    ),
+)

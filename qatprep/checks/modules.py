@@ -1,0 +1,283 @@
+"""Kernel modules: shipped, allowed, loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.words import (
+    BOOTSTRAP,
+    change_arguments,
+    failed,
+    finding,
+    functions,
+    listed,
+    pfs,
+    unseen,
+)
+from qatprep.devices import VFIO_VARIANT
+from qatprep.facts.base import Unknown
+from qatprep.facts.modules import Ban, Module
+from qatprep.facts.pci import Pf
+
+_VFIO = ("vfio_pci", "vfio_iommu_type1")
+# drivers/crypto/intel/qat/Kconfig
+_QAT_OPTIONS = {
+    "qat_4xxx": "CONFIG_CRYPTO_DEV_QAT_4XXX",
+    "qat_420xx": "CONFIG_CRYPTO_DEV_QAT_420XX",
+    "qat_6xxx": "CONFIG_CRYPTO_DEV_QAT_6XXX",
+}
+
+
+def _by_module(ctx: Context) -> dict[str, list[Pf]]:
+    found: dict[str, list[Pf]] = {}
+    for pf in ctx.pfs:
+        found.setdefault(pf.family.module, []).append(pf)
+    return found
+
+
+def _works(mine: list[Pf]) -> bool:
+    """The strongest sign of a module is a PF that it drives."""
+    return any(pf.driver == pf.family.driver for pf in mine)
+
+
+def _shipped(ctx: Context) -> Iterable[Finding]:
+    kernel = ctx.facts.kernel
+    dep = f"/lib/modules/{kernel.release}/modules.dep"
+    for name, mine in _by_module(ctx).items():
+        module = ctx.facts.modules.get(name)
+        if _works(mine) or module.builtin or module.loaded is True or isinstance(module.file, str):
+            continue
+        subjects = tuple(pf.bdf for pf in mine)
+        if isinstance(module.file, Unknown):
+            yield unseen("QP-MOD-001", f"cannot tell whether this kernel ships {name}", module.file, subjects)
+            continue
+        option = _QAT_OPTIONS.get(name, "")
+        config = kernel.config
+        evidence = [Evidence(dep, f"no {name}.ko")]
+        setting = None if isinstance(config, Unknown) else config.get(option)
+        if not isinstance(config, Unknown):
+            evidence.append(Evidence(f"/boot/config-{kernel.release}", f"{option}={setting or 'n'}"))
+        if setting:
+            cause = "The kernel was built with it, but the package that holds the module is not installed."
+            fix: tuple[str, ...] = (
+                "Install the kernel's package of further modules (Ubuntu: linux-modules-extra-<release>, "
+                "Fedora and RHEL: kernel-modules-extra or kernel-modules), then: modprobe " + name,
+            )
+        else:
+            cause = (
+                f"This kernel was built without {option}. Debian's kernels (6.1, 6.12 and 7.2 were looked at) all "
+                "are: they have QAT of generation 2 only."
+            )
+            fix = (
+                f"Run a kernel that has {option}=m: qatlib's INSTALL names Fedora from 36 and RHEL from 8.4 on; on "
+                "Debian build one. Then reboot.",
+            )
+        yield failed(
+            "QP-MOD-001",
+            f"this kernel does not ship {name}",
+            subjects=subjects,
+            evidence=tuple(evidence),
+            cause=cause,
+            fix=fix,
+        )
+
+
+def _allowed(ctx: Context) -> Iterable[Finding]:
+    wanted: dict[str, tuple[str, ...]] = {name: tuple(pf.bdf for pf in mine) for name, mine in _by_module(ctx).items()}
+    wanted |= {name: () for name in ("intel_qat",) if wanted}
+    wanted |= dict.fromkeys(("vfio", *_vfio_modules(ctx)), ())
+    every = tuple(bdf for bdfs in wanted.values() for bdf in bdfs)
+    for name, subjects in wanted.items():
+        module = ctx.facts.modules.get(name)
+        if not module.bans or module.builtin:
+            continue
+        if name == "intel_qat":
+            subjects = every  # every QAT module stands on it
+        loaded = module.loaded is True
+        yield finding(
+            "QP-MOD-002",
+            Status.WARN if loaded else Status.FAIL,
+            f"{name} is loaded, but something forbids loading it" if loaded else f"something forbids loading {name}",
+            subjects=subjects,
+            evidence=tuple(Evidence(ban.path, ban.line) for ban in module.bans),
+            cause=_why_banned(name, module.bans)
+            + (" It was loaded in spite of that and may be missing after the next boot." if loaded else ""),
+            fix=_lift(ctx, module.bans) + (() if loaded else (f"modprobe {name}",)),
+        )
+
+
+def _why_banned(name: str, bans: tuple[Ban, ...]) -> str:
+    if any(ban.path == "/proc/cmdline" for ban in bans):
+        return f"The kernel command line forbids {name}."
+    if name.startswith(("qat_", "intel_qat")):
+        return (
+            "A line in modprobe.d, often left by the out-of-tree QAT stack, whose guides say to blacklist the "
+            "kernel's own modules."
+        )
+    return "A line in modprobe.d."
+
+
+def _lift(ctx: Context, bans: tuple[Ban, ...]) -> tuple[str, ...]:
+    steps: list[str] = []
+    for ban in bans:
+        if ban.path != "/proc/cmdline":
+            steps.append(f"Take this line out of {ban.path}: {ban.line}")
+    tokens = [ban.line for ban in bans if ban.path == "/proc/cmdline"]
+    if tokens:
+        steps += change_arguments(ctx.facts, remove=tokens)
+    return tuple(steps)
+
+
+def _loaded(ctx: Context) -> Iterable[Finding]:
+    for name, mine in _by_module(ctx).items():
+        module = ctx.facts.modules.get(name)
+        subjects = tuple(pf.bdf for pf in mine)
+        if _works(mine) or module.present is True:
+            continue
+        if isinstance(module.present, Unknown):
+            yield unseen("QP-MOD-003", f"cannot tell whether {name} is loaded", module.present, subjects)
+            continue
+        yield failed(
+            "QP-MOD-003",
+            f"{name} is not loaded",
+            subjects=subjects,
+            evidence=(Evidence(f"/sys/module/{name}", "not there"),),
+            cause="The kernel ships it and nothing forbids it, but nobody has loaded it since boot, or it was "
+            "unloaded. As a rule udev loads it when the device is found.",
+            fix=(f"modprobe {name}",),
+            step=BOOTSTRAP,
+        )
+
+
+def _vfio_modules(ctx: Context) -> tuple[str, ...]:
+    wishes = [ctx.wish.of(pf) for pf in ctx.pfs] or [ctx.wish.devices]
+    drivers = {wish.driver for wish in wishes if wish.vfs}
+    if drivers <= {"none"}:
+        return ()
+    return (*_VFIO, VFIO_VARIANT) if VFIO_VARIANT in drivers else _VFIO
+
+
+def _vfio(ctx: Context) -> Iterable[Finding]:
+    modules = [ctx.facts.modules.get(name) for name in _vfio_modules(ctx)]
+    release = ctx.facts.kernel.release
+    lacking = [m for m in modules if m.file is None and m.present is False]
+    if lacking:
+        names = listed(m.name for m in lacking)
+        yield failed(
+            "QP-MOD-004",
+            f"this kernel does not ship {names}",
+            evidence=tuple(Evidence(f"/lib/modules/{release}/modules.dep", f"no {m.name}") for m in lacking),
+            cause="The kernel was built without it, or the package that holds it is not installed.",
+            fix=("Install the distribution's general kernel with all its module packages, and reboot.",),
+        )
+        return
+    idle = [m for m in modules if m.present is False]
+    if idle:
+        yield _not_loaded(idle)
+    blind = [m for m in modules if isinstance(m.present, Unknown)]
+    for m in blind[:1]:
+        if isinstance(m.present, Unknown):
+            yield unseen("QP-MOD-004", f"cannot tell whether {m.name} is loaded", m.present)
+
+
+def _not_loaded(idle: list[Module]) -> Finding:
+    names = [m.name for m in idle]
+    return failed(
+        "QP-MOD-004",
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} not loaded",
+        evidence=tuple(Evidence(f"/sys/module/{name}", "not there") for name in names),
+        cause="Nothing has loaded it since boot; no device asks for it by itself.",
+        fix=(f"modprobe -a {' '.join(names)}",),
+        step=BOOTSTRAP,
+    )
+
+
+_DEVICE = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
+
+CHECKS = (
+    Check(
+        "QP-MOD-001",
+        Stage.MODULES,
+        "this kernel ships the QAT module that the devices need",
+        _shipped,
+        needs=(*_DEVICE, "QP-KRN-001"),
+        about=pfs,
+        explain="""\
+qat_4xxx drives 4xxx, 401xx and 402xx, qat_420xx drives 420xx, qat_6xxx drives 6xxx. A kernel of the right version
+may still have been built or packaged without them.
+
+Why it matters: no module, no driver, no VFs. Debian's own kernels are the best known case:
+CONFIG_CRYPTO_DEV_QAT_4XXX is not set in any of them, although Debian has qatlib. Elsewhere the module is in a
+package of its own that was not installed.
+
+How it is found out: modules.dep and modules.builtin of the running release; CONFIG_CRYPTO_DEV_QAT_* tells "not
+built" from "not installed".
+
+How to mend it: another kernel, or the package with the further modules.""",
+    ),
+    Check(
+        "QP-MOD-002",
+        Stage.MODULES,
+        "nothing forbids loading the modules",
+        _allowed,
+        needs=(*_DEVICE, "QP-KRN-001", "QP-MOD-001"),
+        about=functions,
+        explain="""\
+A module can be kept out by "blacklist X" or "install X /bin/false" in modprobe.d, or by module_blacklist= and
+modprobe.blacklist= on the kernel command line.
+
+Why it matters: the advice to blacklist intel_qat for the out-of-tree stack has been copied for years; the file
+outlives the stack. A module that is loaded nevertheless is a warning: it may not come back after the next boot.
+
+How it is found out: all directories of modprobe.d(5), and /proc/cmdline.
+
+How to mend it: take the line out; write the initramfs again if the module is in it. qatprep does not edit other
+people's files.""",
+    ),
+    Check(
+        "QP-MOD-003",
+        Stage.MODULES,
+        "the QAT module is loaded",
+        _loaded,
+        needs=(*_DEVICE, "QP-MOD-001", "QP-MOD-002"),
+        about=pfs,
+        explain="""\
+The module is on disk and allowed, but not in the kernel.
+
+Why it matters: the PFs stay without a driver.
+
+How it is found out: /sys/module/<name>, or a PF that is bound, or modules.builtin: a driver that is built in never
+shows in /proc/modules, on which Intel's qat_init waits in vain.
+
+How to mend it:
+
+    modprobe qat_4xxx
+
+or let qatprep bootstrap do it.""",
+    ),
+    Check(
+        "QP-MOD-004",
+        Stage.MODULES,
+        "vfio-pci and vfio_iommu_type1 are available and loaded",
+        _vfio,
+        needs=(*_DEVICE, "QP-KRN-002", "QP-MOD-002"),
+        applies=lambda ctx: bool(_vfio_modules(ctx)),
+        about=functions,
+        explain="""\
+vfio-pci is the driver the VFs get; vfio_iommu_type1 is the IOMMU back end that qatlib asks for. They must be
+shipped by the kernel, and loaded.
+
+Why it matters: nothing loads vfio-pci by itself, so after a boot the binding fails with "No such file or directory"
+although everything else is right. The Kubernetes plugin's init container says "vfio-pci driver needed by QAT VFs
+must be loaded".
+
+How it is found out: /sys/module, modules.dep and modules.builtin; dashes and underscores are the same.
+
+How to mend it:
+
+    modprobe -a vfio_pci vfio_iommu_type1
+
+or let qatprep bootstrap do it.""",
+    ),
+)

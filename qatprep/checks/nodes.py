@@ -1,0 +1,256 @@
+"""Device nodes: who may open a VF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.words import BOOTSTRAP, failed, finding, functions, share, unseen, vfs
+from qatprep.devices import VFIO_DEV
+from qatprep.facts.base import Unknown
+from qatprep.facts.nodes import CONTAINER_NODE
+from qatprep.facts.pci import DeviceNode, Vf
+
+_ALL = 0o006
+"""The bits by which everybody may read or write."""
+
+
+def _mine(ctx: Context) -> list[Vf]:
+    wanted = set(vfs(ctx))
+    return [vf for vf in ctx.vfs if vf.bdf in wanted]
+
+
+def _drivers(ctx: Context) -> set[str]:
+    """What VFs are to be bound to."""
+    wishes = [ctx.wish.of(pf) for pf in ctx.pfs] or [ctx.wish.devices]
+    return {wish.driver for wish in wishes if wish.vfs}
+
+
+def _words(ctx: Context, node: DeviceNode) -> str:
+    owner = "root" if node.uid == 0 else str(node.uid)
+    return f"{owner}:{ctx.facts.nodes.group_name(node.gid)} {node.mode:04o}"
+
+
+def _group(ctx: Context) -> Iterable[Finding]:
+    gid = ctx.facts.nodes.gid(ctx.wish.group)
+    if isinstance(gid, Unknown):
+        yield unseen("QP-NODE-004", f"cannot tell whether the group {ctx.wish.group} exists", gid)
+    elif gid is None:
+        yield failed(
+            "QP-NODE-004",
+            f"the group {ctx.wish.group}, which shall own the device nodes, does not exist",
+            evidence=(Evidence("/etc/group", f"no {ctx.wish.group}"),),
+            cause="Nobody has made it: qatlib's packages do when they are installed. Groups from a directory "
+            "service are not looked at.",
+            fix=(
+                f"groupadd --system {ctx.wish.group}",
+                "Or name a group that exists: --set nodes.group=NAME",
+            ),
+            step=BOOTSTRAP,
+        )
+
+
+def _open_to_all(ctx: Context) -> Iterable[Finding]:
+    every = _mine(ctx)
+    groups: dict[str, list[Vf]] = {}
+    for vf in every:
+        if isinstance(vf.node, DeviceNode) and vf.node.mode & _ALL:
+            groups.setdefault(_words(ctx, vf.node), []).append(vf)
+    for words, mine in groups.items():
+        bdfs = tuple(vf.bdf for vf in mine)
+        wished = bool(ctx.wish.mode & _ALL)
+        mode = mine[0].node.mode if isinstance(mine[0].node, DeviceNode) else 0
+        cause = (
+            f"The wish ({ctx.wish.source}) says mode {ctx.wish.mode:04o}."
+            if wished
+            else "Somebody gave them away by chmod, as guides do (chmod a+rw /dev/vfio/*)."
+            if mode & 0o002
+            else "Somebody used chmod a+r, as guides do. It opens the nodes to everybody for reading and still is "
+            "not enough: VFIO is used through read and write."
+        )
+        yield finding(
+            "QP-NODE-002",
+            Status.WARN if wished else Status.FAIL,
+            f"everybody on this host may open {share(bdfs, every, 'VF')} ({words})",
+            subjects=bdfs,
+            evidence=_evidence(ctx, mine),
+            cause=cause + " Every user and every container with the node can then use or block the device.",
+            fix=("Name a mode without access for others: --set nodes.mode=0660",) if wished else _repair(ctx, mine),
+            step="" if wished else BOOTSTRAP,
+        )
+
+
+def _owned(ctx: Context) -> Iterable[Finding]:
+    every = _mine(ctx)
+    gid = ctx.facts.nodes.gid(ctx.wish.group)
+    wish = f"group {ctx.wish.group} and mode {ctx.wish.mode:04o}"
+    missing = [vf for vf in every if vf.node is None]
+    blind = [vf for vf in every if isinstance(vf.node, Unknown)]
+    wrong: dict[str, list[Vf]] = {}
+    for vf in every:
+        if isinstance(vf.node, DeviceNode) and (
+            vf.node.mode != ctx.wish.mode or (not isinstance(gid, Unknown) and vf.node.gid != gid)
+        ):
+            wrong.setdefault(_words(ctx, vf.node), []).append(vf)
+    for vf in blind[:1]:
+        if isinstance(vf.node, Unknown):
+            yield unseen("QP-NODE-001", "cannot look at some device nodes", vf.node, tuple(v.bdf for v in blind))
+    if missing:
+        bdfs = tuple(vf.bdf for vf in missing)
+        yield failed(
+            "QP-NODE-001",
+            f"{share(bdfs, every, 'VF')} {'has' if len(bdfs) == 1 else 'have'} no node below {VFIO_DEV}",
+            subjects=bdfs,
+            evidence=tuple(Evidence(f"{VFIO_DEV}/<group of {bdf}>", "not there") for bdf in bdfs),
+            cause="The VF is bound, so the kernel has made its node in devtmpfs: this /dev is another one (a "
+            "container's, or that of a recorded host), or something removed the node.",
+            fix=("Look at /dev of the host itself: with --root, or outside the container.", "udevadm trigger -s vfio"),
+        )
+    for words, mine in wrong.items():
+        bdfs = tuple(vf.bdf for vf in mine)
+        fresh = all(isinstance(vf.node, DeviceNode) and (vf.node.gid, vf.node.mode) == (0, 0o600) for vf in mine)
+        yield failed(
+            "QP-NODE-001",
+            f"the {'node' if len(bdfs) == 1 else 'nodes'} of {share(bdfs, every, 'VF')} "
+            f"{'is' if len(bdfs) == 1 else 'are'} {words}, not of {wish}",
+            subjects=bdfs,
+            evidence=_evidence(ctx, mine),
+            cause="This is how the kernel makes them, at every boot, binding and making of VFs. Only root can use "
+            "them so "
+            '("No device found" for everybody else).'
+            if fresh
+            else "Somebody set them differently, or a udev rule does.",
+            fix=_repair(ctx, mine),
+            step=BOOTSTRAP,
+        )
+
+
+def _evidence(ctx: Context, mine: list[Vf]) -> tuple[Evidence, ...]:
+    return tuple(Evidence(vf.node.path, _words(ctx, vf.node)) for vf in mine if isinstance(vf.node, DeviceNode))
+
+
+def _repair(ctx: Context, mine: list[Vf]) -> tuple[str, ...]:
+    paths = [vf.node.path for vf in mine if isinstance(vf.node, DeviceNode)]
+    mode = f"{ctx.wish.mode:04o}"
+    if len(paths) <= 16:
+        joined = " ".join(paths)
+        return (f"chgrp {ctx.wish.group} {joined}", f"chmod {mode} {joined}")
+    return (
+        f"chgrp {ctx.wish.group} {paths[0]}; chmod {mode} {paths[0]}",
+        f"The same for the other {len(paths) - 1}: --output json lists them.",
+    )
+
+
+def _container(ctx: Context) -> Iterable[Finding]:
+    node = ctx.facts.nodes.container
+    gid = ctx.facts.nodes.gid(ctx.wish.group)
+    if isinstance(node, Unknown):
+        yield unseen("QP-NODE-003", f"cannot look at {CONTAINER_NODE}", node)
+    elif node is None:
+        yield failed(
+            "QP-NODE-003",
+            f"{CONTAINER_NODE} is not there",
+            evidence=(Evidence(CONTAINER_NODE, "not there"),),
+            cause="The VFs are bound, so the module vfio is loaded and the kernel has made the node: this /dev is "
+            "another one, or the kernel was built without CONFIG_VFIO_CONTAINER.",
+            fix=("modprobe vfio", "udevadm trigger -s misc"),
+        )
+    else:
+        ours = not isinstance(gid, Unknown) and node.gid == gid and node.mode & 0o060 == 0o060
+        if not ours and node.mode & _ALL != _ALL:
+            yield failed(
+                "QP-NODE-003",
+                f"only root may use {CONTAINER_NODE} ({_words(ctx, node)})",
+                evidence=(Evidence(node.path, _words(ctx, node)),),
+                cause="The kernel makes it 0666, which is safe: it gives access to no device by itself. A udev or "
+                "tmpfiles rule, or a hardening script, closed it. Whoever opens a VF needs it too.",
+                fix=(
+                    f"chmod 0666 {CONTAINER_NODE}",
+                    "Find the rule, or it will be back: grep -r vfio /etc/udev /etc/tmpfiles.d",
+                ),
+            )
+
+
+CHECKS = (
+    Check(
+        "QP-NODE-004",
+        Stage.NODES,
+        "the group that shall own the nodes exists",
+        _group,
+        needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003"),
+        applies=lambda ctx: bool(_drivers(ctx) - {"none"}),
+        about=functions,
+        explain="""\
+The nodes of the VFs are given to a group (nodes.group of the wish, qat unless told otherwise); members of it may
+use the devices.
+
+Why it matters: without the group the nodes stay root's.
+
+How it is found out: /etc/group of the host. Groups that come from LDAP or the like are not seen.
+
+How to mend it: qatprep bootstrap makes a system group. By hand:
+
+    groupadd --system qat
+    usermod -aG qat <user>
+
+A user has to log in anew before he is in the group.""",
+    ),
+    Check(
+        "QP-NODE-002",
+        Stage.NODES,
+        "no QAT node is open to everybody",
+        _open_to_all,
+        needs=("QP-VFIO-001",),
+        about=vfs,
+        explain="""\
+A node with access for others (0666, 0644) can be opened by every user of the host.
+
+Why it matters: whoever opens a VF has it alone, and can block it for all others. Guides use chmod a+r or a+rw
+because it is short; it also opens all other VFIO devices of the host, and is gone with the next binding.
+
+How it is found out: owner and mode of the VFs' nodes. It is a warning only where the wish itself asks for such a
+mode.
+
+How to mend it: a group and 0660: qatprep bootstrap.""",
+    ),
+    Check(
+        "QP-NODE-001",
+        Stage.NODES,
+        "each VF's node is there, with the wished group and mode",
+        _owned,
+        needs=("QP-VFIO-001", "QP-NODE-002", "QP-NODE-004"),
+        about=vfs,
+        explain="""\
+Each VF that is bound to VFIO has a node /dev/vfio/<N>. The kernel makes it for root alone (0600).
+
+Why it matters: everybody else gets "Open vfio file /dev/vfio/<N> failed" and "No device found". The number N is
+that of the IOMMU group and differs from boot to boot; never write it down anywhere.
+
+How it is found out: owner, group and mode of each VF's node, against nodes.group and nodes.mode of the wish.
+
+How to mend it: qatprep bootstrap. The kernel makes the nodes anew at each boot, binding and making of VFs, so it
+has to be done again after each. qatlib's own service does it only for VFs that it binds itself, and on Debian
+(26.08.0-2) its udev rule names a script that is not there.""",
+    ),
+    Check(
+        "QP-NODE-003",
+        Stage.NODES,
+        "/dev/vfio/vfio is there and usable",
+        _container,
+        needs=("QP-VFIO-001",),
+        about=vfs,
+        explain="""\
+/dev/vfio/vfio is the door through which every user of VFIO goes; the node of a group comes second.
+
+Why it matters: kernel and udev make it 0666. On some hosts it was found 0600, and then a correct node of a VF does
+not help.
+
+How it is found out: the mode of /dev/vfio/vfio; access for the wished group is enough.
+
+How to mend it:
+
+    chmod 0666 /dev/vfio/vfio
+
+and find the rule that closed it. The node gives access to nothing by itself.""",
+    ),
+)

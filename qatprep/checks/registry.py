@@ -1,0 +1,254 @@
+"""Facts in, report out: runs the checks, and blocks what hangs on something broken.
+
+What a failure breaks depends on what it is about. One about devices takes these (a PF with its VFs) out of every check
+that needs the failed one, directly or not; the other devices are judged on. One about the whole host blocks all such
+checks.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Profile, Stage, Status
+from qatprep.checks.table import BY_ID, CHECKS, CRASH, CRASH_TITLE, select
+from qatprep.checks.verdict import Verdict, verdicts
+from qatprep.errors import InputError
+from qatprep.facts import Facts
+from qatprep.wish import Wish
+
+_WORST = (Status.FAIL, Status.UNKNOWN, Status.WARN)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What doctor has to say about one host."""
+
+    profile: Profile
+    """As it was asked for."""
+    judged: tuple[Profile, ...]
+    """What the node was judged for: qat, cryptomb or both."""
+    findings: tuple[Finding, ...]
+    """In the order of the checks; of one check, what it found first, then what it could not look at."""
+    verdicts: tuple[Verdict, ...]
+    """One for each of `judged`."""
+
+    @property
+    def worst(self) -> Status:
+        """fail, unknown, warn or ok: the worst that was found."""
+        found = {f.status for f in self.findings}
+        return next((status for status in _WORST if status in found), Status.OK)
+
+    def of(self, *statuses: Status) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.status in statuses)
+
+    def ids(self, status: Status) -> tuple[str, ...]:
+        """The ids with that status, each once, in order."""
+        return tuple(dict.fromkeys(f.id for f in self.of(status)))
+
+
+@dataclass
+class _Broken:
+    """What a check and everything above it found broken: ids of the failures that began it."""
+
+    host: set[str] = field(default_factory=set)
+    devices: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, other: _Broken) -> None:
+        self.host |= other.host
+        for bdf, ids in other.devices.items():
+            self.devices.setdefault(bdf, set()).update(ids)
+
+    def roots(self, bdfs: Iterable[str] = ()) -> tuple[str, ...]:
+        ids = self.host.union(*(self.devices.get(bdf, set()) for bdf in bdfs))
+        return tuple(sorted(ids, key=_position))
+
+
+_ORDER = {check.id: n for n, check in enumerate(CHECKS)}
+
+
+def _position(id: str) -> int:
+    return _ORDER.get(id, len(_ORDER))
+
+
+def evaluate(
+    facts: Facts,
+    wish: Wish,
+    profile: Profile = Profile.AUTO,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+) -> Report:
+    """Judge a host. `only` and `skip` are ids, globs or stages; what `only` needs is looked at but not told.
+
+    InputError for a name that is none, or when nothing is left to do.
+    """
+    chosen = select(only) if only else frozenset(BY_ID)
+    skipped = select(skip)
+    judged = (Profile.QAT, Profile.CRYPTOMB) if profile is Profile.AUTO else (profile,)
+    checks = [check for check in CHECKS if check.profiles & set(judged)]
+    told = [check for check in checks if check.id in chosen]
+    if not told:
+        raise InputError(
+            f"--only {','.join(only)} names no check of the profile {profile}",
+            "leave --profile out, or name another one",
+        )
+    wanted = _with_needs(told)
+    findings: list[Finding] = []
+    shown: list[Finding] = []
+    state: dict[str, _Broken] = {}
+    no_device = profile is Profile.AUTO and _no_qat_at_all(facts)
+    for check in checks:
+        if check.id not in wanted:
+            continue
+        upstream = _Broken()
+        for need in check.needs:
+            upstream.add(state.get(need, _Broken()))
+        if check.id in skipped:
+            results = [_left_out(check, "left out by --skip")]
+        elif no_device and Profile.QAT in check.profiles:
+            results = [_left_out(check, "there is no QAT device on this host")]
+        else:
+            results = _run(check, Context(facts, wish, profile, findings=tuple(findings)), upstream)
+            results = [_weigh(facts, profile, f) for f in results]
+        state[check.id] = _behind(facts, upstream, results)
+        findings += results
+        if check.id in chosen:
+            shown += results
+    every = tuple(shown)
+    left_out = frozenset(c.id for c in checks) - frozenset(c.id for c in told if c.id not in skipped)
+    return Report(profile, judged, every, verdicts(facts, wish, judged, tuple(findings), left_out))
+
+
+def verify(facts: Facts, wish: Wish, bdfs: Iterable[str]) -> tuple[Finding, ...]:
+    """What is still wrong with these PFs (in a VM, VFs) after they were set up: failures, and what cannot be seen.
+
+    Looks at driver, services, VFs, binding and nodes; where one of these is blocked for such a device, at what blocks
+    it.
+    """
+    mine = set(bdfs)
+    mine |= {vf.bdf for vf in facts.pci.all_vfs if vf.pf in mine}
+    report = evaluate(facts, wish, Profile.QAT)
+    touching = [
+        f
+        for f in report.findings
+        if f.id.startswith(("QP-PF-", "QP-SVC-", "QP-SRIOV-", "QP-VFIO-", "QP-NODE-", CRASH)) and mine & set(f.subjects)
+    ]
+    roots = {id for f in touching if f.status is Status.BLOCKED for id in f.blocked_by}
+    return tuple(
+        f
+        for f in report.of(Status.FAIL, Status.UNKNOWN)
+        if f in touching or (f.id in roots and (not f.subjects or mine & set(f.subjects)))
+    )
+
+
+def _no_qat_at_all(facts: Facts) -> bool:
+    pci = facts.pci
+    return isinstance(pci.visible, bool) and not (pci.pfs or pci.vfs or pci.strangers)
+
+
+def _with_needs(checks: Iterable[Check]) -> set[str]:
+    wanted: set[str] = set()
+    todo = list(checks)
+    while todo:
+        check = todo.pop()
+        if check.id not in wanted:
+            wanted.add(check.id)
+            todo += [BY_ID[id] for id in check.needs]
+    return wanted
+
+
+def _left_out(check: Check, why: str) -> Finding:
+    return Finding(check.id, Status.SKIPPED, check.title, cause=why)
+
+
+def _run(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
+    """What one check finds, and what it cannot look at for something upstream."""
+    try:
+        if check.applies is not None and not check.applies(whole):
+            return [_left_out(check, _not_here(whole.facts, check))]
+        ctx = replace(whole, broken=frozenset(upstream.devices))
+        if upstream.host:
+            return [_blocked(check, _about(check, whole), upstream.roots())]
+        left = _about(check, ctx)
+        lost = _lost(whole, upstream, _about(check, whole), left)
+        if check.about is not None and not left:
+            if upstream.devices:
+                return [_blocked(check, tuple(lost), upstream.roots(upstream.devices))]
+            return [_left_out(check, _not_here(whole.facts, check))]
+        found = list(check.run(ctx))
+        if not any(f.status is not Status.OK for f in found):
+            found = found or [Finding(check.id, Status.OK, check.title, subjects=left)]
+        if lost and check.about is not None:
+            found.append(_blocked(check, tuple(lost), upstream.roots(lost)))
+        return found
+    except Exception as e:
+        return [_crash(check, e)]
+
+
+def _about(check: Check, ctx: Context) -> tuple[str, ...]:
+    return tuple(check.about(ctx)) if check.about is not None else ()
+
+
+def _lost(ctx: Context, upstream: _Broken, everything: tuple[str, ...], left: tuple[str, ...]) -> list[str]:
+    """What a check would look at if it were not broken; a broken PF stands for the VFs it does not have yet."""
+    kept = set(left)
+    lost = [bdf for bdf in everything if bdf not in kept]
+    named = {*lost, *kept}
+    for bdf in upstream.devices:
+        pf = ctx.facts.pci.pf(bdf) if bdf not in named else None
+        if pf is not None and not any(vf.bdf in named for vf in pf.vfs):
+            lost.append(bdf)
+    return lost
+
+
+def _blocked(check: Check, subjects: tuple[str, ...], roots: tuple[str, ...]) -> Finding:
+    return Finding(check.id, Status.BLOCKED, check.title, subjects=subjects, blocked_by=roots)
+
+
+def _not_here(facts: Facts, check: Check) -> str:
+    if facts.pci.vfs and not facts.pci.pfs:
+        return "it has no meaning here: a VM sees VFs without their PF"
+    if not facts.pci.pfs:
+        return "there is no device it could be about"
+    return "it has no meaning on this host, or the wish asks for nothing that depends on it"
+
+
+def _crash(check: Check, error: Exception) -> Finding:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
+    return Finding(
+        CRASH,
+        Status.FAIL,
+        f"the check {check.id} itself failed: {type(error).__name__} at {where}",
+        evidence=(Evidence(check.id, f"{type(error).__name__}: {error}"),),
+        cause=f"{CRASH_TITLE[0].upper()}{CRASH_TITLE[1:]}. Whether {check.title} is not known.",
+        fix=("Report it with the line above and a capture of this host.", f"qatprep doctor --skip {check.id}"),
+    )
+
+
+def _weigh(facts: Facts, profile: Profile, f: Finding) -> Finding:
+    """With profile auto, what rules out only one of the two ways is no failure of a node that has the other."""
+    if profile is not Profile.AUTO or f.status is not Status.FAIL or f.id == CRASH:
+        return f
+    stage = BY_ID[f.id].stage
+    if (stage is Stage.CPU and facts.has_qat) or (stage is Stage.DEVICE and not facts.has_qat):
+        return replace(f, status=Status.WARN)
+    return f
+
+
+def _behind(facts: Facts, upstream: _Broken, results: list[Finding]) -> _Broken:
+    """What is broken for the checks that need this one."""
+    broken = _Broken()
+    broken.add(upstream)
+    for f in results:
+        if f.status is not Status.FAIL or f.id == CRASH:
+            continue
+        if not f.subjects:
+            broken.host.add(f.id)
+        for bdf in f.subjects:
+            pf = facts.pci.pf(bdf)
+            for taken in (bdf, *(vf.bdf for vf in (pf.vfs if pf else ()))):
+                broken.devices.setdefault(taken, set()).add(f.id)
+    return broken

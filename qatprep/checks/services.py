@@ -1,0 +1,135 @@
+"""What each PF offers: asym and sym for TLS, dc for compression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.words import BOOTSTRAP, failed, for_each, pfs, share, unseen
+from qatprep.devices import SERVICES_5_ENTRIES, parse_services, spell_services
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Pf, Services
+
+_OLD_VOCABULARY = ((6, 0), (6, 5))
+"""Kernels that take only two values (Documentation/ABI/testing/sysfs-driver-qat of 6.4)."""
+
+
+def _readable(ctx: Context) -> Iterable[Finding]:
+    debugfs_closed = ctx.facts.kernel.debugfs is not True
+    for pf in ctx.pfs:
+        if not isinstance(pf.services, Unknown):
+            continue
+        if pf.configurable is False and debugfs_closed:
+            continue  # QP-KRN-003 says so, once
+        if pf.services.denied:
+            yield unseen("QP-SVC-002", f"cannot see the services of PF {pf.bdf}", pf.services, (pf.bdf,))
+        else:
+            yield failed(
+                "QP-SVC-002",
+                f"the services of PF {pf.bdf} cannot be read",
+                subjects=(pf.bdf,),
+                evidence=(Evidence(f"/sys/bus/pci/devices/{pf.bdf}/qat/cfg_services", pf.services.reason),),
+                cause=f"{pf.services.reason}. A mixture of drivers, or a service newer than this qatprep.",
+                fix=(
+                    f"cat /sys/bus/pci/devices/{pf.bdf}/qat/cfg_services",
+                    f"modprobe -r {pf.family.module}; modprobe {pf.family.module}",
+                ),
+            )
+
+
+def _wished(ctx: Context) -> Iterable[Finding]:
+    wrong: dict[tuple[str, str, bool], list[Pf]] = {}
+    for pf in ctx.pfs:
+        want = ctx.wish.of(pf).services
+        if want is None or not isinstance(pf.services, Services) or pf.services.tokens == want:
+            continue
+        wrong.setdefault((pf.services.text, spell_services(want), bool(pf.vfs)), []).append(pf)
+    for (text, wanted, has_vfs), mine in wrong.items():
+        bdfs = tuple(pf.bdf for pf in mine)
+        cause = _cause(ctx, text, wanted, mine)
+        if has_vfs:
+            cause += " Changing services takes the VFs of the PF away for a moment, with whoever uses them."
+        yield failed(
+            "QP-SVC-001",
+            f"{share(bdfs, ctx.pfs, 'PF')} {'offers' if len(bdfs) == 1 else 'offer'} {text}, not {wanted}",
+            subjects=bdfs,
+            evidence=tuple(
+                Evidence(pf.services.path, pf.services.text) for pf in mine if isinstance(pf.services, Services)
+            ),
+            cause=cause,
+            fix=for_each(
+                bdfs,
+                "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; "
+                f"echo '{wanted}' > $q/cfg_services; echo up > $q/state",
+            ),
+            step=BOOTSTRAP,
+        )
+
+
+def _cause(ctx: Context, text: str, wanted: str, mine: list[Pf]) -> str:
+    tokens = parse_services(text)
+    cause = "Nobody has set them since the driver was loaded. "
+    if tokens in ({"dc"}, {"asym", "sym"}):
+        cause = (
+            "Nobody has set them since the driver was loaded: it gives sym;asym to every other PF and dc "
+            "(compression) to the rest, in the order of probing. "
+        )
+    if "asym" in parse_services(wanted) and "asym" not in tokens:
+        cause += "TLS handshakes need asym."
+    version = ctx.facts.kernel.version
+    low, high = _OLD_VOCABULARY
+    if not isinstance(version, Unknown) and low <= version[:2] < high and wanted not in SERVICES_5_ENTRIES:
+        cause += (
+            f" Kernels 6.0 to 6.4 take only sym;asym and dc, unless the distribution added to them: {wanted} will "
+            "be refused as an invalid argument."
+        )
+    return cause.strip()
+
+
+CHECKS = (
+    Check(
+        "QP-SVC-002",
+        Stage.SERVICES,
+        "the services of each PF can be read",
+        _readable,
+        needs=("QP-PF-001", "QP-KRN-003"),
+        about=pfs,
+        explain="""\
+A PF's services stand in qat/cfg_services (Linux 6.0 and later), before in debugfs only (see QP-KRN-003).
+
+Why it matters: what cannot be read cannot be compared with the wish, and the Kubernetes plugin names such a device
+"generic".
+
+How it is found out: sysfs first: it needs no root, and lockdown does not close it. The tokens asym, sym, dc, decomp
+and dcc are known, and cy, the out-of-tree word for asym and sym.
+
+How to mend it: as root if that was the reason; otherwise load the driver again.""",
+    ),
+    Check(
+        "QP-SVC-001",
+        Stage.SERVICES,
+        "each PF offers the services wished for",
+        _wished,
+        needs=("QP-PF-002", "QP-SVC-002"),
+        about=lambda ctx: [pf.bdf for pf in ctx.pfs if not isinstance(pf.services, Unknown)],
+        explain="""\
+A PF and all its VFs offer asym (RSA, ECDSA: TLS handshakes), sym (ciphers), dc (compression) or a mixture. The wish
+says which; without one it is sym;asym.
+
+Why it matters: left alone, the driver gives sym;asym to every other PF and dc to the rest. Envoy then finds half of
+the devices useless, or, with the wrong half, says "No working instance is available".
+
+How it is found out: qat/cfg_services as a set: sym;asym and asym;sym are the same, and kernels from 6.15 on write
+their own order back.
+
+How to mend it: qatprep bootstrap. By hand: down, write, up; this destroys the VFs of the PF on every kernel:
+
+    echo down > /sys/bus/pci/devices/<PF>/qat/state
+    echo 'sym;asym' > /sys/bus/pci/devices/<PF>/qat/cfg_services
+    echo up > /sys/bus/pci/devices/<PF>/qat/state
+
+"Invalid argument" means that the PF is up, or that this kernel does not know the combination: 6.0 to 6.4 know only
+sym;asym and dc. To leave services as they are, wish devices.services: keep. The change is lost with the next boot
+or reload.""",
+    ),
+)

@@ -1,0 +1,210 @@
+"""Virtual functions: possible, made, and taken by drivers as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.words import (
+    BOOTSTRAP,
+    attribute,
+    failed,
+    for_each,
+    have,
+    log_lines,
+    many,
+    pfs,
+    share,
+    unseen,
+    warned,
+)
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Pf
+
+
+def _possible(ctx: Context) -> Iterable[Finding]:
+    groups: dict[int | None, list[Pf]] = {}
+    for pf in ctx.pfs:
+        if isinstance(pf.total_vfs, Unknown):
+            yield unseen("QP-SRIOV-002", f"cannot see how many VFs PF {pf.bdf} can have", pf.total_vfs, (pf.bdf,))
+        elif not pf.total_vfs and ctx.wish.of(pf).vfs:
+            groups.setdefault(pf.total_vfs, []).append(pf)
+    for total, mine in groups.items():
+        bdfs = tuple(pf.bdf for pf in mine)
+        yield failed(
+            "QP-SRIOV-002",
+            f"{share(bdfs, ctx.pfs, 'PF')} cannot have VFs",
+            subjects=bdfs,
+            evidence=tuple(attribute(bdf, "sriov_totalvfs", total) for bdf in bdfs)
+            + log_lines(ctx, "mmio", bdf=bdfs[0]),
+            cause="The device does not show the SR-IOV capability: SR-IOV is switched off in the BIOS, or this is "
+            "a PF passed through to a VM."
+            if total is None
+            else "SR-IOV is switched off in the BIOS, or the BIOS left no room on the bus or in the address space.",
+            fix=(
+                "In the BIOS setup switch on SR-IOV, ARI and MMIO above 4 GB (above 4G decoding), then boot again.",
+                "If the log speaks of MMIO resources, the kernel argument pci=realloc may help.",
+            ),
+        )
+
+
+def _made(ctx: Context) -> Iterable[Finding]:
+    none: dict[bool, list[Pf]] = {}
+    surplus: list[Pf] = []
+    for pf in ctx.pfs:
+        wanted = ctx.wish.of(pf).vfs
+        if isinstance(pf.num_vfs, Unknown):
+            yield _blocked_read(ctx, pf, pf.num_vfs)
+        elif wanted and (not pf.num_vfs or not pf.vfs):
+            none.setdefault(bool(_trouble(ctx, pf)), []).append(pf)
+        elif wanted and isinstance(pf.total_vfs, int) and pf.num_vfs != pf.total_vfs:
+            yield failed(
+                "QP-SRIOV-001",
+                f"PF {pf.bdf} has {pf.num_vfs} of its {pf.total_vfs} VFs",
+                subjects=(pf.bdf,),
+                evidence=(
+                    attribute(pf.bdf, "sriov_numvfs", pf.num_vfs),
+                    attribute(pf.bdf, "sriov_totalvfs", pf.total_vfs),
+                ),
+                cause="The kernel's driver only ever makes all of them: another driver made these.",
+                fix=(
+                    f"q=/sys/bus/pci/devices/{pf.bdf}; echo down > $q/qat/state; echo {pf.total_vfs} > $q/sriov_numvfs",
+                ),
+            )
+        elif not wanted and pf.vfs:
+            surplus.append(pf)
+    for told, mine in none.items():
+        bdfs = tuple(pf.bdf for pf in mine)
+        total = mine[0].total_vfs if isinstance(mine[0].total_vfs, int) else mine[0].family.total_vfs
+        yield failed(
+            "QP-SRIOV-001",
+            f"{share(bdfs, ctx.pfs, 'PF')} {have(bdfs)} no VFs",
+            subjects=bdfs,
+            evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in mine)
+            + tuple(line for pf in mine[:2] for line in _trouble(ctx, pf)),
+            cause="An attempt to make them failed; the log tells why."
+            if told
+            else "Nobody has made them since boot, or the PF was down in between: VFs do not survive either.",
+            fix=for_each(bdfs, f"echo {total} > /sys/bus/pci/devices/$pf/sriov_numvfs"),
+            step=BOOTSTRAP,
+        )
+    if surplus:
+        bdfs = tuple(pf.bdf for pf in surplus)
+        count = sum(len(pf.vfs) for pf in surplus)
+        yield failed(
+            "QP-SRIOV-001",
+            f"{share(bdfs, ctx.pfs, 'PF')} {have(bdfs)} {many(count, 'VF')}, and the wish wants none",
+            subjects=bdfs,
+            evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in surplus),
+            cause=f"The wish ({ctx.wish.source}) says vfs: false.",
+            fix=for_each(bdfs, "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; echo up > $q/state"),
+            step=BOOTSTRAP,
+        )
+
+
+def _trouble(ctx: Context, pf: Pf) -> tuple[Evidence, ...]:
+    """Lines that tell why making VFs failed."""
+    lines = ctx.facts.log.of("mmio", "busy", "start-failed", "iommu-off", bdf=pf.bdf)
+    return tuple(Evidence("kernel log", line.text) for line in lines[-2:])
+
+
+def _blocked_read(ctx: Context, pf: Pf, fact: Unknown) -> Finding:
+    finding = unseen("QP-SRIOV-001", f"cannot see how many VFs PF {pf.bdf} has", fact, (pf.bdf,))
+    if fact.denied:
+        return finding
+    return Finding(
+        finding.id,
+        finding.status,
+        finding.title,
+        finding.subjects,
+        log_lines(ctx, "held", bdf=""),
+        cause=f"{fact.reason}. Somebody is making or removing VFs of this PF right now; removing waits without end for "
+        "whoever has a VF open.",
+        fix=("ls -l /proc/*/fd 2>/dev/null | grep /dev/vfio/", "Stop those who hold a VF, then look again."),
+    )
+
+
+def _autoprobe(ctx: Context) -> Iterable[Finding]:
+    # A driver_override lets a VF be probed all the same (drivers/pci/pci-driver.c, pci_device_can_probe), which is how
+    # qatprep binds: only VFs that wait for a driver by themselves depend on it.
+    for pf in ctx.pfs:
+        if isinstance(pf.autoprobe, Unknown):
+            yield unseen("QP-SRIOV-003", f"cannot read sriov_drivers_autoprobe of {pf.bdf}", pf.autoprobe, (pf.bdf,))
+    mine = [pf for pf in ctx.pfs if pf.autoprobe is False and any(vf.driver is None for vf in pf.vfs)]
+    if mine:
+        bdfs = tuple(pf.bdf for pf in mine)
+        yield warned(
+            "QP-SRIOV-003",
+            f"no driver may take the VFs of {share(bdfs, ctx.pfs, 'PF')} by itself",
+            subjects=bdfs,
+            evidence=tuple(attribute(bdf, "sriov_drivers_autoprobe", 0) for bdf in bdfs),
+            cause="sriov_drivers_autoprobe is 0: VFs stay without a driver, and a bind without driver_override fails "
+            "with "
+            '"No such device".',
+            fix=for_each(bdfs, "echo 1 > /sys/bus/pci/devices/$pf/sriov_drivers_autoprobe"),
+        )
+
+
+CHECKS = (
+    Check(
+        "QP-SRIOV-002",
+        Stage.SRIOV,
+        "each PF can have VFs",
+        _possible,
+        needs=("QP-PF-001", "QP-KRN-002"),
+        about=pfs,
+        explain="""\
+sriov_totalvfs says how many VFs a PF can have: 16 for every QAT device since generation 4.
+
+Why it matters: without VFs there is nothing to hand to Envoy. The file is absent, or says 0, when SR-IOV is off in
+the BIOS; writing sriov_numvfs fails with ENOMEM when the BIOS left no address space.
+
+How it is found out: sriov_totalvfs of each PF, and "not enough MMIO resources for SR-IOV" in the kernel log.
+
+How to mend it: in the BIOS setup: SR-IOV, ARI, MMIO above 4 GB.""",
+    ),
+    Check(
+        "QP-SRIOV-001",
+        Stage.SRIOV,
+        "each PF has its VFs",
+        _made,
+        needs=("QP-PF-002", "QP-SVC-001", "QP-SRIOV-002", "QP-IOMMU-002", "QP-IOMMU-004"),
+        about=pfs,
+        explain="""\
+The VFs are what programs and pods get. They are made by writing to sriov_numvfs of the PF, all of them at once: the
+QAT driver ignores the number and always makes sriov_totalvfs.
+
+Why it matters: VFs do not survive a reboot, a reload of the driver, or the PF going down, which every change of
+services does.
+
+How it is found out: sriov_numvfs against sriov_totalvfs and the wish. Reading it takes the device's lock; where it
+blocks, somebody is removing VFs that are still in use.
+
+How to mend it: qatprep bootstrap, or
+
+    echo 16 > /sys/bus/pci/devices/<PF>/sriov_numvfs
+
+EBUSY: there are VFs, or kernel crypto users (dm-crypt, IPsec) hold the device. EINVAL: no IOMMU (kernels 6.12 to
+6.16), or, for 0, a kernel before 6.12: write down to qat/state there. ENOENT: no driver. ENOMEM: see QP-SRIOV-002.
+Never take VFs away that somebody has open: the kernel waits for him without end.""",
+    ),
+    Check(
+        "QP-SRIOV-003",
+        Stage.SRIOV,
+        "drivers may take new VFs by themselves, or none needs to",
+        _autoprobe,
+        needs=("QP-SRIOV-001",),
+        about=pfs,
+        explain="""\
+sriov_drivers_autoprobe=0 keeps drivers from taking the VFs of a PF, unless a VF has a driver_override.
+
+Why it matters: tools that bind without an override (the Kubernetes plugin does) fail with "No such device". qatprep
+sets the override and does not depend on it, so it is a warning, and only while there are VFs without a driver.
+
+How it is found out: the attribute of each PF.
+
+How to mend it:
+
+    echo 1 > /sys/bus/pci/devices/<PF>/sriov_drivers_autoprobe""",
+    ),
+)
