@@ -1,0 +1,1 @@
+"""Tests that run qatprep on a real kernel: see README.md."""
