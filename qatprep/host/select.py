@@ -38,7 +38,16 @@ class Scenario:
     """The same after `bootstrap`; None where bootstrap cannot mend it."""
     profile: str = "qat"
     since: str = "6.0"
-    """The oldest kernel (X.Y) under which `findings` and `after` hold as well."""
+    """The oldest kernel (X.Y) under which `findings` and `after` hold as well ..."""
+    until: str = ""
+    """... and the newest, "" for no limit."""
+
+    def holds_under(self, kernel: str) -> bool:
+        """Whether `findings` and `after` are those under kernel X.Y."""
+        from qatprep.host.simulated.kernel import Kernel
+
+        series = Kernel(kernel).series
+        return Kernel(self.since).series <= series and (not self.until or series <= Kernel(self.until).series)
 
     @property
     def host_file(self) -> str:
@@ -130,6 +139,7 @@ _FIELDS = {
     "after": False,
     "profile": False,
     "since": False,
+    "until": False,
 }
 
 

@@ -12,7 +12,7 @@ from qatprep.host.capture import META
 from qatprep.host.simulated import programs
 from qatprep.host.simulated.kernel import Kernel
 from qatprep.host.simulated.modconf import normal, read_config
-from qatprep.host.simulated.modules import QAT_MODULES, pf_modules
+from qatprep.host.simulated.modules import ADF_CTL, ADF_CTL_RDEV, QAT_MODULES, pf_modules
 from qatprep.host.simulated.pci import PciDevice
 from qatprep.host.simulated.qat import PfDriver
 from qatprep.host.simulated.vfio import VfioDriver
@@ -34,6 +34,8 @@ _OPTIONS_SINCE = {
     "CONFIG_QAT_VFIO_PCI": (6, 10),
 }
 """Build options that older kernels do not have at all (the thing itself may be there without an option)."""
+_ON_SINCE = ("CONFIG_FW_LOADER_COMPRESS_ZSTD", "CONFIG_VFIO_CONTAINER", "CONFIG_VFIO_GROUP")
+"""Those of them that a kernel of the right age has switched on unless its configuration says otherwise."""
 _MODULES_SINCE = {"qat_420xx": (6, 8), "qat_6xxx": (6, 16), "qat_vfio_pci": (6, 10), "iommufd": (6, 2)}
 _PROBE_NEW = re.compile(r"^(\S+) (\S+): probe with driver \1 failed with error -(\d+)$")
 _PROBE_OLD = re.compile(r"^(\S+): probe of (\S+) failed with error -(\d+)$")
@@ -62,7 +64,8 @@ def rename_kernel(tree: Tree, kernel: Kernel) -> bool:
     old = node.content().decode("utf-8", "replace").strip() if node else ""
     if old == kernel.release:
         return False
-    tree.file(OSRELEASE, kernel.release.encode() + b"\n")
+    node = node or tree.file(OSRELEASE, mode=0o444)
+    node.data = kernel.release.encode() + b"\n"
     for parent in ("/lib/modules", "/lib/firmware", "/lib/firmware/updates"):
         listing = tree.find(parent)
         if listing is not None and old in listing.children:
@@ -71,11 +74,12 @@ def rename_kernel(tree: Tree, kernel: Kernel) -> bool:
     for name in list(boot.children) if boot else ():
         if boot is not None and old and name.endswith(f"-{old}"):
             boot.children[name[: -len(old)] + kernel.release] = boot.children.pop(name)
-    for path in ("/proc/version", "/boot/grub/grub.cfg", "/proc/cmdline"):
+    for path in ("/proc/version", "/boot/grub/grub.cfg", "/proc/cmdline", f"{META}/dmesg"):
         text = tree.find(path)
         if text is not None and text.kind == "file" and old:
             text.data = text.data.replace(old.encode(), kernel.release.encode())
     _change_lines(tree, f"/boot/config-{kernel.release}", lambda line: _option_known(kernel, line))
+    _add_options(tree, Kernel(old).series if old else kernel.series, kernel)
     for name in ("modules.dep", "modules.builtin"):
         path = f"/lib/modules/{kernel.release}/{name}"
         _change_lines(tree, path, lambda line: _module_known(kernel, line))
@@ -103,6 +107,9 @@ def refresh(machine: Machine) -> None:
                 link = listing.children[name].children.get("module") if listing else None
                 if link is not None and link.target.endswith(f"/{module}"):
                     _let_go(machine, name)
+    machine.tree.remove(ADF_CTL)
+    if kernel.has_adf_ctl and "intel_qat" in machine.modules.loaded:
+        machine.tree.char(ADF_CTL, ADF_CTL_RDEV, 0o600)
     for device in list(machine.bus.devices.values()):
         if isinstance(device.driver, PfDriver):
             if device.ids[1] in device.driver.families:
@@ -195,10 +202,13 @@ def power_off(machine: Machine) -> None:
     if listing is not None:
         listing.children.clear()
     tree.remove(VFIO_DEV)
+    tree.remove(ADF_CTL)
     for top in ("/run", "/tmp"):
         directory = tree.find(top)
-        if directory is not None:
-            directory.children.clear()
+        for name, child in list(directory.children.items()) if directory else ():
+            child.children.clear()  # the directories themselves are made anew by tmpfiles.d
+            if directory is not None and child.kind != "dir":
+                del directory.children[name]
     log = tree.find(f"{META}/dmesg")
     if log is not None:
         kept = [line for line in log.data.decode().splitlines() if not _NOT_FROM_BOOT.match(line)]
@@ -214,10 +224,7 @@ def power_off(machine: Machine) -> None:
 def power_on(machine: Machine) -> None:
     """Drivers built in, then modules-load.d(5), then what udev finds by PCI alias; a blacklist holds for both."""
     config = read_config(machine.tree, machine.text("/proc/cmdline"))
-    for drivers in list(machine.modules.registered.values()):
-        for driver in drivers:
-            if driver.name in machine.bus.drivers:
-                machine.bus.probe_all(driver)
+    machine.modules.start_builtin()
     for name in [*_modules_load(machine), *pf_modules(machine)]:
         if normal(name) not in config.blacklist:
             programs.try_load(machine, config, name)
@@ -248,6 +255,16 @@ def _is_qat(device: PciDevice) -> bool:
 def _option_known(kernel: Kernel, line: str) -> str | None:
     name = line.removeprefix("# ").split("=")[0].split(" ")[0]
     return line if kernel.series >= _OPTIONS_SINCE.get(name, (0, 0)) else None
+
+
+def _add_options(tree: Tree, old: tuple[int, int], kernel: Kernel) -> None:
+    """Options that came between the recorded kernel and this one."""
+    node = tree.find(f"/boot/config-{kernel.release}")
+    if node is None or node.kind != "file":
+        return
+    for name in _ON_SINCE:
+        if old < _OPTIONS_SINCE[name] <= kernel.series and name.encode() not in node.data:
+            node.data += f"{name}=y\n".encode()
 
 
 def _module_known(kernel: Kernel, line: str) -> str | None:

@@ -23,9 +23,11 @@ class Groups:
         self.machine = machine
 
     def take(self, pf: PciDevice) -> list[str]:
-        """Free numbers for the VFs of a PF; [] when the PF itself is behind no IOMMU."""
+        """Groups for the VFs of a PF: free numbers, the PF's own without ACS, [] when it is behind no IOMMU itself."""
         if pf.group is None:
             return []
+        if self.machine.marked("no_acs", pf.bdf):
+            return [pf.group] * pf.total_vfs
         listing = self.machine.tree.find(IOMMU_GROUPS)
         used = {int(name) for name in listing.children if name.isdigit()} if listing else set()
         number = 53 * pf.cycles

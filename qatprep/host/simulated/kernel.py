@@ -26,7 +26,7 @@ LATEST = {
 """The patch level that a bare X.Y stands for: late enough for the stable fixes. Others get _SOME_PATCH."""
 _SOME_PATCH = 9
 
-_NO_IOMMU_FIX = {(6, 12): 43, (6, 15): 11, (6, 16): 2}
+_NO_IOMMU_FIX = {(6, 12): 42, (6, 15): 10, (6, 16): 1}
 """Stable releases (August 2025) that took mainline 53669ff591d4 of 6.17 back; 6.13 and 6.14 never did."""
 
 _TEXT = re.compile(r"(\d{1,2})\.(\d{1,3})(?:\.(\d{1,4}))?(?P<rest>[-+~.\w]*)$")
@@ -79,8 +79,8 @@ class Kernel:
 
     @property
     def down_twice_fails(self) -> bool:
-        """adf_sysfs.c state_store: EINVAL for a device that is down already in 6.1, success as seen in 6.12."""
-        return not self.since(6, 12)
+        """adf_sysfs.c state_store: EINVAL for a device that is down already, until c9ca9756f376 (6.7, stable 6.6.2)."""
+        return not self.since(6, 6, 2)
 
     # -- SR-IOV: qat_common/adf_sriov.c -------------------------------------------------------------------
 
@@ -109,8 +109,8 @@ class Kernel:
 
     @property
     def zeroes_dc_instances(self) -> bool:
-        """NumberDcInstances = 0 beside NumberCyInstances once SR-IOV is on."""
-        return self.since(6, 12)
+        """NumberDcInstances = 0 beside NumberCyInstances once SR-IOV is on: not in 6.1, there in 6.12."""
+        return self.since(6, 7)
 
     # -- debugfs: Documentation/ABI/testing/debugfs-driver-qat* -------------------------------------------
 
@@ -141,12 +141,22 @@ class Kernel:
         return self.since(6, 10)
 
     @property
+    def has_adf_ctl(self) -> bool:
+        """/dev/qat_adf_ctl, made by intel_qat itself (qat_common/adf_ctl_drv.c); gone by 6.12."""
+        return not self.since(6, 12)
+
+    @property
+    def has_vfio_cdev(self) -> bool:
+        """/dev/vfio/devices, where CONFIG_VFIO_DEVICE_CDEV is set: drivers/vfio/device_cdev.c."""
+        return self.since(6, 6)
+
+    @property
     def qat_directory(self) -> str:
         """Where the QAT modules lie below /lib/modules/<release>/kernel/."""
         return "drivers/crypto/intel/qat" if self.since(6, 5) else "drivers/crypto/qat"
 
     def probe_failed(self, driver: str, bdf: str, number: int) -> str:
-        """drivers/base/dd.c call_driver_probe; the wording changed between 6.1 and 6.12."""
-        if self.since(6, 7):
+        """drivers/base/dd.c call_driver_probe; the wording changed in 6.10."""
+        if self.since(6, 10):
             return f"{driver} {bdf}: probe with driver {driver} failed with error -{number}"
         return f"{driver}: probe of {bdf} failed with error -{number}"

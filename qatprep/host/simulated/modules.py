@@ -23,6 +23,8 @@ PARAMETERS = {
 }
 """Boolean parameters, N unless told otherwise."""
 WRITABLE = ("enable_unsafe_noiommu_mode", "allow_unsafe_interrupts", "disable_hugepages")
+ADF_CTL = "/dev/qat_adf_ctl"
+ADF_CTL_RDEV = "242:0"
 SOFT_POST = {"vfio": ("vfio_iommu_type1",)}
 """drivers/vfio/vfio_main.c MODULE_SOFTDEP: modprobe tries these afterwards and does not mind when it fails."""
 
@@ -47,9 +49,7 @@ class Modules:
     def load(self) -> None:
         """Take over what the tree shows as loaded, registering drivers without probing anything."""
         machine = self.machine
-        release = machine.kernel.release
-        self.dependencies = read_dependencies(machine.tree, release)
-        self.builtin = read_builtin(machine.tree, release)
+        self.load_tables()
         node = machine.tree.find("/proc/modules")
         lines = node.content().decode("utf-8", "replace").splitlines() if node else []
         for line in reversed(lines):
@@ -66,6 +66,12 @@ class Modules:
             self._register(name, quiet=True)
         self._register_others()
 
+    def load_tables(self) -> None:
+        """Read modules.dep and modules.builtin (again)."""
+        release = self.machine.kernel.release
+        self.dependencies = read_dependencies(self.machine.tree, release)
+        self.builtin = read_builtin(self.machine.tree, release)
+
     def present(self, name: str) -> bool:
         return name in self.loaded or name in self.builtin
 
@@ -78,8 +84,7 @@ class Modules:
             machine.tree.file("/proc/modules", mode=0o444).show = self._show
         plain(machine.tree.make_dirs(f"/sys/module/{name}"), "initstate", "live\n", 0o444)
         self._parameters(name, options, create=True)
-        if name == "vfio":
-            machine.vfio.container(True)
+        self._nodes(name, True)
         self._register(name, quiet=False, options=options)
 
     def remove(self, name: str) -> None:
@@ -90,10 +95,30 @@ class Modules:
         machine.clock.spend(clock.MODULE)
         for driver in self.registered.pop(name, []):
             machine.bus.unregister(driver)
-        if name == "vfio":
-            machine.vfio.container(False)
+        self._nodes(name, False)
         del self.loaded[name]
         machine.tree.remove(f"/sys/module/{name}")
+
+    def start_builtin(self) -> None:
+        """What a kernel with modules built in does at its start."""
+        for name in sorted(self.builtin):
+            self._nodes(name, True)
+            self._parameters(name, self.machine.modprobe_options(name), create=True)
+            for driver in self.registered.get(name, []):
+                self.machine.bus.probe_all(driver)
+
+    def _nodes(self, name: str, present: bool) -> None:
+        """Device nodes that come and go with a module."""
+        machine = self.machine
+        if name == "vfio" and machine.option("CONFIG_VFIO_CONTAINER") is not False:
+            machine.vfio.container(present)
+        elif name == "vfio" and not machine.kernel.since(6, 2):
+            machine.vfio.container(present)  # the option did not exist, the thing did
+        elif name == "intel_qat" and machine.kernel.has_adf_ctl:
+            if present:
+                machine.tree.char(ADF_CTL, ADF_CTL_RDEV, 0o600)
+            else:
+                machine.tree.remove(ADF_CTL)
 
     def users(self, name: str) -> list[str]:
         """Loaded modules that need this one."""

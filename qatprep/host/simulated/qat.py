@@ -174,18 +174,18 @@ class Qat:
             raise oops(errno.EINVAL)
         try:
             if wanted == "down":
+                machine.log(f"{device.slot}: Stopping device {name}")
                 if not accel.up:
                     machine.log(f"{device.slot}: Device {name} already down")
                     if machine.kernel.down_twice_fails:
                         raise oops(errno.EINVAL)
                     return
-                machine.log(f"{device.slot}: Stopping device {name}")
                 self.stop(accel)
                 return
+            machine.log(f"{device.slot}: Starting device {name}")
             if accel.up:
                 machine.log(f"{device.slot}: Device {name} already up")
                 return
-            machine.log(f"{device.slot}: Starting device {name}")
             try:
                 self.start(accel)
             except OSError:

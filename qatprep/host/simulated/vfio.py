@@ -96,7 +96,8 @@ class Vfio:
                 raise refuse(errno.EINVAL)
             self._fake_group(device)
         path = self.node(device)
-        if machine.tree.find(path) is None:
+        grouped = machine.option("CONFIG_VFIO_GROUP") is not False or not machine.kernel.since(6, 6)
+        if grouped and machine.tree.find(path) is None:
             machine.tree.char(path, f"{GROUP_MAJOR}:{self._free_minor(VFIO_DEV)}", 0o600)
             machine.udev.added(path)
         if machine.kernel.has_vfio_cdev and machine.option("CONFIG_VFIO_DEVICE_CDEV"):
