@@ -21,7 +21,7 @@ from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
     from qatprep.engine.bootstrap import Result
-    from qatprep.steps.plan import Plan
+    from qatprep.steps.lanes import Plan
 
 app = typer.Typer()
 

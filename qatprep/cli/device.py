@@ -159,8 +159,7 @@ def _run(
 ) -> ExitCode:
     from qatprep.cli.ask import agreed
     from qatprep.engine.bootstrap import Result, bootstrap
-    from qatprep.steps.plan import Plan
-    from qatprep.wish import Wish
+    from qatprep.steps.lanes import Plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
@@ -178,7 +177,7 @@ def _run(
         made = make(frozenset())
         result = Result("refused" if made.refused else "unchanged" if made.empty else "planned", made)
     else:
-        result = bootstrap(host, Wish(), command=command, confirm=confirm, planner=make)
+        result = bootstrap(host, None, command=command, confirm=confirm, planner=make)
     if output is Output.json:
         from qatprep.report.plan import result_document
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from qatprep.checks.base import Finding
 from qatprep.engine.journal import Run, runs
 from qatprep.engine.run import Failure, Progress, RunFailed, Runner, locked
-from qatprep.facts import gather
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
 from qatprep.steps.base import Change
-from qatprep.steps.plan import Left, Plan, make_plan
-from qatprep.wish import Wish
+from qatprep.steps.lanes import Left, Plan
+
+if TYPE_CHECKING:
+    from qatprep.checks.base import Finding
+    from qatprep.wish import Wish
 
 Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
 
@@ -43,7 +44,7 @@ class Result:
 
 def bootstrap(
     host: Host,
-    wish: Wish,
+    wish: Wish | None,
     *,
     only: Callable[[str], bool] | None = None,
     command: str = "bootstrap",
@@ -51,13 +52,16 @@ def bootstrap(
     confirm: Callable[[Plan], bool] | None = None,
     planner: Callable[[frozenset[str]], Plan] | None = None,
 ) -> Result:
-    """Make the wish true. Never half: what fails is rolled back.
+    """Make the wish (the defaults when None) true. Never half: what fails is rolled back.
 
     `confirm` sees the plan before anything is done. `planner` stands in for the wish where a verb asks for something
     of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host itself.
     Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
     """
-    plan_now = planner or (lambda tried: make_plan(gather(host), wish, only, tried))
+    wanted: Wish | None = None
+    plan_now = planner
+    if plan_now is None:
+        wanted, plan_now = _planner(host, wish, only)
     with locked(host):
         plan = plan_now(frozenset())
         if plan.refused:
@@ -70,7 +74,7 @@ def bootstrap(
         runner = Runner(host, command, progress)
         try:
             final = _make(runner, plan, plan_now)
-            findings = () if planner else _look_again(host, wish, final, plan_now)
+            findings = _look_again(host, wanted, final, plan_now) if wanted else ()
         except RunFailed as e:
             return _back(runner, plan, "rolled back", e.failure, resumed)
         except KeyboardInterrupt:
@@ -80,6 +84,18 @@ def bootstrap(
             raise
         runner.finish()
         return Result("applied", plan, runner.made, runner.id, None, final.left, (), findings, resumed)
+
+
+def _planner(
+    host: Host, wish: Wish | None, only: Callable[[str], bool] | None
+) -> tuple[Wish, Callable[[frozenset[str]], Plan]]:
+    """Plans for a wish."""
+    from qatprep.facts import gather
+    from qatprep.steps.plan import make_plan
+    from qatprep.wish import Wish
+
+    wanted = wish or Wish()
+    return wanted, lambda tried: make_plan(gather(host), wanted, only, tried)
 
 
 def cut_off(host: Host) -> str:
@@ -108,6 +124,7 @@ def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
 def _look_again(host: Host, wish: Wish, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> tuple[Finding, ...]:
     """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the wish does not hold."""
     from qatprep.checks.registry import verify
+    from qatprep.facts import gather
 
     host.settle()
     left = frozenset(item.subject for item in plan.left)

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from qatprep.facts import cpu, firmware, iommu, kernel, log, modules, nodes, pci, stack
-from qatprep.host.base import Host
+if TYPE_CHECKING:
+    from qatprep.facts.whole import Facts, gather
 
-
-@dataclass(frozen=True)
-class Facts:
-    """One look at a host: everything the hardware chain is judged by."""
-
-    host: str
-    """The host's label."""
-    euid: int
-    simulated: bool
-    cpu: cpu.CpuFacts
-    kernel: kernel.KernelFacts
-    iommu: iommu.IommuFacts
-    modules: modules.ModuleFacts
-    firmware: firmware.FirmwareFacts
-    pci: pci.PciFacts
-    nodes: nodes.NodeFacts
-    stack: stack.StackFacts
-    log: log.LogFacts
-
-    @property
-    def has_qat(self) -> bool:
-        """Whether there is a QAT function that qatlib can drive."""
-        pfs, vfs = self.pci.pfs, self.pci.vfs
-        return any(pf.family.supported for pf in pfs) or any(vf.family.supported for vf in vfs)
+__all__ = ["Facts", "gather"]
 
 
-def gather(host: Host) -> Facts:
-    """Look at the host once. Slow attributes are bounded in time; nothing here needs root."""
-    kernel_facts = kernel.gather(host)
-    module_facts = modules.ModuleFacts(host, kernel_facts)
-    pci_facts = pci.gather(host)
-    images = sorted({name for pf in pci_facts.pfs for name in pf.family.firmware})
-    return Facts(
-        host=host.label,
-        euid=host.euid,
-        simulated=host.simulated,
-        cpu=cpu.gather(host),
-        kernel=kernel_facts,
-        iommu=iommu.gather(host),
-        modules=module_facts,
-        firmware=firmware.gather(host, kernel_facts, tuple(images)),
-        pci=pci_facts,
-        nodes=nodes.gather(host, pci_facts.all_vfs),
-        stack=stack.gather(host, module_facts, kernel_facts.release),
-        log=log.gather(host),
-    )
+def __getattr__(name: str) -> Any:
+    # Binding one VF needs two of these modules, not eleven: the whole is imported when it is asked for.
+    if name in __all__:
+        from qatprep.facts import whole
+
+        return getattr(whole, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

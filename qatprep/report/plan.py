@@ -12,7 +12,7 @@ from rich.tree import Tree
 from qatprep.engine.bootstrap import Result
 from qatprep.report.words import grouped, plural
 from qatprep.steps.base import Change
-from qatprep.steps.plan import Plan
+from qatprep.steps.lanes import Plan
 
 
 def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:

@@ -10,7 +10,7 @@ from rich.progress import TaskID as _Task
 
 from qatprep.report.words import plural
 from qatprep.steps.base import Change
-from qatprep.steps.plan import Plan
+from qatprep.steps.lanes import Plan
 
 
 class Watcher:

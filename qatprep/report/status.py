@@ -14,7 +14,7 @@ from qatprep.host.base import Host
 from qatprep.report.device import devices_document, print_devices
 from qatprep.report.rollback import run_status
 from qatprep.report.words import plural
-from qatprep.steps.plan import Plan
+from qatprep.steps.lanes import Plan
 
 
 def status_document(host: Host, facts: Facts, plan: Plan, wish: str, runs: Sequence[Run]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from qatprep.steps import sriov
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.driver import StartPf
+from qatprep.steps.lanes import Plan, Refusal
 from qatprep.steps.modules import LoadModule
 from qatprep.steps.nodes import AS_MADE, CreateGroup, SetOwnership
-from qatprep.steps.plan import Plan, Refusal
 from qatprep.steps.services import SetServices
 
 FORCE_HINT = "say --force if this is what you want"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qatprep.devices import VFIO_VARIANT
-from qatprep.facts import Facts
 from qatprep.facts.base import exists
 from qatprep.facts.modules import Module, normal
 from qatprep.host.base import Host
 from qatprep.steps.base import Change, ChangeFailed
-from qatprep.wish import Wish
+
+if TYPE_CHECKING:
+    from qatprep.facts import Facts
+    from qatprep.wish import Wish
 
 _MODPROBE_DEADLINE = 60.0
 """Seconds: loading a QAT module starts every PF, about 0.2 s each."""

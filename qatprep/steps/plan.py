@@ -3,85 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from qatprep import devices
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
-from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.steps import modules, sriov
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.driver import BindPf, StartPf
+from qatprep.steps.lanes import Left, Plan, Refusal
 from qatprep.steps.nodes import AS_MADE, CreateGroup, SetOwnership
 from qatprep.steps.services import SetServices
 from qatprep.wish import PfWish, Wish
 
 UNKNOWN_YET = "not known before its driver runs"
-
-
-@dataclass(frozen=True)
-class Left:
-    """A device that is left alone, and why."""
-
-    subject: str
-    why: str
-    finding: str
-    """The id that `qatprep doctor` gives for it."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Something that must not be done now: somebody would lose by it, or it would never end."""
-
-    subject: str
-    why: str
-    holders: tuple[Holder, ...] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
-    host: tuple[Change, ...] = ()
-    """Host-wide, in order, before everything else."""
-    lanes: dict[str, tuple[Change, ...]] = field(default_factory=dict)
-    """Per PF (per VF in a VM); they do not depend on one another."""
-    finish: tuple[Change, ...] = ()
-    """Host-wide, in order, after the lanes: files that keep the node so, settings of the container runtime."""
-    forecast: bool = False
-    """The lanes of some PFs are a guess until the host-wide changes are made: their driver does not run yet."""
-    left: tuple[Left, ...] = ()
-    refused: tuple[Refusal, ...] = ()
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        return self.host + tuple(change for lane in self.lanes.values() for change in lane) + self.finish
-
-    @property
-    def empty(self) -> bool:
-        return not self.host and not self.lanes and not self.finish
-
-    @property
-    def costs(self) -> tuple[str, ...]:
-        return tuple(f"{change.subject}: {cost}" for change in self.changes for cost in change.cost)
-
-    def describe(self) -> dict[str, Any]:
-        """For JSON output: every change, in the order in which a lane makes them."""
-        return {
-            "changed": not self.empty,
-            "forecast": self.forecast,
-            "host": [change.describe() for change in self.host],
-            "lanes": [
-                {"device": name, "changes": [change.describe() for change in lane]} for name, lane in self.lanes.items()
-            ],
-            "finish": [change.describe() for change in self.finish],
-            "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in self.left],
-            "refused": [
-                {"subject": item.subject, "why": item.why, "holders": [str(holder) for holder in item.holders]}
-                for item in self.refused
-            ],
-        }
 
 
 def make_plan(
