@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from qatprep.devices import BDF
 from qatprep.errors import InputError
-from qatprep.facts import Facts
-from qatprep.facts.pci import PciFacts
+
+if TYPE_CHECKING:
+    from qatprep.facts import Facts
+    from qatprep.facts.pci import PciFacts
 
 
 def full(bdf: str) -> str:
