@@ -126,7 +126,7 @@ def test_a_second_run_while_one_is_running() -> None:
 
 
 def test_held_vfs_are_refused_by_name() -> None:
-    called = qatprep("bootstrap", "--simulate", "vf-held", "--set", "devices.services=dc")
+    called = qatprep("bootstrap", "--simulate", "vf-held")
     assert called.code == ExitCode.ERROR
     assert "is held by" in called.out
     assert "process" in called.out
