@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 SOURCES = ("module", "pytypes", "pyrun", "cpu", "key", "library", "mb", "ssl", "engine", "pyqat", "qat", "qatload")
 
@@ -58,6 +58,8 @@ def extension() -> Extension:
 
 
 setup(
+    packages=[*find_packages(include=["qatprep", "qatprep.*"], exclude=["qatprep.native"]), "qatprep.hosts"],
+    package_dir={"qatprep.hosts": "fixtures/sysfs"},
     ext_modules=[extension()],
     exclude_package_data={"qatprep": ["native/*"]},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
