@@ -63,10 +63,9 @@ def _alike(plan: Plan) -> list[list[str]]:
 def _devices(devices: list[str], name_of: Callable[[str], str]) -> Text:
     if len(devices) == 1:
         return Text(f"{devices[0]}  {name_of(devices[0])}".rstrip(), style="id")
-    names = sorted({name_of(device) for device in devices} - {""})
-    text = Text(f"{len(devices)} PFs, each: ", style="id")
-    text.append(f"{' '.join(devices)}", style="dim")
-    return text.append(f"  ({'; '.join(names)})", style="dim") if len(names) <= 2 and names else text
+    families = sorted({name_of(device).split(",")[0] for device in devices} - {""})
+    text = Text(f"{len(devices)} PFs, each ({', '.join(families)})", style="id")
+    return text.append(f"  {' '.join(devices)}", style="dim")
 
 
 def _change(change: Change, subjects: list[str], *, with_subject: bool) -> Text:
