@@ -14,7 +14,7 @@ from qatprep.checks.words import (
     have,
     listed,
     log_lines,
-    share,
+    some_vfs,
     unseen,
     vfs,
     warned,
@@ -42,7 +42,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
             yield unseen("QP-VFIO-001", "cannot see the driver of some VFs", vf.driver, tuple(v.bdf for v in blind))
     for driver, mine in groups.items():
         bdfs = tuple(vf.bdf for vf in mine)
-        who = share(bdfs, every, "VF")
+        who = some_vfs(ctx, bdfs)
         log = tuple(line for bdf in bdfs[:2] for line in log_lines(ctx, "vfio-probe", "denylist", bdf=bdf))
         evidence = tuple(attribute(vf.bdf, "driver", vf.driver) for vf in mine) + log[-3:]
         if driver is None:

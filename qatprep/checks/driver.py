@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import BOOTSTRAP, attribute, failed, for_each, log_lines, pfs, share, unseen
+from qatprep.checks.words import (
+    BOOTSTRAP,
+    attribute,
+    failed,
+    for_each,
+    log_lines,
+    pfs,
+    some_pfs,
+    unseen,
+)
 from qatprep.devices import PCI_DRIVERS, VFIO_DRIVERS
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
@@ -66,7 +75,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
             groups.setdefault((pf.driver, pf.family.driver, key, held), []).append(pf)
     for (driver, wanted, key, held), mine in groups.items():
         bdfs = tuple(pf.bdf for pf in mine)
-        who = share(bdfs, ctx.pfs, "PF")
+        who = some_pfs(ctx, bdfs)
         verb = "is" if len(bdfs) == 1 else "are"
         base = tuple(attribute(pf.bdf, "driver", pf.driver) for pf in mine)
         if held:
@@ -147,7 +156,7 @@ def _up(ctx: Context) -> Iterable[Finding]:
         bdfs = tuple(pf.bdf for pf in mine)
         yield failed(
             "QP-PF-002",
-            f"{share(bdfs, ctx.pfs, 'PF')} {'is' if len(bdfs) == 1 else 'are'} down",
+            f"{some_pfs(ctx, bdfs)} {'is' if len(bdfs) == 1 else 'are'} down",
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "qat/state", pf.state) for pf in mine)
             + tuple(line for pf in mine[:2] for line in _own_lines(ctx, keys, pf)),

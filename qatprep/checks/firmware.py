@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import finding, listed, log_lines, pfs, share
+from qatprep.checks.words import (
+    finding,
+    listed,
+    log_lines,
+    pfs,
+    some_pfs,
+)
 from qatprep.devices import FIRMWARE_SUFFIXES
 from qatprep.facts.pci import Pf
 
@@ -75,7 +81,7 @@ def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -
         "--force).",
         f"modprobe -r {mine[0].family.module}; modprobe {mine[0].family.module}",
     ]
-    who = share(bdfs, ctx.pfs, "PF")
+    who = some_pfs(ctx, bdfs)
     if runs:
         cause += (
             f" {who[0].upper()}{who[1:]} run{'s' if len(bdfs) == 1 else ''} today: the firmware was loaded before it "

@@ -204,7 +204,7 @@ def _behind(ctx: Context) -> Iterable[Finding]:
     if bdfs:
         yield failed(
             "QP-IOMMU-004",
-            f"{share(bdfs, every, 'QAT device')} {'is' if len(bdfs) == 1 else 'are'} not behind the IOMMU",
+            f"{share(bdfs, len(every), 'QAT device')} {'is' if len(bdfs) == 1 else 'are'} not behind the IOMMU",
             subjects=tuple(bdfs),
             evidence=tuple(attribute(bdf, "iommu_group", None) for bdf in bdfs),
             cause="The kernel runs an IOMMU, but the VM's virtual one does not cover this device."

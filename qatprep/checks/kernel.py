@@ -17,6 +17,7 @@ from qatprep.checks.words import (
     listed,
     pfs,
     share,
+    some_pfs,
     unseen,
     warned,
 )
@@ -43,7 +44,7 @@ def _knows(ctx: Context) -> Iterable[Finding]:
             major, minor = family.since
             yield failed(
                 "QP-KRN-001",
-                f"Linux {kernel.release} is older than the driver for {share(lost, mine, f'{family.name} PF')}",
+                f"Linux {kernel.release} is older than the driver for {share(lost, len(mine), f'{family.name} PF')}",
                 subjects=tuple(lost),
                 evidence=(_release(ctx), *(attribute(bdf, "device", f"{family.pf_id:#06x}") for bdf in lost)),
                 cause=f"{family.module} knows {family.name} from Linux {major}.{minor} on, and no backport of it is "
@@ -65,7 +66,7 @@ def _knows(ctx: Context) -> Iterable[Finding]:
         bdfs = [pf.bdf for pf in mine]
         yield failed(
             "QP-KRN-001",
-            f"Linux {kernel.release} cannot set services, and {share(bdfs, ctx.pfs, 'PF')} {have(bdfs)} {text}",
+            f"Linux {kernel.release} cannot set services, and {some_pfs(ctx, bdfs)} {have(bdfs)} {text}",
             subjects=tuple(bdfs),
             evidence=(
                 _release(ctx),
@@ -219,7 +220,7 @@ def _grabbed(ctx: Context) -> Iterable[Finding]:
             verb = "is" if len(bdfs) == 1 else "are"
             yield tell(
                 "QP-KRN-004",
-                words.format(share(bdfs, ctx.pfs, "PF"), verb),
+                words.format(some_pfs(ctx, bdfs), verb),
                 subjects=tuple(bdfs),
                 evidence=sources + tuple(attribute(bdf, "driver", devices.VFIO_PCI) for bdf in bdfs if bdf in now),
                 cause="The id of the PF stands among vfio-pci's ids. Only VFs may go to vfio-pci: without its own "

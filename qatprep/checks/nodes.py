@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import BOOTSTRAP, failed, finding, functions, share, unseen, vfs
+from qatprep.checks.words import (
+    BOOTSTRAP,
+    failed,
+    finding,
+    functions,
+    some_vfs,
+    unseen,
+    vfs,
+)
 from qatprep.devices import VFIO_DEV
 from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import CONTAINER_NODE
@@ -71,7 +79,7 @@ def _open_to_all(ctx: Context) -> Iterable[Finding]:
         yield finding(
             "QP-NODE-002",
             Status.WARN if wished else Status.FAIL,
-            f"everybody on this host may open {share(bdfs, every, 'VF')} ({words})",
+            f"everybody on this host may open {some_vfs(ctx, bdfs)} ({words})",
             subjects=bdfs,
             evidence=_evidence(ctx, mine),
             cause=cause + " Every user and every container with the node can then use or block the device.",
@@ -99,7 +107,7 @@ def _owned(ctx: Context) -> Iterable[Finding]:
         bdfs = tuple(vf.bdf for vf in missing)
         yield failed(
             "QP-NODE-001",
-            f"{share(bdfs, every, 'VF')} {'has' if len(bdfs) == 1 else 'have'} no node below {VFIO_DEV}",
+            f"{some_vfs(ctx, bdfs)} {'has' if len(bdfs) == 1 else 'have'} no node below {VFIO_DEV}",
             subjects=bdfs,
             evidence=tuple(Evidence(f"{VFIO_DEV}/<group of {bdf}>", "not there") for bdf in bdfs),
             cause="The VF is bound, so the kernel has made its node in devtmpfs: this /dev is another one (a "
@@ -111,7 +119,7 @@ def _owned(ctx: Context) -> Iterable[Finding]:
         fresh = all(isinstance(vf.node, DeviceNode) and (vf.node.gid, vf.node.mode) == (0, 0o600) for vf in mine)
         yield failed(
             "QP-NODE-001",
-            f"the {'node' if len(bdfs) == 1 else 'nodes'} of {share(bdfs, every, 'VF')} "
+            f"the {'node' if len(bdfs) == 1 else 'nodes'} of {some_vfs(ctx, bdfs)} "
             f"{'is' if len(bdfs) == 1 else 'are'} {words}, not of {wish}",
             subjects=bdfs,
             evidence=_evidence(ctx, mine),

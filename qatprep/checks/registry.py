@@ -167,7 +167,7 @@ def _run(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
     """What one check finds, and what it cannot look at for something upstream."""
     try:
         if check.applies is not None and not check.applies(whole):
-            return [_left_out(check, _not_here(whole.facts, check))]
+            return [_left_out(check, _not_here(whole.facts))]
         ctx = replace(whole, broken=frozenset(upstream.devices))
         if upstream.host:
             return [_blocked(check, _about(check, whole), upstream.roots())]
@@ -176,7 +176,7 @@ def _run(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
         if check.about is not None and not left:
             if upstream.devices:
                 return [_blocked(check, tuple(lost), upstream.roots(upstream.devices))]
-            return [_left_out(check, _not_here(whole.facts, check))]
+            return [_left_out(check, _not_here(whole.facts))]
         found = list(check.run(ctx))
         if not any(f.status is not Status.OK for f in found):
             found = found or [Finding(check.id, Status.OK, check.title, subjects=left)]
@@ -207,12 +207,12 @@ def _blocked(check: Check, subjects: tuple[str, ...], roots: tuple[str, ...]) ->
     return Finding(check.id, Status.BLOCKED, check.title, subjects=subjects, blocked_by=roots)
 
 
-def _not_here(facts: Facts, check: Check) -> str:
-    if facts.pci.vfs and not facts.pci.pfs:
-        return "it has no meaning here: a VM sees VFs without their PF"
+def _not_here(facts: Facts) -> str:
+    if not facts.has_qat:
+        return "there is no device here that qatlib drives"
     if not facts.pci.pfs:
-        return "there is no device it could be about"
-    return "it has no meaning on this host, or the wish asks for nothing that depends on it"
+        return "a VM sees VFs without their PF"
+    return "nothing here depends on it"
 
 
 def _crash(check: Check, error: Exception) -> Finding:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import BOOTSTRAP, failed, for_each, pfs, share, unseen
+from qatprep.checks.words import (
+    BOOTSTRAP,
+    failed,
+    for_each,
+    pfs,
+    some_pfs,
+    unseen,
+)
 from qatprep.devices import SERVICES_5_ENTRIES, parse_services, spell_services
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Services
@@ -51,7 +58,7 @@ def _wished(ctx: Context) -> Iterable[Finding]:
             cause += " Changing services takes the VFs of the PF away for a moment, with whoever uses them."
         yield failed(
             "QP-SVC-001",
-            f"{share(bdfs, ctx.pfs, 'PF')} {'offers' if len(bdfs) == 1 else 'offer'} {text}, not {wanted}",
+            f"{some_pfs(ctx, bdfs)} {'offers' if len(bdfs) == 1 else 'offer'} {text}, not {wanted}",
             subjects=bdfs,
             evidence=tuple(
                 Evidence(pf.services.path, pf.services.text) for pf in mine if isinstance(pf.services, Services)

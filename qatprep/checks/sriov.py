@@ -14,7 +14,7 @@ from qatprep.checks.words import (
     log_lines,
     many,
     pfs,
-    share,
+    some_pfs,
     unseen,
     warned,
 )
@@ -33,7 +33,7 @@ def _possible(ctx: Context) -> Iterable[Finding]:
         bdfs = tuple(pf.bdf for pf in mine)
         yield failed(
             "QP-SRIOV-002",
-            f"{share(bdfs, ctx.pfs, 'PF')} cannot have VFs",
+            f"{some_pfs(ctx, bdfs)} cannot have VFs",
             subjects=bdfs,
             evidence=tuple(attribute(bdf, "sriov_totalvfs", total) for bdf in bdfs)
             + log_lines(ctx, "mmio", bdf=bdfs[0]),
@@ -78,7 +78,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
         total = mine[0].total_vfs if isinstance(mine[0].total_vfs, int) else mine[0].family.total_vfs
         yield failed(
             "QP-SRIOV-001",
-            f"{share(bdfs, ctx.pfs, 'PF')} {have(bdfs)} no VFs",
+            f"{some_pfs(ctx, bdfs)} {have(bdfs)} no VFs",
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in mine)
             + tuple(line for pf in mine[:2] for line in _trouble(ctx, pf)),
@@ -93,7 +93,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
         count = sum(len(pf.vfs) for pf in surplus)
         yield failed(
             "QP-SRIOV-001",
-            f"{share(bdfs, ctx.pfs, 'PF')} {have(bdfs)} {many(count, 'VF')}, and the wish wants none",
+            f"{some_pfs(ctx, bdfs)} {have(bdfs)} {many(count, 'VF')}, and the wish wants none",
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in surplus),
             cause=f"The wish ({ctx.wish.source}) says vfs: false.",
@@ -135,7 +135,7 @@ def _autoprobe(ctx: Context) -> Iterable[Finding]:
         bdfs = tuple(pf.bdf for pf in mine)
         yield warned(
             "QP-SRIOV-003",
-            f"no driver may take the VFs of {share(bdfs, ctx.pfs, 'PF')} by itself",
+            f"no driver may take the VFs of {some_pfs(ctx, bdfs)} by itself",
             subjects=bdfs,
             evidence=tuple(attribute(bdf, "sriov_drivers_autoprobe", 0) for bdf in bdfs),
             cause="sriov_drivers_autoprobe is 0: VFs stay without a driver, and a bind without driver_override fails "

@@ -71,7 +71,7 @@ def select(patterns: Iterable[str]) -> frozenset[str]:
         found = {
             check.id
             for check in CHECKS
-            if fnmatch.fnmatchcase(check.id, pattern.upper()) or _same_stage(check.stage, pattern)
+            if fnmatch.fnmatchcase(check.id, pattern.upper()) or same_stage(check.stage, pattern)
         }
         if not found:
             raise InputError(f"no check or stage is called {pattern!r}", _close(pattern))
@@ -79,9 +79,10 @@ def select(patterns: Iterable[str]) -> frozenset[str]:
     return frozenset(chosen)
 
 
-def _same_stage(stage: Stage, pattern: str) -> bool:
+def same_stage(stage: str, pattern: str) -> bool:
+    """Whether a pattern is the name of the stage; case, dashes and underscores do not matter."""
     plain = pattern.lower().replace("_", " ").replace("-", " ")
-    return plain == stage.value.replace("-", " ")
+    return plain == str(stage).replace("-", " ")
 
 
 def _close(pattern: str) -> str:

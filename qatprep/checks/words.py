@@ -43,13 +43,28 @@ def many(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def share(some: Sequence[str], everything: Sequence[Any], noun: str) -> str:
+def share(some: Sequence[str], total: int, noun: str) -> str:
     """ "PF 0000:6b:00.0", "all 8 PFs" or "3 of 8 PFs"."""
     if len(some) == 1:
         return f"{noun} {some[0]}"
-    if len(some) == len(everything):
-        return f"both {noun}s" if len(some) == 2 else f"all {len(some)} {noun}s"
-    return f"{len(some)} of {many(len(everything), noun)}"
+    if len(some) == total:
+        return f"both {noun}s" if total == 2 else f"all {total} {noun}s"
+    return f"{len(some)} of {many(total, noun)}"
+
+
+def some_pfs(ctx: Context, bdfs: Sequence[str]) -> str:
+    """These PFs, against all of the host, whatever is broken among them."""
+    return share(bdfs, len([pf for pf in ctx.facts.pci.pfs if pf.family.supported]), "PF")
+
+
+def some_vfs(ctx: Context, bdfs: Sequence[str]) -> str:
+    """These VFs, against all of their PF when they are of one, else against all of the host."""
+    every = [vf for vf in ctx.facts.pci.all_vfs if vf.family.supported]
+    mine = set(bdfs)
+    owners = {vf.pf for vf in every if vf.bdf in mine}
+    if len(bdfs) > 1 and len(owners) == 1 and (owner := owners.pop()):
+        return f"{share(bdfs, len([vf for vf in every if vf.pf == owner]), 'VF')} of {owner}"
+    return share(bdfs, len(every), "VF")
 
 
 def have(some: Sequence[str]) -> str:

@@ -1,0 +1,42 @@
+"""qatprep explain: what a finding means, offline."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qatprep.cli.options import Output, OutputOption
+from qatprep.cli.session import Session
+from qatprep.exits import ExitCode
+
+app = typer.Typer()
+
+
+@app.command()
+def explain(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="[ID|STAGE]", help="An id (QP-SVC-001), a glob (QP-IOMMU-*) or a stage (iommu).")
+    ] = "",
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """Tell what a finding means, why it matters, how it is found out and how to mend it. Lists all ids without one."""
+    from qatprep.checks.pages import find, pages
+    from qatprep.report import explain as report
+
+    session: Session = ctx.obj
+    found = find(name) if name else list(pages())
+    if output is Output.json:
+        session.json(report.document(found))
+        return ExitCode.OK
+    console = session.console()
+    if not name:
+        report.print_list(console, found)
+        return ExitCode.OK
+    for n, page in enumerate(found):
+        if n:
+            console.print()
+            console.print()
+        report.print_page(console, page)
+    return ExitCode.OK

@@ -1,0 +1,81 @@
+"""The simulated hosts: a list, or one story."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from qatprep.host.select import Findings, Scenario
+from qatprep.report.words import plural
+
+SCHEMA = "qatprep.hosts/1"
+_MAX_WIDTH = 100
+
+
+def print_hosts(console: Console, scenarios: Sequence[Scenario]) -> None:
+    """One line a host."""
+    wide = max((len(s.name) for s in scenarios), default=0)
+    for s in scenarios:
+        for n, line in enumerate(Text(s.title).wrap(console, max(30, console.width - wide - 2))):
+            line.rstrip()
+            head = Text(f"{s.name:{wide}}  ", style="id") if n == 0 else Text(" " * (wide + 2))
+            console.print(head + line, soft_wrap=True)
+    console.print()
+    console.print(
+        Text.assemble(
+            (f"{plural(len(scenarios), 'host')}; ", "dim"),
+            ("qatprep hosts NAME", "hint"),
+            (" tells one's story, ", "dim"),
+            ("qatprep doctor --simulate NAME", "hint"),
+            (" looks at it", "dim"),
+        ),
+        soft_wrap=True,
+    )
+
+
+def print_story(console: Console, s: Scenario) -> None:
+    width = min(console.width, _MAX_WIDTH)
+    console.print(Text.assemble((s.name, "id"), f"  {s.title}"), soft_wrap=True)
+    console.print()
+    rows = [("story", s.story), ("source", s.source), ("kernel", s.kernel), ("doctor", _found(s.findings, s.profile))]
+    rows.append(("after", _found(s.after, s.profile) if s.after is not None else "bootstrap cannot mend it"))
+    for label, words in rows:
+        for n, line in enumerate(Text(" ".join(words.split())).wrap(console, width - 8)):
+            line.rstrip()
+            console.print(Text(f"{label if n == 0 else '':8}", style="dim") + line, soft_wrap=True)
+
+
+def _found(findings: Findings, profile: str) -> str:
+    parts = [
+        f"{word}: {', '.join(ids)}"
+        for word, ids in (("failed", findings.fail), ("warning", findings.warn), ("not to be seen", findings.unknown))
+        if ids
+    ]
+    return f"{'; '.join(parts) or 'nothing to complain about'} (profile {profile})"
+
+
+def document(scenarios: Sequence[Scenario]) -> dict[str, Any]:
+    """schema/hosts.json."""
+    return {
+        "schema": SCHEMA,
+        "hosts": [
+            {
+                "name": s.name,
+                "title": s.title,
+                "story": " ".join(s.story.split()),
+                "source": " ".join(s.source.split()),
+                "kernel": s.kernel,
+                "profile": s.profile,
+                "findings": _lists(s.findings),
+                "after": _lists(s.after) if s.after is not None else None,
+            }
+            for s in scenarios
+        ],
+    }
+
+
+def _lists(findings: Findings) -> dict[str, list[str]]:
+    return {"fail": list(findings.fail), "warn": list(findings.warn), "unknown": list(findings.unknown)}
