@@ -122,7 +122,9 @@ def _smoke(session: Session, host: object, document: dict[str, object], *, as_js
 
     assert isinstance(host, Host)
     result = smoke.run(smoke.Provider.auto, host)
-    if as_json:
+    if host.simulated and not as_json:
+        session.line("Smoke run: not on a simulated host; `qatprep smoke` signs on this machine.")
+    elif as_json:
         document["smoke"] = crypto.smoke_document(result)
     else:
         crypto.print_smoke(session.console(), result)
