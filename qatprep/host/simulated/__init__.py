@@ -2,6 +2,6 @@
 
 from qatprep.host.simulated.faults import Fault, Faults, PowerLoss
 from qatprep.host.simulated.host import SimulatedHost
-from qatprep.host.simulated.machine import BlockedForever
+from qatprep.host.simulated.waiting import BlockedForever
 
 __all__ = ["BlockedForever", "Fault", "Faults", "PowerLoss", "SimulatedHost"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import errno
 import os
@@ -16,8 +17,10 @@ from qatprep.host.capture import META, TreeHost
 from qatprep.host.simulated import boot, clock, programs
 from qatprep.host.simulated.disk import Disk, copy, persistent
 from qatprep.host.simulated.faults import Fault, Faults, PowerLoss
-from qatprep.host.simulated.machine import BlockedForever, Held, Machine
+from qatprep.host.simulated.machine import Machine
 from qatprep.host.simulated.picture import picture
+from qatprep.host.simulated.recast import choose, recast, rename_kernel
+from qatprep.host.simulated.waiting import BlockedForever, Held
 from qatprep.host.tree import Node, Tree, writable
 
 SETTLING = 0.05
@@ -52,14 +55,14 @@ class SimulatedHost(TreeHost):
         *,
         realtime: float = 0.0,
     ) -> None:
-        self.kernel = boot.choose(tree, kernel)
-        renamed = boot.rename_kernel(tree, self.kernel)
+        self.kernel = choose(tree, kernel)
+        before = rename_kernel(tree, self.kernel)
         super().__init__(tree, label or f"simulated host, kernel {self.kernel.release}")
         self.faults = faults or Faults()
         self.clock = clock.Clock(realtime)
         self.model = Machine(tree, self.kernel, self.clock)
-        if renamed:
-            boot.refresh(self.model)
+        if before is not None:
+            recast(self.model, before)
         self.operations: list[Operation] = []
         """Every operation that was to change the host, in the order they came in, failed ones too."""
         self._guard = threading.RLock()
@@ -103,7 +106,7 @@ class SimulatedHost(TreeHost):
 
     def wallclock(self) -> str:
         started = self._meta("time") or "2026-01-01T00:00:00Z"
-        seconds = time.mktime(time.strptime(started, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+        seconds = calendar.timegm(time.strptime(started, "%Y-%m-%dT%H:%M:%SZ"))
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds + self.now()))
 
     # -- changing -----------------------------------------------------------------------------------------
@@ -143,14 +146,15 @@ class SimulatedHost(TreeHost):
         self._change("replace", path, data, lambda: self._replace(path, data, mode, uid, gid))
 
     def _replace(self, path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
-        parent = self._parent(path)
-        name = path.rsplit("/", 1)[-1]
+        real = self._landing(path)
+        parent = self._parent(real)
+        name = real.rsplit("/", 1)[-1]
         if name in parent.children and parent.children[name].kind == "dir":
             fail(errno.EISDIR, path)
         node = Node("file", mode, data)
         node.uid, node.gid = uid, gid
         parent.children[name] = node
-        self._disk.synced(path)
+        self._disk.synced(real)
         self.clock.spend(clock.FSYNC)
 
     def append(self, path: str, data: bytes) -> None:
@@ -159,14 +163,13 @@ class SimulatedHost(TreeHost):
         )
 
     def _append(self, path: str, data: bytes) -> None:
-        parent = self._parent(path)
-        name = path.rsplit("/", 1)[-1]
-        node = parent.children.setdefault(name, Node("file", 0o600))
+        real = self._landing(path)
+        node = self._parent(real).children.setdefault(real.rsplit("/", 1)[-1], Node("file", 0o600))
         if node.kind != "file":
             fail(errno.EISDIR if node.kind == "dir" else errno.EINVAL, path)
         node.data = node.content() + data
         node.size = None
-        self._disk.synced(path)
+        self._disk.synced(real)
         self.clock.spend(clock.FSYNC)
 
     def mkdir(self, path: str, *, mode: int = 0o755) -> None:
@@ -265,6 +268,8 @@ class SimulatedHost(TreeHost):
                     "wait for it to end, then run this again",
                 )
             self._mkdir(path.rsplit("/", 1)[0], 0o755)
+            if self.tree.find(path) is None:
+                self._parent(path)
             self.tree.file(path, b"4242\n")
             self._locks[path] = f"process 4242 (simulated, {me})"
         try:
@@ -368,6 +373,16 @@ class SimulatedHost(TreeHost):
             return BlockedForever(f"{path}: blocked by the holder of {held.device.bdf}, and no deadline was given")
         self.clock.spend(deadline)
         return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
+
+    def _landing(self, path: str) -> str:
+        """Where a file lands that is written as `path`: a link there is followed."""
+        try:
+            return self.tree.realpath(path, euid=self._euid)
+        except OSError as e:
+            if e.errno != errno.ENOENT:
+                raise
+        directory, _, name = path.rpartition("/")
+        return f"{self.tree.realpath(directory or '/', euid=self._euid).rstrip('/')}/{name}"
 
     def _parent(self, path: str) -> Node:
         """The directory a file is made in or removed from, which must be writable and no attribute directory."""

@@ -17,19 +17,8 @@ from qatprep.host.simulated.qat import Qat
 from qatprep.host.simulated.qatfs import QatFiles
 from qatprep.host.simulated.udev import Udev
 from qatprep.host.simulated.vfio import Vfio
+from qatprep.host.simulated.waiting import Held
 from qatprep.host.tree import Tree
-
-
-class Held(Exception):
-    """Something waits in the kernel until the holder of `device` lets go."""
-
-    def __init__(self, device: PciDevice) -> None:
-        super().__init__(device.bdf)
-        self.device = device
-
-
-class BlockedForever(RuntimeError):
-    """A caller that gave no deadline would hang in the kernel, perhaps for ever: a bug in the caller."""
 
 
 class Machine:
@@ -40,7 +29,7 @@ class Machine:
         self.kernel = kernel
         self.clock = clock
         self.stuck: dict[str, tuple[PciDevice, Callable[[], None]]] = {}
-        """BDF of a PF (or lone function) -> the held VF and how the waiting operation goes on."""
+        """BDF of the function whose lock is taken -> the held VF and how the waiting operation goes on."""
         self._log = self._lines("dmesg")
         self._config: frozenset[str] | None = None
         self.udev = Udev(self)
@@ -146,15 +135,14 @@ class Machine:
             raise Held(device)
 
     def must_not_be_stuck(self, device: PciDevice) -> None:
-        """Whoever needs the lock of a PF that waits for a holder, waits too."""
+        """Whoever needs the lock of a function that waits for a holder, waits too."""
         waiting = self.stuck.get(device.bdf)
         if waiting is not None:
-            raise Held(waiting[0])
+            raise Held(waiting[0], device)
 
     def wait(self, held: Held, resume: Callable[[], None]) -> None:
         """Note that an operation waits; `resume` does it again once the holder is gone."""
-        owner = held.device.physfn or held.device
-        self.stuck.setdefault(owner.bdf, (held.device, resume))
+        self.stuck.setdefault(held.locked.bdf, (held.device, resume))
 
     def unstick(self) -> None:
         """Let waiting operations go on whose holder is gone."""

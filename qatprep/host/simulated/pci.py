@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qatprep.devices import PCI_DEVICES, PCI_DRIVERS
 from qatprep.host.simulated import clock
 from qatprep.host.simulated.sysfs import attribute, line, link, oops, relative, word
+from qatprep.host.simulated.waiting import Held
 from qatprep.host.tree import Node
 
 if TYPE_CHECKING:
@@ -229,7 +230,11 @@ class PciBus:
             raise oops(errno.ENODEV)
         self.machine.must_not_be_stuck(device)
         self.machine.clock.spend(clock.VF_BIND)
-        self.detach(device)
+        try:
+            self.detach(device)
+        except Held as held:
+            held.locked = device
+            raise
 
     def _new_id(self, driver: Driver, data: bytes) -> None:
         """drivers/pci/pci-driver.c new_id_store: EEXIST for what is known, then everything unbound is probed."""
