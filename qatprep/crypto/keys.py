@@ -47,7 +47,7 @@ def pkcs1_padded(digest: bytes, size: int) -> bytes:
     return b"\x00\x01" + b"\xff" * (size - len(tail) - 3) + b"\x00" + tail
 
 
-@dataclass(frozen=True)
+@dataclass
 class Work:
     """One key and messages to sign with it."""
 
@@ -57,6 +57,14 @@ class Work:
     messages: tuple[bytes, ...]
     native_key: _native.Key
     jobs: _native.Jobs
+    foreseen: bool
+    """Whether the jobs know what their results must be."""
+
+    def wrong_among(self, results: Sequence[bytes | None]) -> list[int]:
+        """Which of the results that are there are wrong, where the engine could not compare them itself."""
+        if self.kind.is_rsa:
+            return []
+        return [n for n, result in enumerate(results) if result is not None and not self.right(n, result)]
 
     def wrong(self, results: Sequence[bytes | None]) -> list[int]:
         """Which results `cryptography` does not accept with the public key. None counts as wrong."""
@@ -115,7 +123,7 @@ def make(kind: KeyKind, count: int = 16) -> Work:
     messages = tuple(b"qatprep %d" % n for n in range(count))
     digests = [hashlib.sha256(message).digest() for message in messages]
     inputs = [pkcs1_padded(digest, kind.bits // 8) for digest in digests] if kind.is_rsa else digests
-    work = Work(kind, key, messages, native_key, _native.Jobs(native_key, inputs))
+    work = Work(kind, key, messages, native_key, _native.Jobs(native_key, inputs), kind.is_rsa)
     if kind.is_rsa:
         work.jobs.expect([work.sign(n) for n in range(count)])
     return work

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -116,6 +117,32 @@ def quantile(ordered: Sequence[int], share: float) -> int:
     """The smallest value that at least `share` of the values do not exceed (nearest rank)."""
     rank = -int(-share * len(ordered) // 1)  # ceiling
     return ordered[max(rank, 1) - 1]
+
+
+def merged(rounds: Sequence[Measured]) -> Measured:
+    """Several rounds of the same load as one: sums, and medians of the rounds' times and quantiles.
+
+    A disturbance that spoils one round then spoils nothing.
+    """
+    latencies = [one.latency for one in rounds if one.latency]
+    middle = statistics.median
+    return Measured(
+        completed=sum(one.completed for one in rounds),
+        failed=sum(one.failed for one in rounds),
+        unfinished=int(middle([one.unfinished for one in rounds]) * len(rounds)),
+        seconds=middle([one.seconds for one in rounds]) * len(rounds),
+        cpu_seconds=sum(one.cpu_seconds for one in rounds),
+        sizes=tuple(sum(one.sizes[size] for one in rounds) for size in range(9)),
+        latency=Latency(
+            mean=middle([one.mean for one in latencies]),
+            p50=middle([one.p50 for one in latencies]),
+            p90=middle([one.p90 for one in latencies]),
+            p99=middle([one.p99 for one in latencies]),
+            worst=max(one.worst for one in latencies),
+        )
+        if latencies
+        else None,
+    )
 
 
 def envoy_histogram(sizes: Sequence[int]) -> str:

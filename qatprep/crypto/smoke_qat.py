@@ -29,10 +29,13 @@ def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
             before = counters(host, node.pfs)
             run = session.run("rsa-2048", count=SIGNATURES, poll_delay=POLL_DELAY)
             after = counters(host, node.pfs)
-            instance = session.instances[0]
-            name = f"libqat, {session.rsa_instances} instance{'s' if session.rsa_instances > 1 else ''}"
-            if not all(bool(i["offloaded"]) for i in session.instances):
-                name += f" that call themselves software ({instance['part']})"
+            count = session.rsa_instances
+            name = f"libqat, {count} instance{'s' if count > 1 else ''}"
+            software = [str(i["part"]) for i in session.instances if i["rsa"] and not i["offloaded"]]
+            if software:
+                return _failed(
+                    node, Verdict("not-offloaded", f"{name}, which say they are software: {software[0]}"), ()
+                )
             return _result(name, run, before, after, session.output())
     except Trouble as trouble:
         return _failed(node, qat_verdict.judge(node, trouble), trouble.output)

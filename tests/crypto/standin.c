@@ -10,6 +10,7 @@
  *   fail=K          every K-th result is FAIL          wrong=K         every K-th result has a wrong bit
  *   drop=K          every K-th result never comes      twice=K         every K-th result comes twice
  *   refuse=K        every K-th send says FAIL          no_memory=1     qaeMemAllocNUMA gives nothing
+ *   software=1      the instances say that they are software
  *   counters=FILE   FILE gets the number of operations done, as fw_counters shows it
  *
  * Built by the tests: gcc -shared -fPIC standin.c -lcrypto
@@ -189,6 +190,7 @@ int cpaCyInstanceGetInfo2(cpa_instance handle, struct cpa_info *info)
     snprintf((char *)info->part, sizeof info->part, "software stand-in");
     snprintf((char *)info->version, sizeof info->version, "0");
     info->polled = 1;
+    info->offloaded = !option("software", 0);
     return CPA_OK;
 }
 
