@@ -119,7 +119,9 @@ def yaml_text(documents: list[dict[str, Any]], notes: list[str]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:int", f"0{value:o}")
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+        # y and n are booleans to Envoy's and Kubernetes' YAML 1.1 parsers, though not to PyYAML.
+        style = "|" if "\n" in value else "'" if value in ("y", "n", "Y", "N") else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
     Dumper.add_representer(Mode, octal)

@@ -1,0 +1,64 @@
+"""Hold Envoy configurations against Envoy's own protobuf messages. Run by an interpreter that has xds-protos.
+
+    python protobuf_judge.py FILE...        prints, for each, "ok" or what is wrong
+
+No package has the messages of the two contrib providers, so they are declared here: envoyproxy/data-plane-api,
+contrib/envoy/extensions/private_key_providers/{qat,cryptomb}/v3alpha, two fields each.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def pool():  # type: ignore[no-untyped-def]
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
+    known = descriptor_pool.Default()
+    field = descriptor_pb2.FieldDescriptorProto
+    fields = (
+        ("private_key", 1, ".envoy.config.core.v3.DataSource"),
+        ("poll_delay", 2, ".google.protobuf.Duration"),
+    )
+    for directory, message in (("qat", "QatPrivateKeyMethodConfig"), ("cryptomb", "CryptoMbPrivateKeyMethodConfig")):
+        package = f"envoy.extensions.private_key_providers.{directory}.v3alpha"
+        declared = descriptor_pb2.FileDescriptorProto(
+            name=f"{directory}.proto",
+            package=package,
+            syntax="proto3",
+            dependency=["envoy/config/core/v3/base.proto", "google/protobuf/duration.proto"],
+        )
+        body = declared.message_type.add(name=message)
+        for name, number, kind in fields:
+            body.field.add(
+                name=name, number=number, label=field.LABEL_OPTIONAL, type=field.TYPE_MESSAGE, type_name=kind
+            )
+        known.AddSerializedFile(declared.SerializeToString())
+    return known
+
+
+def main() -> int:
+    import yaml
+    from envoy.config.bootstrap.v3 import bootstrap_pb2
+    from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
+    from envoy.extensions.filters.network.http_connection_manager.v3 import (
+        http_connection_manager_pb2,  # noqa: F401
+    )
+    from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
+    from google.protobuf import json_format
+
+    known = pool()
+    for path in sys.argv[1:]:
+        with open(path) as f:
+            document = yaml.safe_load(f)
+        try:
+            json_format.ParseDict(document, bootstrap_pb2.Bootstrap(), descriptor_pool=known)
+        except json_format.ParseError as e:
+            print(str(e).replace("\n", " "))
+        else:
+            print("ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
