@@ -83,7 +83,8 @@ def bootstrap(
             runner.rollback()  # a mistake of ours must not leave the host half changed
             raise
         runner.finish()
-        return Result("applied", plan, runner.made, runner.id, None, final.left, (), findings, resumed)
+        status: Status = "applied" if runner.made else "unchanged"  # only attempts, and all of them in vain
+        return Result(status, plan, runner.made, runner.id, None, final.left, (), findings, resumed)
 
 
 def _planner(

@@ -1,0 +1,42 @@
+"""Every host that can be mended, on every kernel of the model: bootstrap leaves what its story says, and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from qatprep.checks.base import Profile, Status
+from qatprep.checks.registry import evaluate
+from qatprep.devices import BY_PF_ID
+from qatprep.engine.bootstrap import bootstrap
+from qatprep.facts import gather
+from qatprep.host.select import Scenario, open_host, scenarios
+from qatprep.wish import Wish
+
+KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
+WISH = Wish(smoke=False)
+MENDED = [scenario for scenario in scenarios() if scenario.after is not None]
+TOO_OLD = {"QP-KRN-001", "QP-PF-001", "QP-SRIOV-001", "QP-FW-001"}
+"""What may be left on a kernel that does not know the device, or cannot set its services or unpack its firmware."""
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("scenario", MENDED, ids=lambda s: s.name)
+def test_mended(scenario: Scenario, kernel: str) -> None:
+    host = open_host("/", f"{scenario.name}@{kernel}")
+    result = bootstrap(host, WISH)
+    facts = gather(host)
+    report = evaluate(facts, WISH, Profile.QAT)
+    found = {
+        status: {finding.id for finding in report.findings if finding.status == status}
+        for status in (Status.FAIL, Status.WARN, Status.UNKNOWN)
+    }
+    assert scenario.after is not None
+    version = tuple(int(part) for part in kernel.split("."))
+    known = version >= (6, 0) and all(version >= BY_PF_ID[pf.family.pf_id].since for pf in facts.pci.pfs)
+    if known:
+        assert result.status in ("applied", "unchanged"), result.failure
+        assert found[Status.FAIL] == set(scenario.after.fail)
+        assert found[Status.WARN] == set(scenario.after.warn)
+    else:
+        assert found[Status.FAIL] <= set(scenario.after.fail) | TOO_OLD
+    assert bootstrap(host, WISH).status == ("rolled back" if result.status == "rolled back" else "unchanged")
