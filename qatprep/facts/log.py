@@ -47,9 +47,6 @@ PATTERNS = {
     "pfvf": r"Failed to send response to VF|PF2VF.*(?:timeout|failed)",
     "pf-iommu": r"Cannot use PF with IOMMU enabled",
 }
-_ANY = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS.values()), re.MULTILINE)
-_EACH = {key: re.compile(pattern) for key, pattern in PATTERNS.items()}
-_BDF = re.compile(BDF.pattern)
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,13 @@ def gather(host: Host) -> LogFacts:
 
 
 def _parse(text: str) -> list[LogLine]:
+    """Most lines match nothing, and most logs have none that does: the single patterns are compiled only then."""
+    anything = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS.values()))
     found = []
     for line in text.splitlines():
-        if not _ANY.search(line):
+        if not anything.search(line):
             continue
-        key = next(key for key, pattern in _EACH.items() if pattern.search(line))
-        bdf = _BDF.search(line)
+        key = next(key for key, pattern in PATTERNS.items() if re.search(pattern, line))
+        bdf = BDF.search(line)
         found.append(LogLine(key, line, bdf[0] if bdf else ""))
     return found
