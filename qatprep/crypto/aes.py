@@ -51,6 +51,11 @@ class AesBench:
     interrupted: bool
 
     @property
+    def version(self) -> str:
+        """OpenSSL's version and date, without that of its library."""
+        return self.openssl.partition(" (")[0]
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Why both columns are the same code, where they are."""
         if self.missing:
@@ -58,7 +63,7 @@ class AesBench:
         version = re.match(r"OpenSSL (\d+)\.(\d+)", self.openssl)
         if version and (int(version[1]), int(version[2])) < (3, 1):
             return (
-                f"{self.openssl.partition('  ')[0]} has no AES-GCM for vector AES, which came with OpenSSL 3.1: both "
+                f"{self.version} has no AES-GCM for vector AES, which came with OpenSSL 3.1: both "
                 "columns are the same code",
             )
         return ()

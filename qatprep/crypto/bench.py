@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from qatprep.crypto import library, peers
 from qatprep.crypto.keys import KeyKind
-from qatprep.crypto.measure import measured
+from qatprep.crypto.measure import Measured, measured
 from qatprep.errors import QatprepError
 from qatprep.host.base import Host
 
@@ -165,25 +165,31 @@ class QueueBench:
     key: KeyKind
     workers: int
     library: str
-    engine: tuple[float, ...]
-    bare: tuple[float, ...]
+    engine: tuple[Measured, ...]
+    bare: tuple[Measured, ...]
 
     @property
     def share(self) -> float:
-        """Median of the rounds' ratios, engine to bare."""
-        return statistics.median(e / b for e, b in zip(self.engine, self.bare, strict=True))
+        """Throughput of the engine as a share of the bare loop's: median of the rounds' ratios."""
+        return statistics.median(e.rate / b.rate for e, b in zip(self.engine, self.bare, strict=True))
+
+    @property
+    def cpu_share(self) -> float:
+        """The same by CPU time, which other load on the machine disturbs less."""
+        pairs = zip(self.engine, self.bare, strict=True)
+        return statistics.median(b.cpu_per_operation / e.cpu_per_operation for e, b in pairs)
 
 
-def queue(key: KeyKind, workers: int, *, rounds: int = 7, seconds: float = 0.3, wanted: str = "") -> QueueBench:
+def queue(key: KeyKind, workers: int, *, rounds: int = 15, seconds: float = 0.1, wanted: str = "") -> QueueBench:
     """Both in turn within each round, the order changing from round to round. Errors: see library.crypto_mbs."""
     from qatprep import _native
 
     work = peers.Works()[key]
     choice = library.choose(work, wanted)
     library.foresee(work, choice.signer)
-    values: dict[bool, list[float]] = {False: [], True: []}
+    found: dict[bool, list[Measured]] = {False: [], True: []}
     for number in range(rounds):
         for bare in (False, True) if number % 2 else (True, False):
             report = _native.run(choice.signer, work.jobs, workers=workers, duration_ns=int(seconds * 1e9), bare=bare)
-            values[bare].append(measured(report).rate)
-    return QueueBench(key, workers, library.describe(choice.signer), tuple(values[False]), tuple(values[True]))
+            found[bare].append(measured(report))
+    return QueueBench(key, workers, library.describe(choice.signer), tuple(found[False]), tuple(found[True]))
