@@ -83,6 +83,9 @@ def _bug(session: Session, error: Exception) -> int:
 
 def console() -> None:
     """The entry point of the `qatprep` program."""
+    import gc
+
+    gc.set_threshold(100_000)  # a short life: collecting while modules load costs more than it ever frees
     sys.exit(main())
 
 
