@@ -88,7 +88,8 @@ def _states(ctx: Context) -> Iterable[Finding]:
     evidence: list[Evidence] = []
     if not cpu.osxsave:
         evidence.append(Evidence("cpuid 0x1 ecx[27]", "0: no OSXSAVE"))
-    evidence.append(Evidence("XCR0", f"without {listed(cpu.states_missing)}"))
+    lacking = f"without {listed(cpu.states_missing)}"
+    evidence.append(Evidence("XCR0", lacking))
     evidence += [Evidence("/proc/cmdline", token) for token in guilty]
     if guilty:
         cause = f"The kernel was told not to: {' '.join(guilty)} on its command line."
@@ -101,7 +102,7 @@ def _states(ctx: Context) -> Iterable[Finding]:
         fix = ("Look for lines about xsave or x86/fpu at the start of dmesg, and run a newer kernel.",)
     yield failed(
         "QP-CPU-002",
-        f"the operating system has not switched on the register states {listed(cpu.states_missing)}",
+        f"the operating system has not switched on AVX-512 ({'XCR0 ' + lacking if cpu.osxsave else 'no OSXSAVE'})",
         evidence=tuple(evidence),
         cause=cause,
         fix=fix,

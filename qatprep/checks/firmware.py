@@ -50,19 +50,20 @@ def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -
     for pf in mine[:1]:
         evidence += log_lines(ctx, "firmware-missing", "probe-failed", bdf=pf.bdf)
     what = listed(image.name for image in lacking)
+    are = "is" if len(lacking) == 1 else "are"
     if packed:
-        title = f"the firmware {what} is there only in a compression this kernel cannot unpack"
+        title = f"{what} {are} there only in a compression this kernel cannot unpack"
         cause = (
             f"This kernel was built without {listed(dict.fromkeys(_COMPRESSION[_suffix(p)] for p in packed))}, so "
             "it does not even look for such files."
         )
         fix = [f"{_UNPACK[_suffix(path)]} {path}" for path in dict.fromkeys(packed)]
     elif dangling:
-        title = f"the firmware {what} is a link that leads nowhere"
+        title = f"{what} {are} only a link that leads nowhere"
         cause = "The package that holds the files below intel/qat/ is not installed, or was cut short."
         fix = ["Install the firmware package again (see qatprep explain QP-FW-001)."]
     elif elsewhere:
-        title = f"the firmware {what} is only below intel/qat/, where the kernel does not look"
+        title = f"{what} {are} only below intel/qat/, where the kernel does not look"
         cause = (
             "linux-firmware moved the files to intel/qat/ and leaves links under the old names; the kernel still "
             "asks for the old names, and the links are missing (files copied by hand, or a package that lost them)."
@@ -70,7 +71,7 @@ def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -
         fix = [f"ln -s intel/qat/{path.rsplit('/', 1)[-1]} /lib/firmware/" for path in elsewhere]
     else:
         half = len(lacking) < len(images)
-        title = f"the firmware {what} is missing" + (" (the other half is there)" if half else "")
+        title = f"the firmware {what} {are} missing" + (" (the other half is there)" if half else "")
         cause = _where_from(mine[0].name, half)
         fix = [
             f"Install the firmware package of this distribution that has {what}, or fetch the files:",

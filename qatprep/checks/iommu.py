@@ -124,9 +124,8 @@ def _runs(ctx: Context) -> Iterable[Finding]:
     fix: tuple[str, ...]
     if any(argument == on or argument[0] == "amd_iommu" for _, argument in staged):
         evidence += [Evidence(path, _token(argument)) for path, argument in staged]
-        cause = (
-            f"{listed(dict.fromkeys(_token(a) for _, a in staged))} is staged for the next boot; the reboot is pending."
-        )
+        words = listed(dict.fromkeys(_token(a) for _, a in staged))
+        cause = f"Staged in the boot loader, reboot pending: {words}."
         only_grub = all(path.startswith("/etc/default/grub") for path, _ in staged)
         built = any(s.path in ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg") for s in kernel.staged)
         if only_grub and built:
@@ -224,7 +223,7 @@ def _unsafe(ctx: Context) -> Iterable[Finding]:
             iommu.noiommu,
             "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
             "VFIO works without an IOMMU (noiommu mode)",
-            "A program that has a VF can then read and write all memory of the host, its nodes open for root only, "
+            "A program that has a VF can then read and write all memory of the host; only root can open the nodes, "
             "and the kernel is tainted.",
         ),
         (

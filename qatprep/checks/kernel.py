@@ -22,6 +22,7 @@ from qatprep.checks.words import (
     warned,
 )
 from qatprep.facts.base import Unknown
+from qatprep.facts.kernel import argument
 from qatprep.facts.pci import Pf, Services
 
 _RELEASE = "/proc/sys/kernel/osrelease"
@@ -194,9 +195,21 @@ def _debugfs(ctx: Context) -> Iterable[Finding]:
         )
 
 
+_ID = re.compile(r"8086:([0-9a-fA-F]{1,4})(?::|$)")
+"""vendor:device, and what may follow of subvendor, subdevice, class and mask (drivers/vfio/pci/vfio_pci.c)."""
+
+
+def _is_qat(text: str) -> bool:
+    match = _ID.match(text.strip())
+    return match is not None and int(match[1], 16) in {*devices.BY_PF_ID, *devices.BY_VF_ID}
+
+
 def _ids(ctx: Context) -> list[tuple[Evidence, str]]:
     """Every id that vfio-pci is told to take, and by whom."""
-    found = [(Evidence("/proc/cmdline", f"vfio-pci.ids={v}"), v) for v in ctx.facts.kernel.argument("vfio-pci.ids")]
+    found: list[tuple[Evidence, str]] = []
+    tokens = () if isinstance(ctx.facts.kernel.cmdline, Unknown) else ctx.facts.kernel.cmdline
+    for token in tokens:
+        found += [(Evidence("/proc/cmdline", token), value) for value in argument((token,), "vfio-pci.ids")]
     for options in ctx.facts.modules.options.get("vfio_pci", ()):
         found += [(Evidence(options.path, options.line), value) for value in options.values("ids")]
     return found
@@ -205,7 +218,7 @@ def _ids(ctx: Context) -> list[tuple[Evidence, str]]:
 def _grabbed(ctx: Context) -> Iterable[Finding]:
     taken: dict[int, Evidence] = {}
     for evidence, text in _ids(ctx):
-        match = re.match(r"8086:([0-9a-fA-F]{1,4})(?::|$)", text.strip())
+        match = _ID.match(text.strip())
         if match:
             taken.setdefault(int(match[1], 16), evidence)
     pf_list = [pf for pf in ctx.pfs if pf.family.pf_id in taken]
@@ -243,87 +256,18 @@ def _grabbed(ctx: Context) -> Iterable[Finding]:
 def _without_ids(ctx: Context, sources: tuple[Evidence, ...], reboot: bool = True) -> tuple[str, ...]:
     steps: list[str] = []
     tokens = [e.value for e in sources if e.path == "/proc/cmdline"]
+    others = [value for token in tokens for value in argument((token,), "vfio-pci.ids") if not _is_qat(value)]
     for source in sources:
         if source.path != "/proc/cmdline":
             steps.append(f"Take the QAT ids out of this line of {source.path}: {source.value}")
     if tokens:
-        steps += change_arguments(ctx.facts, remove=tokens)
+        keep = [f"vfio-pci.ids={','.join(others)}"] if others else []
+        steps += change_arguments(ctx.facts, add=keep, remove=tokens)
     elif reboot:
         steps.append(
             "Write the initramfs again if vfio-pci is in it (update-initramfs -u, dracut --force), then reboot."
         )
     return tuple(steps)
-
-
-class _Erratum(NamedTuple):
-    """A range of mainline or stable releases: from `first` up to, not including, `fixed`."""
-
-    first: tuple[int, int, int]
-    fixed: tuple[int, int, int]
-    title: str
-    cause: str
-    source: str
-
-
-_ERRATA = (
-    _Erratum(
-        (5, 11, 0),
-        (5, 17, 0),
-        "qatlib cannot ask PFs of this kernel what their VFs offer",
-        "The messages between VF and PF came with Linux 5.17. Before, qatlib does not learn what a VF can do "
-        '("DC Instances are not present"), and the devices do no compression.',
-        "qatlib INSTALL",
-    ),
-    _Erratum(
-        (6, 1, 0),
-        (6, 1, 149),
-        'qatlib 24.09 and 25.08 fail with "Failed to get enabled services" on this kernel',
-        "Kernels 6.1.0 to 6.1.148 lack a fix that these releases of qatlib rely on.",
-        "qatlib README, QATE-106085",
-    ),
-)
-
-
-def _errata(ctx: Context) -> Iterable[Finding]:
-    kernel = ctx.facts.kernel
-    if isinstance(kernel.version, Unknown):
-        yield unseen("QP-KRN-005", "the kernel's version cannot be told", kernel.version)
-        return
-    exact = _stable_version(kernel.release, kernel.build)
-    for erratum in _ERRATA:
-        low, high = erratum.first, erratum.fixed
-        if high < (6, 0, 0) and any(pf.configurable is True for pf in ctx.pfs):
-            continue  # a distribution's kernel with a driver of 6.0 or later in it
-        series = kernel.version[:2]
-        if exact is None and low[:2] <= series <= high[:2] and series < (high[0], high[1] + (high[2] > 0)):
-            yield unseen(
-                "QP-KRN-005",
-                f"cannot tell whether this kernel has a known erratum: {erratum.title}",
-                Unknown(
-                    f"neither {_RELEASE} ({kernel.release}) nor uname -v ({kernel.build}) tells the stable release"
-                ),
-            )
-        elif exact is not None and low <= exact < high:
-            yield warned(
-                "QP-KRN-005",
-                erratum.title,
-                evidence=(_release(ctx), Evidence("/proc/sys/kernel/version", kernel.build)),
-                cause=f"{erratum.cause} Source: {erratum.source}.",
-                fix=(f"Install a kernel from {'.'.join(map(str, high)).removesuffix('.0')} on, and reboot.",),
-            )
-
-
-def _stable_version(release: str, build: str) -> tuple[int, int, int] | None:
-    """The mainline or stable release a kernel was made from; None where a distribution hides it.
-
-    6.12.7 and 6.1.55-foo say it; 6.1.0-30-amd64 and 5.14.0-427.el9 do not, but Debian puts it into uname -v.
-    """
-    if match := re.search(r"\bDebian (\d+)\.(\d+)\.(\d+)", build):
-        return int(match[1]), int(match[2]), int(match[3])
-    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?(-\d+)?", release)
-    if match is None or (match[3] in ("0", None) and match[4]):
-        return None
-    return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
 _DEVICE = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
@@ -412,26 +356,5 @@ How it is found out: the values are taken apart at commas and colons; the driver
 failure and warning.
 
 How to mend it: take the ids away. qatprep binds VFs by driver_override and needs none.""",
-    ),
-    Check(
-        "QP-KRN-005",
-        Stage.KERNEL,
-        "no known erratum of this kernel applies",
-        _errata,
-        needs=_DEVICE,
-        about=functions,
-        explain="""\
-A small table of kernel releases with known trouble for QAT:
-
-5.11 to 5.16: no messages between VF and PF, so that qatlib cannot learn what a VF offers (qatlib INSTALL).
-
-6.1.0 to 6.1.148: qatlib 24.09 and 25.08 fail with "Failed to get enabled services" (qatlib README, QATE-106085).
-
-Why it matters: everything on the host looks right, and the library still fails.
-
-How it is found out: by the stable release. Debian's 6.1.0-30-amd64 does not say it, its uname -v does. Where
-neither does, the result is unknown.
-
-How to mend it: a newer kernel of the same series is enough.""",
     ),
 )

@@ -60,8 +60,8 @@ def markdown(every: Iterable[Page]) -> str:
     out = [
         "# Findings",
         "",
-        "What `qatprep doctor` can find. Ids are API and never reused. `qatprep explain ID` prints these pages offline;",
-        "this file is made of them by `python -m pytest tests/checks --golden-update`.",
+        "What `qatprep doctor` can find. Ids are API and never reused. `qatprep explain ID` prints these pages",
+        "offline; this file is made of them by `python -m pytest tests/checks --golden-update`.",
         "",
         "A finding that something above it in the chain has broken is not judged: its status is *blocked*.",
     ]

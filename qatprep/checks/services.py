@@ -9,6 +9,7 @@ from qatprep.checks.words import (
     BOOTSTRAP,
     failed,
     for_each,
+    log_lines,
     pfs,
     some_pfs,
     unseen,
@@ -54,6 +55,9 @@ def _wished(ctx: Context) -> Iterable[Finding]:
     for (text, wanted, has_vfs), mine in wrong.items():
         bdfs = tuple(pf.bdf for pf in mine)
         cause = _cause(ctx, text, wanted, mine)
+        busy = tuple(line for pf in mine[:2] for line in log_lines(ctx, "busy", "order", bdf=pf.bdf))
+        if any("busy" in line.value or "in use" in line.value for line in busy):
+            cause += " An attempt failed: users inside the kernel (dm-crypt, IPsec, zswap) keep the device busy."
         if has_vfs:
             cause += " Changing services takes the VFs of the PF away for a moment, with whoever uses them."
         yield failed(
@@ -62,7 +66,8 @@ def _wished(ctx: Context) -> Iterable[Finding]:
             subjects=bdfs,
             evidence=tuple(
                 Evidence(pf.services.path, pf.services.text) for pf in mine if isinstance(pf.services, Services)
-            ),
+            )
+            + busy[-2:],
             cause=cause,
             fix=for_each(
                 bdfs,

@@ -121,12 +121,11 @@ def change_arguments(facts: Facts, add: Sequence[str] = (), remove: Sequence[str
     """How kernel arguments are changed with the boot loader this host has, and the reboot that follows."""
     paths = [staged.path for staged in facts.kernel.staged]
     edited = [path for path in paths if path.startswith("/etc/default/grub")]
-    words = " and ".join(
+    what = " and ".join(
         part
         for part in (f"add {' '.join(add)}" if add else "", f"take away {' '.join(remove)}" if remove else "")
         if part
     )
-    words = words[0].upper() + words[1:]
     if any(path.startswith("/boot/loader/entries") for path in paths):
         arguments = [f'--args="{" ".join(add)}"'] if add else []
         arguments += [f'--remove-args="{" ".join(remove)}"'] if remove else []
@@ -134,9 +133,9 @@ def change_arguments(facts: Facts, add: Sequence[str] = (), remove: Sequence[str
     elif edited:
         # What a snippet below grub.d sets wins over /etc/default/grub: name the last one that sets the line.
         rebuild = "grub2-mkconfig -o /boot/grub2/grub.cfg" if "/boot/grub2/grub.cfg" in paths else "update-grub"
-        steps = (f"{words} in GRUB_CMDLINE_LINUX of {edited[-1]}.", rebuild)
+        steps = (f"In GRUB_CMDLINE_LINUX of {edited[-1]} {what}.", rebuild)
     elif "/etc/kernel/cmdline" in paths:
-        steps = (f"{words} in /etc/kernel/cmdline, then let kernel-install or dracut write the boot entries again.",)
+        steps = (f"In /etc/kernel/cmdline {what}, then let kernel-install or dracut write the boot entries again.",)
     else:
-        steps = (f"{words} in the kernel command line (update-grub, grubby, rpm-ostree kargs: as this host boots).",)
+        steps = (f"On the kernel command line {what} (update-grub, grubby, rpm-ostree kargs: as this host boots).",)
     return (*steps, "Reboot.")

@@ -35,6 +35,7 @@ _SYMBOLS = {
     Status.SKIPPED: ("-", "-"),
 }
 _RANK = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.BLOCKED, Status.OK, Status.SKIPPED)
+_SUMMED = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.OK, Status.BLOCKED, Status.SKIPPED)
 _TOLD = (Status.FAIL, Status.UNKNOWN, Status.WARN)
 _NAMES = {Profile.QAT: "QAT", Profile.CRYPTOMB: "CryptoMB"}
 _STATE_STYLES = {State.READY: "ok", State.NOT_READY: "fail", State.NOT_POSSIBLE: "fail"}
@@ -129,8 +130,11 @@ def _summary(members: list[Finding]) -> Text:
     """A stage in half a line: how many checks hold, and what became of the others."""
     worst: dict[str, Status] = {}
     for f in members:
-        worst[f.id] = min(worst.get(f.id, Status.SKIPPED), f.status, key=_RANK.index)
+        # Well for some devices, blocked for others: it counts as well, and what blocks it is told all the same.
+        status = Status.OK if {f.status, worst.get(f.id)} == {Status.OK, Status.BLOCKED} else f.status
+        worst[f.id] = min(worst.get(f.id, Status.SKIPPED), status, key=_SUMMED.index)
     count = Counter(worst.values())
+    partly = any(f.status is Status.BLOCKED and worst[f.id] is Status.OK for f in members)
     words = {
         Status.FAIL: "failed",
         Status.UNKNOWN: "not to be seen",
@@ -138,9 +142,9 @@ def _summary(members: list[Finding]) -> Text:
         Status.OK: "ok",
     }
     parts = [Text(f"{count[s]} {word}", style=str(s)) for s, word in words.items() if count[s]]
-    if count[Status.BLOCKED]:
+    if count[Status.BLOCKED] or partly:
         by = dict.fromkeys(id for f in members if f.status is Status.BLOCKED for id in f.blocked_by)
-        number = f"{count[Status.BLOCKED]} " if parts else ""
+        number = "in part " if not count[Status.BLOCKED] else f"{count[Status.BLOCKED]} " if parts else ""
         parts.append(Text(f"{number}blocked by {', '.join(by)}", style="blocked"))
     if count[Status.SKIPPED] and not parts:
         why = dict.fromkeys(f.cause for f in members if f.status is Status.SKIPPED)
@@ -190,7 +194,12 @@ def is_command(step: str) -> bool:
 
 
 def _some(subjects: Sequence[str], limit: int) -> str:
-    shown = ", ".join(subjects[:limit])
+    """BDFs; those of one bus in a row without saying it again."""
+    rows: dict[str, list[str]] = {}
+    for bdf in subjects[:limit]:
+        bus, _, rest = bdf.rpartition(":")
+        rows.setdefault(bus, []).append(rest)
+    shown = ", ".join(f"{bus}:{' '.join(rest)}" for bus, rest in rows.items())
     return shown if len(subjects) <= limit else f"{shown} and {len(subjects) - limit} more"
 
 

@@ -1,0 +1,324 @@
+"""Memlock and device ownership: what keeps a container from using a VF that the host has made ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.runtime_pages import PAGES
+from qatprep.checks.words import failed, finding, listed, many, unseen, warned
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Services
+from qatprep.facts.runtime import Container, UnitLimit
+from qatprep.runtime import containerd, crio
+from qatprep.runtime.memlock import DROPIN_NAME, PER_VF, Limit, drop_in, needed, spell
+from qatprep.runtime.units import drop_in_path
+
+Run = Callable[[Context], Iterable[Finding]]
+
+RECREATE = "kubectl delete pod: the pods named above, so that they are made anew"
+
+
+def applies(ctx: Context) -> bool:
+    return ctx.facts.runtime.runtime is not None or isinstance(ctx.facts.runtime.processes, Unknown)
+
+
+def wanted(ctx: Context) -> int:
+    """Bytes a container should be allowed to lock: for one VF of each PF that can sign, which is what pays."""
+    signing = [pf for pf in ctx.pfs if isinstance(pf.services, Services) and "asym" in pf.services.tokens]
+    return needed(len(signing))
+
+
+def with_devices(ctx: Context) -> list[tuple[Container, int]]:
+    """Running containers that have QAT VFs, and how many: by the kubelet's checkpoint, else by who holds VFs open."""
+    by_pod: dict[str, int] = {}
+    for given in ctx.facts.kubernetes.pods:
+        by_pod[given.pod] = by_pod.get(given.pod, 0) + len(given.devices)
+    held: dict[str, int] = {}
+    for holder in ctx.facts.nodes.holders:
+        held[holder.container] = held.get(holder.container, 0) + 1
+    found = []
+    for container in ctx.facts.runtime.containers:
+        number = by_pod.get(container.pod, 0) if container.pod else 0
+        number = number or held.get(f"pod {container.pod}" if container.pod else f"container {container.id}", 0)
+        if number:
+            found.append((container, number))
+    return found
+
+
+def _unreadable(ctx: Context, id: str) -> Finding | None:
+    state = ctx.facts.runtime.processes
+    return unseen(id, "cannot see what runs containers here", state) if isinstance(state, Unknown) else None
+
+
+# -- memlock ----------------------------------------------------------------------------------------------------------
+
+
+def _unit(ctx: Context) -> Iterable[Finding]:
+    if blind := _unreadable(ctx, "QP-MEM-001"):
+        yield blind
+        return
+    facts, size = ctx.facts.runtime, wanted(ctx)
+    assert facts.runtime is not None
+    if isinstance(facts.unit, Unknown):
+        yield unseen("QP-MEM-001", f"cannot read the limits of {facts.runtime.unit}", facts.unit)
+    elif facts.unit is not None and facts.unit.limit.soft < size and not _by_crio(ctx, size):
+        yield failed(
+            "QP-MEM-001",
+            f"containers of {facts.runtime.unit} may lock {spell(facts.unit.limit.soft)} of memory; "
+            f"QAT needs {spell(size)}",
+            evidence=(
+                Evidence(facts.unit.source or "systemd's default", f"LimitMEMLOCK={spell(facts.unit.limit.soft)}"),
+                Evidence(facts.runtime.unit, facts.runtime.why),
+            ),
+            cause="A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
+            "for it: a container inherits the limit of the daemon that started it. The paper's 16777216 is one VF, and "
+            "leaves nothing for anything else.",
+            fix=_memlock_fix(facts.runtime.unit, size),
+        )
+
+
+def _by_crio(ctx: Context, size: int) -> bool:
+    """Whether CRI-O's own default_ulimits gives enough, whatever its unit has."""
+    files = ctx.facts.runtime.crio
+    if isinstance(files, Unknown) or not files:
+        return False
+    for item in crio.judge(files).ulimits:
+        name, _, value = item.partition("=")
+        soft = value.partition(":")[0]
+        if name == "memlock" and (soft == "-1" or (soft.isdigit() and int(soft) >= size)):
+            return True
+    return False
+
+
+def _memlock_fix(unit: str, size: int) -> tuple[str, ...]:
+    path = drop_in_path(unit, DROPIN_NAME)
+    last = drop_in(size).splitlines()[-1]
+    return (
+        f"mkdir -p {path.rsplit('/', 1)[0]} && printf '[Service]\\n{last}\\n' > {path}",
+        f"systemctl daemon-reload && systemctl restart {unit}",
+        "Then delete and recreate the pods that use QAT: those that run keep the limit they were started with.",
+    )
+
+
+def _daemon(ctx: Context) -> Iterable[Finding]:
+    facts, size = ctx.facts.runtime, wanted(ctx)
+    if facts.runtime is None or facts.daemon is None or not isinstance(facts.unit, UnitLimit):
+        return
+    if isinstance(facts.daemon, Unknown):
+        yield unseen("QP-MEM-002", f"cannot read the limits of the running {facts.runtime.unit}", facts.daemon)
+    elif facts.daemon.soft < facts.unit.limit.soft:
+        enough = facts.daemon.soft >= size
+        yield finding(
+            "QP-MEM-002",
+            Status.WARN if enough else Status.FAIL,
+            f"{facts.runtime.unit} still runs with {spell(facts.daemon.soft)}; its files say "
+            f"{spell(facts.unit.limit.soft)}",
+            evidence=(
+                Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
+                Evidence(facts.unit.source or "systemd's default", f"LimitMEMLOCK={spell(facts.unit.limit.soft)}"),
+            ),
+            cause="A limit is given when the daemon starts: since the file was written it has not been started anew.",
+            fix=(
+                f"systemctl daemon-reload && systemctl restart {facts.runtime.unit}",
+                "Running pods go on meanwhile (their shims are not stopped), and keep their old limit.",
+            ),
+        )
+
+
+def _containers(ctx: Context) -> Iterable[Finding]:
+    small: list[tuple[Container, int]] = []
+    for container, number in with_devices(ctx):
+        if isinstance(container.limit, Unknown):
+            yield unseen("QP-MEM-003", f"cannot read the limit of {container.label}", container.limit)
+        elif container.limit.soft < PER_VF * number and container.ipc_lock is not True:
+            small.append((container, number))
+    if small:
+        yield failed(
+            "QP-MEM-003",
+            f"{many(len(small), 'container')} with QAT devices may lock too little memory: "
+            f"{listed(dict.fromkeys(c.label for c, _ in small))}",
+            evidence=tuple(
+                Evidence(f"/proc/{c.pid}/limits", f"{c.command}: {_soft(c.limit)}, for {many(number, 'VF')}")
+                for c, number in small[:8]
+            ),
+            cause="A container keeps the limit that its pod's shim was started with, also over a restart of the "
+            "container or of the runtime.",
+            fix=(RECREATE, "Before that make sure that the limit is right: QP-MEM-001 and QP-MEM-002."),
+        )
+
+
+def _soft(limit: Limit | Unknown) -> str:
+    return limit.reason if isinstance(limit, Unknown) else spell(limit.soft)
+
+
+def _ignored(ctx: Context) -> Iterable[Finding]:
+    unit = ctx.facts.runtime.unit
+    for path, value, why in unit.ignored if isinstance(unit, UnitLimit) else ():
+        yield warned(
+            "QP-MEM-004",
+            f"systemd ignores LimitMEMLOCK={value} in {path}",
+            evidence=(Evidence(path, f"LimitMEMLOCK={value}"),),
+            cause=f"{why[0].upper()}{why[1:]}. systemd says so in its log only, and goes on with the value before.",
+            fix=("Write it as a number of bytes, or with one capital letter: 128M.",),
+        )
+
+
+def _ipc_lock(ctx: Context) -> Iterable[Finding]:
+    for container, number in with_devices(ctx):
+        limit, uid = container.limit, container.uid
+        if isinstance(limit, Unknown) or isinstance(uid, Unknown) or isinstance(container.ipc_lock, Unknown):
+            continue
+        if uid != 0 and not container.ipc_lock and limit.soft < PER_VF * number:
+            yield warned(
+                "QP-MEM-006",
+                f"{container.label} runs as user {uid}: IPC_LOCK in its pod would do nothing for it",
+                evidence=(Evidence(f"/proc/{container.pid}/status", f"Uid {uid}, CAP_IPC_LOCK not in CapEff"),),
+                cause="A process that is not root gets no capabilities from its container's list when it is started.",
+                fix=("Raise the limit of the unit instead: QP-MEM-001.",),
+            )
+
+
+# -- device ownership -------------------------------------------------------------------------------------------------
+
+
+def _ownership(ctx: Context) -> Iterable[Finding]:
+    if blind := _unreadable(ctx, "QP-RT-001"):
+        yield blind
+        return
+    facts = ctx.facts.runtime
+    assert facts.runtime is not None
+    if facts.runtime.kind == "docker":
+        return
+    state, where, why = _state(ctx)
+    if isinstance(state, Unknown):
+        yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.unit}", state)
+    elif state is False:
+        users = [c for c, _ in with_devices(ctx) if isinstance(c.uid, int) and c.uid != 0]
+        yield finding(
+            "QP-RT-001",
+            Status.FAIL if users and not _open_by_group(ctx) else Status.WARN,
+            "device nodes in containers belong to root: pods that do not run as root cannot open their VFs",
+            evidence=(Evidence(where, f"{containerd.KEY} {why}"),),
+            cause=f"{containerd.KEY} is off, which is every runtime's default.",
+            fix=(
+                "qatprep bootstrap --set containers.device_ownership=true",
+                "The pod then needs runAsUser and runAsGroup, both not 0.",
+            ),
+        )
+
+
+def _open_by_group(ctx: Context) -> bool:
+    """Whether any user may open the nodes anyway."""
+    return ctx.wish.mode & 0o006 == 0o006
+
+
+def _state(ctx: Context) -> tuple[bool | Unknown | None, str, str]:
+    """(on, the file, what it says); None where the daemon would not start."""
+    facts = ctx.facts.runtime
+    assert facts.runtime is not None
+    if facts.runtime.kind == "crio":
+        if isinstance(facts.crio, Unknown):
+            return facts.crio, "", ""
+        judged = crio.judge(facts.crio)
+        return (
+            (None if judged.broken else judged.ownership),
+            judged.where or crio.MAIN,
+            _said(judged.ownership, judged.where),
+        )
+    if facts.runtime.kind in ("k3s", "rke2"):
+        file = facts.generated
+        if isinstance(file, Unknown):
+            return file, "", ""
+        text = (file.text if file else None) or ""
+        on = f"{containerd.KEY} = true" in text
+        return on, file.path if file else "", _said(on, containerd.KEY if containerd.KEY in text else "")
+    if facts.containerd is None or isinstance(facts.containerd, Unknown):
+        return facts.containerd or Unknown("containerd's configuration"), "", ""
+    verdict = containerd.judge(facts.containerd, facts.version)
+    return verdict.on, verdict.where or facts.containerd.main.path, _said(bool(verdict.on), verdict.where)
+
+
+def _said(on: bool, where: str) -> str:
+    return f"= {str(on).lower()}" if where else "is not set"
+
+
+_KINDS: dict[str, tuple[str, ...]] = {
+    "QP-RT-002": ("not-toml", "version", "wrong-type", "ignored-v1"),
+    "QP-RT-003": ("replaced",),
+    "QP-RT-004": ("cri-disabled",),
+    "QP-RT-005": ("wrong-table", "misspelt", "dropin-version", "imports-in-table", "not-imported"),
+}
+
+
+def _problems(id: str) -> Run:
+    def run(ctx: Context) -> Iterable[Finding]:
+        facts = ctx.facts.runtime
+        files = facts.containerd
+        if files is None or isinstance(files, Unknown):
+            if id == "QP-RT-002" and not isinstance(facts.crio, Unknown):
+                for path, why in crio.judge(facts.crio).broken:
+                    yield failed(id, f"CRI-O does not start with {path}: {why}", evidence=(Evidence(path, why),))
+            return
+        docker = facts.runtime is not None and facts.runtime.kind == "docker"
+        for problem in containerd.judge(files, facts.version).problems:
+            if problem.kind not in _KINDS[id] or (problem.kind == "cri-disabled" and docker):
+                continue
+            if problem.kind == "not-imported" and containerd.KEY not in _content(ctx, problem.path):
+                continue
+            bad = id in ("QP-RT-003", "QP-RT-004") or problem.fatal
+            yield finding(
+                id,
+                Status.FAIL if bad else Status.WARN,
+                f"{problem.path}: {problem.text}",
+                evidence=(Evidence(problem.path, problem.kind),),
+                cause=_CAUSES[id],
+                fix=_FIXES[id],
+            )
+
+    return run
+
+
+def _content(ctx: Context, path: str) -> str:
+    files = ctx.facts.runtime.containerd
+    if files is None or isinstance(files, Unknown):
+        return ""
+    return next((file.text or "" for file in files.files if file.path == path), containerd.KEY)
+
+
+_CAUSES = {
+    "QP-RT-002": "containerd refuses such a file, or passes over it; at its next start all pods of the node lose their "
+    "runtime.",
+    "QP-RT-003": "containerd 1.x merges by whole tables: a drop-in with one key of the CRI table resets sandbox image, "
+    "cgroup driver, registries and runtimes to their defaults, in silence.",
+    "QP-RT-004": "Docker's package of containerd ships with this line.",
+    "QP-RT-005": "containerd passes over it in silence, or with a warning in its log.",
+}
+_FIXES: dict[str, tuple[str, ...]] = {
+    "QP-RT-002": ("Mend the file, and check it: containerd config dump",),
+    "QP-RT-003": ("Put the keys into the main file and take the drop-in away.", "containerd config dump"),
+    "QP-RT-004": ("Take cri out of disabled_plugins, if Kubernetes shall use this containerd.",),
+    "QP-RT-005": ("qatprep bootstrap --set containers.device_ownership=true", "containerd config dump"),
+}
+
+
+def _check(id: str, stage: Stage, title: str, run: Run) -> Check:
+    return Check(id, stage, title, run, applies=applies, explain=PAGES[id])
+
+
+CHECKS = (
+    _check("QP-MEM-001", Stage.MEMLOCK, "the unit that runs containers lets them lock what their VFs need", _unit),
+    _check("QP-MEM-002", Stage.MEMLOCK, "the running daemon has the limit its files give it", _daemon),
+    _check(
+        "QP-MEM-003", Stage.MEMLOCK, "running containers with QAT devices have a limit that is high enough", _containers
+    ),
+    _check("QP-MEM-004", Stage.MEMLOCK, "systemd takes every LimitMEMLOCK it is given", _ignored),
+    _check("QP-MEM-006", Stage.MEMLOCK, "no container without root counts on IPC_LOCK", _ipc_lock),
+    _check("QP-RT-002", Stage.RUNTIME, "the runtime can read its configuration", _problems("QP-RT-002")),
+    _check("QP-RT-004", Stage.RUNTIME, "containerd's CRI plugin is on", _problems("QP-RT-004")),
+    _check("QP-RT-003", Stage.RUNTIME, "no drop-in resets containerd's CRI settings", _problems("QP-RT-003")),
+    _check(
+        "QP-RT-005", Stage.RUNTIME, "no setting of containerd's stands where it has no effect", _problems("QP-RT-005")
+    ),
+    _check("QP-RT-001", Stage.RUNTIME, "device nodes in containers belong to the container's user", _ownership),
+)

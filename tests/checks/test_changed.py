@@ -1,0 +1,204 @@
+"""Hosts with a line or two changed by hand: what no story shows, and each distinct cause with its advice.
+
+A case is data: a recorded host, the manifest lines that change it, what is found then, and words that must be said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from qatprep.checks.base import Finding, Profile, Status
+from qatprep.wish import Wish, parse
+from tests.checks.hosts import found, judge
+
+PF = "/sys/devices/pci0000:6b/0000:6b:00.0"
+VF = "/sys/devices/pci0000:6b/0000:6b:00.1"
+MODULES = "/lib/modules/6.12.117"
+
+
+def config(*lines: str, release: str = "6.12.117") -> str:
+    """A kernel built with these options, and with what is the same everywhere."""
+    fixed = ("CONFIG_VFIO_GROUP=y", "CONFIG_VFIO_CONTAINER=y", "CONFIG_FW_LOADER_COMPRESS_XZ=y")
+    return f"/boot/config-{release} <<\n" + "\n".join(f"| {line}" for line in (*lines, *fixed))
+
+
+WITHOUT_IOV = "\n".join(
+    f"- /sys/devices/pci0000:{bus}/0000:{bus}:00.0/{name}"
+    for bus in ("6b", "70", "75", "7a", "e8", "ed", "f2", "f7")
+    for name in ("sriov_totalvfs", "sriov_numvfs")
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    host: str
+    change: str
+    finds: dict[str, list[str]]
+    says: tuple[str, ...]
+    """Words of the finding (title, evidence, cause, fix) whose id comes first in `finds`."""
+    wish: str = ""
+    profile: Profile = Profile.QAT
+    silent: tuple[str, ...] = field(default=())
+    """Words that must not be said."""
+
+
+def one(id: str) -> dict[str, list[str]]:
+    return {"fail": [id]}
+
+
+READY = "spr-2s-ready"
+
+CASES = [
+    # -- driver stack
+    Case("only files of the other stack", READY, "/etc/4xxx_dev0.conf = [GENERAL]", {"warn": ["QP-STACK-001"]},
+         ("left behind", "rm /etc/4xxx_dev0.conf")),
+    Case("qat_adf_ctl is the kernel's own before 6.12", READY, "/dev/qat_adf_ctl c 240:0", {}, ()),
+    # -- device
+    Case("no PCI bus", READY, "- /sys/bus/pci/devices\n/sys/bus/pci/devices /", one("QP-DEV-001"), ("no PCI devices",)),
+    Case("PCI bus closed", READY, "/sys/bus/pci/devices [0500] !EACCES", {"unknown": ["QP-DEV-001"]},
+         ("no permission",)),
+    # -- kernel
+    Case("device newer than the kernel", READY, f"{PF}/device = 0x4948\n- {PF}/driver", one("QP-KRN-001"),
+         ("6.16", "qat_6xxx", "0000:6b:00.0")),
+    Case("no SR-IOV in the kernel", "spr-2s-no-vfs", f"{WITHOUT_IOV}\n{config('CONFIG_VFIO_PCI=m')}", one("QP-KRN-002"),
+         ("CONFIG_PCI_IOV",)),
+    Case("PF id among vfio-pci's, the driver came first", READY,
+         "/etc/modprobe.d/vfio.conf = options vfio-pci ids=8086:4940,10de:1234", {"warn": ["QP-KRN-004"]},
+         ("when it comes first", "/etc/modprobe.d/vfio.conf", "initramfs")),
+    Case("VF ids beside a GPU's on the command line", READY,
+         "/proc/cmdline = quiet vfio-pci.ids=10de:1234,8086:4941", {"warn": ["QP-KRN-004"]},
+         ("add vfio-pci.ids=10de:1234", "take away vfio-pci.ids=10de:1234,8086:4941")),
+    Case("ids of others only", READY, "/proc/cmdline = quiet vfio-pci.ids=10de:4941,8086:1572", {}, ()),
+    Case("Debian hides its stable release in uname -v", READY,
+         "/proc/sys/kernel/osrelease = 6.1.0-30-amd64\n/proc/sys/kernel/version = #1 SMP Debian 6.1.124-1 (2025-01-12)"
+         "\n/lib/modules/6.1.0-30-amd64/modules.dep = kernel/qat_4xxx.ko.xz:", {"warn": ["QP-KRN-005"]},
+         ("QATE-106085", "6.1.149")),
+    Case("a newer Debian 12", READY,
+         "/proc/sys/kernel/osrelease = 6.1.0-40-amd64\n/proc/sys/kernel/version = #1 SMP Debian 6.1.153-1 (2025-09-20)",
+         {}, ()),
+    Case("a distribution that tells no stable release", READY, "/proc/sys/kernel/osrelease = 6.1.0-1023-aws",
+         {"unknown": ["QP-KRN-005"]}, ("6.1.0-1023-aws",)),
+    Case("RHEL 9: 5.14 with backports", READY, "/proc/sys/kernel/osrelease = 5.14.0-427.el9.x86_64", {}, ()),
+    # -- iommu
+    Case("grub edited, grub.cfg not written again", "iommu-staged", "/boot/grub/grub.cfg <<\n| linux /vmlinuz ro quiet",
+         one("QP-IOMMU-002"), ("not written again", "update-grub", "Reboot.")),
+    Case("SUSE's grub", "iommu-off-by-default", "/boot/grub2/grub.cfg <<\n| linux /vmlinuz ro quiet",
+         one("QP-IOMMU-002"), ("grub2-mkconfig -o /boot/grub2/grub.cfg",)),
+    Case("boot loader entries", "iommu-off-by-default", "/boot/loader/entries/a.conf <<\n| title a\n| options ro quiet",
+         one("QP-IOMMU-002"), ('grubby --update-kernel=ALL --args="intel_iommu=on"',)),
+    Case("a snippet of a cloud image wins over /etc/default/grub", "iommu-off-by-default",
+         '/etc/default/grub.d/50-cloudimg-settings.cfg = GRUB_CMDLINE_LINUX_DEFAULT="console=ttyS0"',
+         one("QP-IOMMU-002"), ("50-cloudimg-settings.cfg",)),
+    Case("unknown boot loader", "iommu-off-by-default", "- /etc/default/grub", one("QP-IOMMU-002"),
+         ("rpm-ostree kargs",)),
+    Case("a kernel without the IOMMU's driver", "iommu-off-by-default", config("CONFIG_PCI_IOV=y"), one("QP-IOMMU-002"),
+         ("CONFIG_INTEL_IOMMU is not set",), silent=("add intel_iommu=on",)),
+    Case("an argument that is gone from the boot entries", READY,
+         "/proc/cmdline = quiet intel_iommu=on\n/etc/kernel/cmdline = quiet", {"warn": ["QP-IOMMU-003"]},
+         ("intel_iommu=on will go", "in no boot entry any more")),
+    Case("intel_iommu=on,sm_on is on", READY,
+         "/proc/cmdline = quiet intel_iommu=on,sm_on\n/etc/kernel/cmdline = quiet intel_iommu=on,sm_on", {}, ()),
+    Case("one VF outside the IOMMU", READY, f"- {VF}/iommu_group", one("QP-IOMMU-004"), ("0000:6b:00.1",)),
+    Case("unsafe interrupts", READY, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts = Y",
+         {"warn": ["QP-IOMMU-005"]}, ("interrupt remapping", "echo N >")),
+    Case("no ACPI tables to be seen, but the IOMMU runs", READY, "- /sys/firmware/acpi/tables", {}, ()),
+    Case("no ACPI tables to be seen, and no IOMMU", "iommu-off-by-default", "- /sys/firmware/acpi/tables",
+         {"unknown": ["QP-IOMMU-001"], "fail": ["QP-IOMMU-004"]}, ("no ACPI tables",)),
+    # -- modules
+    Case("built, but its package is not installed", "debian-kernel",
+         config("CONFIG_CRYPTO_DEV_QAT_4XXX=m", "CONFIG_PCI_IOV=y", release="6.12.117+deb13-amd64"), one("QP-MOD-001"),
+         ("linux-modules-extra",), silent=("Debian's kernels",)),
+    Case("loaded in spite of a blacklist", READY, "/etc/modprobe.d/old.conf = blacklist intel_qat",
+         {"warn": ["QP-MOD-002"]}, ("/etc/modprobe.d/old.conf", "may be missing after the next boot")),
+    Case("forbidden on the command line", "module-not-loaded",
+         "/proc/cmdline = quiet module_blacklist=qat_4xxx,nouveau", one("QP-MOD-002"),
+         ("module_blacklist=qat_4xxx", "Reboot.")),
+    # -- firmware
+    Case("the package lost its links' targets", "fw-missing",
+         "/usr/lib/firmware/qat_4xxx.bin -> intel/qat/qat_4xxx.bin\n"
+         "/usr/lib/firmware/qat_4xxx_mmp.bin -> intel/qat/qat_4xxx_mmp.bin", one("QP-FW-001"), ("leads nowhere",)),
+    Case("firmware_class.path", "fw-missing",
+         "/sys/module/firmware_class/parameters/path = /opt/fw\n/opt/fw/qat_4xxx.bin ~ 9\n/opt/fw/qat_4xxx_mmp.bin ~ 9",
+         one("QP-PF-001"), ("came later", "initramfs", "echo")),
+    Case("it runs, but its firmware is gone", READY,
+         "- /usr/lib/firmware/qat_4xxx.bin\n- /usr/lib/firmware/intel/qat/qat_4xxx.bin", {"warn": ["QP-FW-001"]},
+         ("the other half is there", "The next loading of the driver will fail")),
+    # -- driver
+    Case("an override keeps the driver away", READY, f"- {PF}/driver\n- {PF}/qat\n{PF}/driver_override = vfio-pci",
+         one("QP-PF-001"),
+         ("driver_override keeps 4xxx away", "echo > /sys/bus/pci/devices/0000:6b:00.0/driver_override")),
+    Case("unbound by hand", READY, f"- {PF}/driver\n- {PF}/qat", one("QP-PF-001"), ("somebody unbound it",)),
+    Case("the device rejects its firmware", READY,
+         f"- {PF}/driver\n- {PF}/qat\n/.qatprep/dmesg <<\n| QAT: authentication error (FCU_STATUS = 0x1)"
+         "\n| 4xxx 0000:6b:00.0: probe with driver 4xxx failed with error -14", one("QP-PF-001"),
+         ("rejected the firmware", "FCU_STATUS")),
+    Case("units fused off", READY, f"- {PF}/driver\n- {PF}/qat\n/.qatprep/dmesg <<"
+         "\n| 4xxx 0000:6b:00.0: No acceleration units found.", one("QP-PF-001"), ("sold without QAT",)),
+    Case("down after a failed start", "pf-down", "/.qatprep/dmesg <<\n| 4xxx 0000:70:00.0: Failed to start qat_dev1",
+         one("QP-PF-002"), ("the driver left it down",)),
+    # -- services
+    Case("services nobody knows", READY, f"{PF}/qat/cfg_services = rsa", one("QP-SVC-002"),
+         ("'rsa'", "newer than this")),
+    Case("in the kernel's own order", READY, f"{PF}/qat/cfg_services = asym;sym", {}, ()),
+    Case("a wish that 6.1 cannot fulfil", READY, "/proc/sys/kernel/osrelease = 6.1.160", one("QP-SVC-001"),
+         ("take only sym;asym and dc", "asym will be refused"), wish="devices: {services: asym}"),
+    Case("compression is wished for", READY, "", one("QP-SVC-001"),
+         ("all 8 PFs offer sym;asym, not dc", "takes the VFs"), wish="devices: {services: dc}",
+         silent=("TLS handshakes",)),
+    Case("compression on one NUMA node", READY, "", one("QP-SVC-001"), ("4 of 8 PFs",),
+         wish="overrides: [{match: {numa_node: 1}, services: dc}]"),
+    Case("keep what there is", "dc-only", "", {}, (), wish="devices: {services: keep}"),
+    # -- sr-iov
+    Case("no VFs wished for", READY, "", one("QP-SRIOV-001"), ("128 VFs, and the wish wants none",),
+         wish="devices: {vfs: false}"),
+    Case("no VFs wished for, and none there", "spr-2s-no-vfs", "", {}, (), wish="devices: {vfs: false}"),
+    Case("some of the VFs", READY, f"{PF}/sriov_numvfs = 8", one("QP-SRIOV-001"), ("8 of its 16",)),
+    Case("sriov_numvfs blocks in the kernel", READY, f"{PF}/sriov_numvfs !ETIMEDOUT", {"unknown": ["QP-SRIOV-001"]},
+         ("waits without end", "/dev/vfio/")),
+    # -- binding
+    Case("a VF given to another driver", READY, f"{VF}/driver -> ../../../bus/pci/drivers/pci-stub", one("QP-VFIO-001"),
+         ("pci-stub instead of vfio-pci", "driver/unbind")),
+    Case("VFs left without a driver on purpose", "spr-2s-no-vfs", "", one("QP-SRIOV-001"), (),
+         wish="devices: {driver: none}"),
+    # -- nodes
+    Case("/dev/vfio/vfio closed", READY, "/dev/vfio/vfio [0600] c 10:196", one("QP-NODE-003"),
+         ("only root may use /dev/vfio/vfio", "chmod 0666 /dev/vfio/vfio")),
+    Case("/dev/vfio/vfio for the group is enough", READY, "/dev/vfio/vfio [0660 0:996] c 10:196", {}, ()),
+    Case("no /dev/vfio/vfio", READY, "- /dev/vfio/vfio", one("QP-NODE-003"), ("not there",)),
+    Case("a node is missing", READY, "- /dev/vfio/13", one("QP-NODE-001"), ("0000:6b:00.1 has no node",)),
+    Case("another group is wished for", READY, "", one("QP-NODE-004"), ("groupadd --system envoy",),
+         wish="nodes: {group: envoy}"),
+    Case("the wish itself opens the nodes", "nodes-world-writable", "", {"warn": ["QP-NODE-002"]},
+         ("The wish (test) says mode 0666",), wish='nodes: {group: root, mode: "0666"}'),
+    Case("/etc/group closed to us", READY, "/etc/group [0600] !EACCES", {"unknown": ["QP-NODE-004"]},
+         ("no permission",)),
+    # -- cpu
+    Case("cpuid cannot be asked", READY, "- /.qatprep/cpuid", {"unknown": ["QP-CPU-001", "QP-CPU-002"]},
+         ("/proc/cpuinfo shows all",), profile=Profile.CRYPTOMB),
+    Case("XCR0 cannot be read", READY, "- /.qatprep/xcr0", {"unknown": ["QP-CPU-002"]}, ("XCR0",),
+         profile=Profile.CRYPTOMB),
+    Case("clearcpuid hides a flag", "cpu-hidden-flag", "/proc/cmdline = quiet clearcpuid=avx512_vbmi2",
+         {"warn": ["QP-CPU-003"]}, ("clearcpuid=avx512_vbmi2",), profile=Profile.CRYPTOMB),
+]  # fmt: skip
+
+
+def everything(f: Finding) -> str:
+    evidence = [f"{e.path}: {e.value}" for e in f.evidence]
+    return "\n".join([f.title, *f.subjects, *evidence, f.cause, *f.fix])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_changed_host(case: Case) -> None:
+    wish = parse(case.wish, "test") if case.wish else Wish()
+    report = judge(case.host, case.change, wish, case.profile)
+    assert found(report) == {status: sorted(ids) for status, ids in case.finds.items()}
+    first = next((id for ids in case.finds.values() for id in ids), "")
+    told = [f for f in report.of(Status.FAIL, Status.WARN, Status.UNKNOWN) if f.id == first]
+    text = "\n".join(everything(f) for f in told)
+    for words in case.says:
+        assert words in text
+    for words in case.silent:
+        assert words not in text

@@ -1,0 +1,111 @@
+"""Lines of the kernel log: evidence of a finding, history, other people's trouble, or a warning of their own."""
+
+from __future__ import annotations
+
+import pytest
+
+from qatprep.checks.base import Finding, Status
+from qatprep.checks.log import RULES
+from qatprep.facts.log import PATTERNS
+from tests.checks.hosts import found, judge
+
+PF, VF = "0000:6b:00.0", "0000:6b:00.1"
+
+
+def log(*lines: str) -> str:
+    return "/.qatprep/dmesg <<\n" + "\n".join(f"| {line}" for line in lines)
+
+
+def warnings(host: str, *lines: str, change: str = "") -> list[Finding]:
+    report = judge(host, f"{change}\n{log(*lines)}")
+    return [f for f in report.of(Status.WARN) if f.id == "QP-LOG-001"]
+
+
+def test_every_kind_of_line_has_a_rule() -> None:
+    assert set(RULES) == set(PATTERNS)
+
+
+HARMLESS = [
+    f"4xxx {PF}: 8 VFs requested; only 16 enabled",
+    f"4xxx {PF}: Already enabled for this device",
+    f"pci {PF}: 16 VFs already enabled. Disable before enabling 8 VFs",
+    f"4xxx {PF}: Device qat_dev0 must be down to reconfigure the service.",
+    f"4xxx {PF}: Direct firmware load for qat_4xxx_mmp.bin failed with error -2",
+    f"4xxx {PF}: Failed to load MMP firmware qat_4xxx_mmp.bin",
+    f"4xxx {PF}: probe with driver 4xxx failed with error -14",
+    f"4xxx: probe of {PF} failed with error -14",
+    "QAT: authentication error (FCU_STATUS = 0x1),retry = 0",
+    f"4xxx {PF}: IOMMU should be enabled for SR-IOV to work correctly",
+    f"vfio-pci {VF}: probe with driver vfio-pci failed with error -22",
+    f"4xxx {PF}: Failed to start qat_dev0",
+    f"4xxx {PF}: Device qat_dev0 is busy",
+    f"4xxx {PF}: Some VFs are still running",
+    f"vfio-pci {VF}: No device request channel registered, blocked until released by user",
+    "Lockdown: cat: debugfs access is restricted; see man kernel_lockdown.7",
+    # other people's
+    "vfio-pci 0000:03:00.0: probe with driver vfio-pci failed with error -22",
+    "ice 0000:17:00.0: not enough MMIO resources for SR-IOV",
+    "nvidia: disagrees about version of symbol module_layout",
+    "DMAR: [DMA Read NO_PASID] Request device [0000:03:00.0] fault addr 0x1000",
+    "vfio-pci 0000:6b:1f.1: No device request channel registered, blocked until released by user",
+]
+
+
+@pytest.mark.parametrize("line", HARMLESS)
+def test_history_on_a_healthy_host_is_no_finding(line: str) -> None:
+    assert found(judge("spr-2s-ready", log(line))) == {}
+
+
+TROUBLE = [
+    (f"4xxx {PF}: Fatal error, reset required", "stopped answering"),
+    (f"4xxx {PF}: Heartbeat ERROR: QAT is not responding.", "stopped answering"),
+    (f"4xxx {PF}: HB polling too frequent. Configured HB timer 200 ms", "heartbeat"),
+    (f"4xxx {PF}: Too many ints from VF1", "too many interrupts"),
+    ("vfio_pin_pages_remote: RLIMIT_MEMLOCK (65536) exceeded", "lock enough memory"),
+    (f"DMAR: [DMA Read NO_PASID] Request device [{VF}] fault addr 0x1000", "memory it was not given"),
+    ("DMAR: [DMA Read] Request device [6b:00.1] fault addr 0x1000 [fault reason 06]", "memory it was not given"),
+    ("qat_api: disagrees about version of symbol adf_dev_get", "two QAT drivers"),
+    ("Cannot use PF with IOMMU enabled", "refuses the PF because the IOMMU is on"),
+    ("vfio_iommu_type1_attach_group: No interrupt remapping support.", "interrupt remapping"),
+    (f"4xxx {PF}: QAT: device restart failed. Device is unusable", "reset of a device failed"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), TROUBLE)
+def test_what_sysfs_does_not_show_is_told(line: str, words: str) -> None:
+    (f,) = warnings("spr-2s-ready", line)
+    assert words in f.title and f.evidence[0].value == line and f.cause and f.fix
+
+
+def test_the_same_trouble_many_times_is_one_finding() -> None:
+    (f,) = warnings("spr-2s-ready", *(f"4xxx {PF}: HB polling too frequent. Configured HB timer 200 ms",) * 50)
+    assert "50 lines" in f.title and len(f.evidence) < 10
+
+
+@pytest.mark.parametrize(
+    ("host", "line", "id"),
+    [
+        ("fw-missing", f"4xxx {PF}: Failed to load MMP firmware qat_4xxx_mmp.bin", "QP-FW-001"),
+        ("fw-missing", f"4xxx {PF}: probe with driver 4xxx failed with error -14", "QP-FW-001"),
+        ("dmar-absent", f"4xxx {PF}: IOMMU should be enabled for SR-IOV to work correctly", "QP-IOMMU-001"),
+        ("spr-2s-no-vfs", f"pci {PF}: not enough MMIO resources for SR-IOV", "QP-SRIOV-001"),
+        ("spr-2s-no-vfs", f"4xxx {PF}: Device busy", "QP-SRIOV-001"),
+    ],
+)
+def test_a_line_is_evidence_of_the_finding_it_explains(host: str, line: str, id: str) -> None:
+    report = judge(host, log(line))
+    assert [f for f in report.of(Status.WARN) if f.id == "QP-LOG-001"] == []
+    told = [e.value for f in report.of(Status.FAIL) if f.id == id for e in f.evidence]
+    assert line in told
+
+
+def test_trouble_of_one_device_does_not_hide_that_of_another() -> None:
+    """PF 6b is down and the log tells why; that PF 70 hung is not explained by it."""
+    change = f"/sys/devices/pci0000:6b/{PF}/qat/state = down"
+    told = warnings(
+        "spr-2s-ready",
+        f"4xxx {PF}: Fatal error, reset required",
+        "4xxx 0000:70:00.0: Fatal error, reset required",
+        change=change,
+    )
+    assert [f.subjects for f in told] == [("0000:70:00.0",)]
