@@ -23,6 +23,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Take PFs, network in
 def list_devices(
     ctx: typer.Context,
     vfs: Annotated[bool, typer.Option("--vfs/--no-vfs", help="Show each VF, or only the PFs.")] = True,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Show every PCI function of the host.")] = False,
     root: RootOption = "/",
     simulate: SimulateOption = "",
     output: OutputOption = Output.human,
@@ -33,6 +34,13 @@ def list_devices(
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
+    if every:
+        functions = pci.everything(host)
+        if output is Output.json:
+            session.json(report.functions_document(host, functions))
+        else:
+            report.print_functions(session.console(), host, functions)
+        return ExitCode.OK
     found = pci.gather(host)
     more = nodes.gather(host, found.all_vfs)
     if output is Output.json:

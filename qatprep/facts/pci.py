@@ -294,6 +294,43 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int) -> Vf:
     )
 
 
+@dataclass(frozen=True)
+class Function:
+    """Any PCI function, as far as binding it is concerned."""
+
+    bdf: str
+    vendor_id: int
+    device_id: int
+    name: str
+    driver: str | Unknown | None
+    numa_node: int
+    grouped: bool | Unknown
+    sriov: bool
+    """Whether it can have VFs."""
+
+
+def everything(host: Host) -> tuple[Function, ...]:
+    """Every PCI function of the host."""
+    listed = names(host, PCI_DEVICES)
+    found = []
+    for bdf in () if isinstance(listed, Unknown) else listed:
+        base = f"{PCI_DEVICES}/{bdf}"
+        vendor, device = read_int(host, f"{base}/vendor"), read_int(host, f"{base}/device")
+        found.append(
+            Function(
+                bdf=bdf,
+                vendor_id=_plain(vendor, 0),
+                device_id=_plain(device, 0),
+                name=host.hardware_name(base),
+                driver=link_name(host, f"{base}/driver"),
+                numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
+                grouped=_grouped(host, base),
+                sriov=bool(_plain(read_int(host, f"{base}/sriov_totalvfs"), 0)),
+            )
+        )
+    return tuple(found)
+
+
 def function(host: Host, bdf: str) -> Vf | None:
     """Any PCI function, seen as a VF is; its PF is None when it is none. None when there is no such function."""
     base = f"{PCI_DEVICES}/{bdf}"

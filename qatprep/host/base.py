@@ -176,6 +176,10 @@ class Host(ABC):
     def lock(self, path: str) -> AbstractContextManager[None]:
         """Hold the host's writer lock. errors.Locked, naming the holder, when somebody else has it."""
 
+    def hardware_name(self, path: str) -> str:
+        """Vendor and model of the device at a sysfs path, for people; "" where no database tells."""
+        return ""
+
     # -- in terms of the above ----------------------------------------------------------------------------
 
     def read_text(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> str:

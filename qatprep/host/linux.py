@@ -266,6 +266,13 @@ class LinuxHost(Host):
             time.sleep(_POLL)
         return True
 
+    def hardware_name(self, path: str) -> str:
+        if self.root != "/":
+            return ""
+        from qatprep.host.udev import hardware_name
+
+        return hardware_name(path)
+
     @contextlib.contextmanager
     def lock(self, path: str) -> Iterator[None]:
         import fcntl

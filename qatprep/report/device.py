@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.text import Text
 from qatprep.devices import VFIO_DRIVERS
 from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import NodeFacts
-from qatprep.facts.pci import DeviceNode, PciFacts, Pf, Services, Vf
+from qatprep.facts.pci import DeviceNode, Function, PciFacts, Pf, Services, Vf
 from qatprep.host.base import Host
 from qatprep.report.words import plural
 
@@ -135,3 +136,38 @@ def _vf_row(table: Table, vf: Vf, nodes: NodeFacts) -> None:
     if vf.driver not in VFIO_DRIVERS:
         driver.stylize("warn")
     table.add_row(vf.bdf, vf.pf or "-", driver, group, owner, mode, _numa(vf.numa_node), holders or "-")
+
+
+def functions_document(host: Host, functions: Sequence[Function]) -> dict[str, Any]:
+    return {
+        "schema": "qatprep.functions/1",
+        "host": host.label,
+        "functions": [
+            {
+                "device": f.bdf,
+                "id": f"{f.vendor_id:04x}:{f.device_id:04x}",
+                "name": f.name,
+                "driver": _plain(f.driver),
+                "iommu": _plain(f.grouped),
+                "numa_node": f.numa_node,
+                "sriov": f.sriov,
+            }
+            for f in functions
+        ],
+    }
+
+
+def print_functions(console: Console, host: Host, functions: Sequence[Function]) -> None:
+    if not functions:
+        console.print(f"{host.label} shows no PCI functions.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("device", "id", "driver", "NUMA", "IOMMU", "SR-IOV", "name"):
+        table.add_column(column, no_wrap=column != "name", justify="right" if column == "NUMA" else "left")
+    for f in functions:
+        iommu = _word(f.grouped) if isinstance(f.grouped, Unknown) else Text("yes" if f.grouped else "no")
+        table.add_row(
+            f.bdf, f"{f.vendor_id:04x}:{f.device_id:04x}", _word(f.driver, "none"), _numa(f.numa_node), iommu,
+            "yes" if f.sriov else "-", f.name,
+        )  # fmt: skip
+    console.print(table)
