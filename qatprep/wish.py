@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qatprep import devices
@@ -54,7 +55,13 @@ class Wish:
     group: str = "qat"
     mode: int = 0o660
     smoke: bool = True
+    persist: bool | None = None
+    """Whether the node is prepared again at every boot. None: where systemd runs it and qatprep is installed there."""
+    metrics: str = ""
+    """Where a timer writes metrics for Prometheus' textfile collector, "" for nowhere."""
     source: str = "built-in defaults"
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was asked for, in the wish's own language: files and --set together."""
 
     def of(self, pf: Pf) -> PfWish:
         values: dict[str, Any] = {
@@ -222,7 +229,10 @@ def _build(document: dict[str, Any], name: str, where: Any) -> Wish:
         group=nodes.get("group", Wish.group),
         mode=int(nodes["mode"], 8) if "mode" in nodes else Wish.mode,
         smoke=document.get("smoke", True),
+        persist=document.get("persist"),
+        metrics=document.get("metrics", ""),
         source=name,
+        document=document,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qatprep.facts import cpu, firmware, iommu, kernel, log, modules, nodes, pci, stack
+from qatprep.facts import cpu, firmware, iommu, kernel, log, modules, nodes, pci, persist, stack
 from qatprep.host.base import Host
 
 
@@ -24,6 +24,7 @@ class Facts:
     pci: pci.PciFacts
     nodes: nodes.NodeFacts
     stack: stack.StackFacts
+    persist: persist.PersistFacts
     log: log.LogFacts
 
     @property
@@ -51,5 +52,6 @@ def gather(host: Host) -> Facts:
         pci=pci_facts,
         nodes=nodes.gather(host, pci_facts.all_vfs),
         stack=stack.gather(host, module_facts, kernel_facts.release),
+        persist=persist.gather(host),
         log=log.gather(host),
     )

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.facts.base import ABSENT
+from qatprep.facts.persist import MARKER as MARKER
 from qatprep.host.base import FileStat, Host
 from qatprep.steps.base import Change, ChangeFailed
-
-MARKER = "Written by qatprep"
-"""Stands in the first lines of every file that is wholly ours: others are never replaced or removed."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""What prepares the node again after a boot: systemd, and the files that qatprep keeps for it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qatprep.facts.base import ABSENT, Unknown, exists, link_name, unknown
+from qatprep.host.base import Host
+from qatprep.host.launcher import launcher
+
+MARKER = "Written by qatprep"
+"""Stands in the first lines of every file that is wholly ours: others are never replaced or removed."""
+_HEAD = 5
+"""Lines in which it must stand."""
+
+SYSTEMD_DIR = "/etc/systemd/system"
+APPLY = f"{SYSTEMD_DIR}/qatprep-apply.service"
+METRICS_SERVICE = f"{SYSTEMD_DIR}/qatprep-metrics.service"
+METRICS_TIMER = f"{SYSTEMD_DIR}/qatprep-metrics.timer"
+MODULES = "/etc/modules-load.d/qatprep.conf"
+SYSUSERS = "/etc/sysusers.d/qatprep.conf"
+RULES = "/etc/udev/rules.d/90-qatprep.rules"
+HELPER = "/etc/udev/qatprep-vfio"
+WISH = "/etc/qatprep.yaml"
+FILES = (WISH, MODULES, SYSUSERS, HELPER, RULES, APPLY, METRICS_SERVICE, METRICS_TIMER)
+"""Everything qatprep installs for good. In the order in which it is installed: what a file names comes before it."""
+
+WANTED_BY = {APPLY: "multi-user.target", METRICS_TIMER: "timers.target"}
+"""Units that are enabled, and by what."""
+
+BOOTED = "/run/systemd/system"
+"""Is there where systemd is the init system: sd_booted(3)."""
+_OTHERS = ("qat.service",)
+"""Units of others that set up QAT devices at boot: qatlib's."""
+_UNIT_DIRS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+
+
+@dataclass(frozen=True)
+class PersistFacts:
+    systemd: bool | Unknown
+    """Whether systemd runs this host."""
+    program: tuple[str, ...]
+    """How qatprep is called there (absolute path first), () where that is not known."""
+    files: Mapping[str, str | Unknown | None]
+    """Each of FILES: its text, None when it is not there."""
+    modes: Mapping[str, int]
+    """Mode of each of FILES that is there."""
+    enabled: Mapping[str, bool | Unknown]
+    """Each unit of WANTED_BY."""
+    starts: str = ""
+    """The program that the installed unit starts, "" without a unit."""
+    starts_there: bool | Unknown = True
+    """Whether that program is a file that can be run."""
+    others: tuple[str, ...] = field(default=())
+    """Enabled units of others that set up QAT devices at boot, by path of the link that enables them."""
+
+    def text(self, path: str) -> str | None:
+        """The text of a file that is there and can be read, else None."""
+        found = self.files.get(path)
+        return found if isinstance(found, str) else None
+
+    def ours(self, path: str) -> bool | Unknown | None:
+        """Whether a file is ours; None when it is not there."""
+        found = self.files.get(path)
+        return is_ours(found) if isinstance(found, str) else found
+
+
+def is_ours(text: str) -> bool:
+    """Whether a file's text carries the marker."""
+    return any(MARKER in line for line in text.split("\n", _HEAD)[:_HEAD])
+
+
+def gather(host: Host) -> PersistFacts:
+    files: dict[str, str | Unknown | None] = {}
+    modes: dict[str, int] = {}
+    for path in FILES:
+        try:
+            files[path] = host.read_text(path)
+            modes[path] = host.stat(path).mode
+        except OSError as e:
+            files[path] = None if e.errno in ABSENT else unknown(e)
+    unit = files[APPLY]
+    starts = started_program(unit) if isinstance(unit, str) else ""
+    return PersistFacts(
+        systemd=exists(host, BOOTED),
+        program=launcher(host),
+        files=files,
+        modes=modes,
+        enabled={path: _enabled(host, path, target) for path, target in WANTED_BY.items()},
+        starts=starts,
+        starts_there=_can_run(host, starts) if starts else True,
+        others=tuple(
+            path
+            for unit in _OTHERS
+            for directory in _UNIT_DIRS
+            if isinstance(link_name(host, path := f"{directory}/multi-user.target.wants/{unit}"), str)
+        ),
+    )
+
+
+def started_program(unit: str) -> str:
+    """The program of a unit's ExecStart= (systemd.service(5)): prefixes taken off, "" where there is none."""
+    for line in unit.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and key.strip() == "ExecStart":
+            try:
+                words = shlex.split(value)
+            except ValueError:
+                return ""
+            return words[0].lstrip("@-:+!") if words else ""
+    return ""
+
+
+def _enabled(host: Host, unit: str, target: str) -> bool | Unknown:
+    """systemctl enable makes this link; it counts wherever it leads to."""
+    name = link_name(host, f"{SYSTEMD_DIR}/{target}.wants/{unit.rsplit('/', 1)[-1]}")
+    return name if isinstance(name, Unknown) else name is not None
+
+
+def _can_run(host: Host, path: str) -> bool | Unknown:
+    try:
+        found = host.stat(path)
+    except OSError as e:
+        return False if e.errno in ABSENT else unknown(e)
+    return found.kind == "file" and bool(found.mode & 0o111)

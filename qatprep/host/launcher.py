@@ -1,0 +1,41 @@
+"""How qatprep is called on a host: what a unit of that host has to start."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from qatprep.host.base import Host
+
+CANDIDATES = ("/usr/bin/qatprep", "/usr/local/bin/qatprep", "/opt/qatprep/bin/qatprep")
+"""Where packages and people put it, for hosts that are not the machine we run on."""
+
+
+def launcher(host: Host) -> tuple[str, ...]:
+    """The absolute path of qatprep on that host, with the arguments before the verb; () where it is not known.
+
+    On this machine it is the program that runs now. Below another root only a file found there counts.
+    """
+    from qatprep.host.linux import LinuxHost
+
+    if isinstance(host, LinuxHost) and host.root == "/":
+        return _this_program(sys.argv[0], sys.executable)
+    for path in CANDIDATES:
+        try:
+            found = host.stat(path)
+        except OSError:
+            continue
+        if found.kind == "file" and found.mode & 0o111:
+            return (path,)
+    return ()
+
+
+def _this_program(argv0: str, python: str) -> tuple[str, ...]:
+    path = os.path.abspath(argv0)
+    name = os.path.basename(path)
+    if name.startswith("qatprep") and os.path.isfile(path):
+        if os.access(path, os.X_OK):
+            return (path,)
+        if name.endswith((".pyz", ".py")):
+            return (python, path)
+    return (python, "-m", "qatprep")

@@ -1,0 +1,110 @@
+"""The files that make a node so again at every boot: rendered from the wish, and compared with what is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from qatprep.facts import persist as facts
+from qatprep.facts.base import Unknown
+from qatprep.facts.persist import PersistFacts
+
+if TYPE_CHECKING:
+    from qatprep.wish import Wish
+
+
+@dataclass(frozen=True)
+class File:
+    """One file to install."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+    words: str = ""
+    """What it is for, in a few words."""
+
+    @property
+    def unit(self) -> str:
+        """The unit that it is, "" for other files."""
+        return self.path.rsplit("/", 1)[-1] if self.path.startswith(facts.SYSTEMD_DIR) else ""
+
+    @property
+    def wanted_by(self) -> str:
+        """The target that pulls it in at boot, "" where nothing does by itself."""
+        return facts.WANTED_BY.get(self.path, "")
+
+
+Trouble = Literal["missing", "differs", "foreign", "disabled", "unseen"]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A file that is not as it should be."""
+
+    file: File
+    trouble: Trouble
+    why: str
+
+
+def files(wish: Wish, program: tuple[str, ...]) -> tuple[File, ...]:
+    """Everything that is installed for a wish, in the order of installation. `program` is how qatprep is called."""
+    from qatprep.persist import plain, units
+
+    wanted = [
+        File(facts.MODULES, plain.modules_load(wish), words="modules that no hardware asks for"),
+        File(facts.SYSUSERS, plain.sysusers(wish), words=f"the group {wish.group}"),
+        File(facts.HELPER, plain.helper(), 0o755, "tells udev which VFIO nodes are those of QAT VFs"),
+        File(facts.RULES, plain.rules(wish), words="group and mode of the VFs' nodes whenever they appear"),
+        File(facts.APPLY, units.apply(program), words="prepares the devices before containers start"),
+    ]
+    if wish.metrics:
+        wanted += [
+            File(facts.METRICS_SERVICE, units.metrics_service(program, wish.metrics), words="writes the metrics"),
+            File(facts.METRICS_TIMER, units.metrics_timer(), words="writes the metrics every five minutes"),
+        ]
+    return tuple(wanted)
+
+
+def wish_file(wish: Wish, text: str | None) -> File | None:
+    """The wish for the next boot, where the host's own file (`text`, None when there is none) says otherwise."""
+    from qatprep.errors import InputError
+    from qatprep.persist import plain
+    from qatprep.wish import Wish, parse
+
+    try:
+        other = parse(text, facts.WISH) if text is not None else Wish()
+    except InputError:
+        other = None
+    if other is not None and same(other, wish):
+        return None
+    return File(facts.WISH, plain.wish_text(wish), words="what was asked for, to hold at the next boot as well")
+
+
+def same(one: Wish, other: Wish) -> bool:
+    """Whether two wishes make the same node, wherever they come from."""
+    return replace(one, smoke=True, source="", document={}) == replace(other, smoke=True, source="", document={})
+
+
+def gaps(found: PersistFacts, wish: Wish) -> tuple[Gap, ...]:
+    """Where the files on a host differ from those that the wish asks for; () when nothing is missing."""
+    wanted = list(files(wish, found.program))
+    asked = wish_file(wish, found.text(facts.WISH))
+    if asked is not None:
+        wanted.insert(0, asked)
+    return tuple(gap for file in wanted if (gap := _gap(found, file)) is not None)
+
+
+def _gap(found: PersistFacts, file: File) -> Gap | None:
+    now = found.files.get(file.path)
+    if isinstance(now, Unknown):
+        return Gap(file, "unseen", now.reason)
+    if now is None:
+        return Gap(file, "missing", "not there")
+    if not facts.is_ours(now):
+        return Gap(file, "foreign", "a file of somebody else's")
+    if now != file.text or found.modes.get(file.path, file.mode) != file.mode:
+        return Gap(file, "differs", "not as this qatprep writes it for this wish")
+    enabled = found.enabled.get(file.path, True)
+    if isinstance(enabled, Unknown):
+        return Gap(file, "unseen", enabled.reason)
+    return None if enabled else Gap(file, "disabled", "not enabled")

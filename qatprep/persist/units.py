@@ -1,0 +1,125 @@
+"""systemd units: what prepares the node at boot, and what writes the metrics."""
+
+from __future__ import annotations
+
+from qatprep.persist.plain import head, words
+
+USERS = (
+    "containerd.service", "crio.service", "cri-o.service", "docker.service", "kubelet.service", "k3s.service",
+    "k3s-agent.service", "rke2-server.service", "rke2-agent.service", "k0scontroller.service", "k0sworker.service",
+    "snap.microk8s.daemon-containerd.service", "snap.microk8s.daemon-kubelite.service",
+    "libvirtd.service", "virtqemud.service", "qat.service",
+)  # fmt: skip
+"""Units that hand out or use VFs. Being after ours is all they get: none of them needs it to succeed."""
+
+BOOT_SECONDS = 180
+"""TimeoutStartSec. 32 PFs take seconds; a PF that does not answer costs 30 s (steps.base.BLOCKING), then
+it is left out and the others are prepared."""
+
+_SANDBOX = """\
+# What the job does not need is out of reach.
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+NoNewPrivileges=yes
+IPAddressDeny=any
+KeyringMode=private
+UMask=0077
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+DevicePolicy=closed
+DeviceAllow=/dev/kmsg r
+"""
+
+
+def apply(program: tuple[str, ...]) -> str:
+    """qatprep-apply.service: makes the devices ready before anybody is there to use them.
+
+    It may write to /sys, load modules, and give nodes to a group; /etc and /usr are read-only to it. A boot goes on
+    whatever becomes of it: nothing requires it, and its time is limited.
+    """
+    return f"""\
+{head("makes the QAT devices ready at every boot, before containers and virtual machines start.")}\
+[Unit]
+Description=Make QAT devices ready (qatprep)
+After=systemd-modules-load.service systemd-sysusers.service systemd-udevd.service sys-kernel-debug.mount
+Before={" ".join(USERS)}
+RequiresMountsFor={_directory(program)}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={words((*program, "bootstrap", "--boot", "--yes"))}
+TimeoutStartSec={BOOT_SECONDS}
+TimeoutStopSec=10
+# A write that waits in the kernel must be left to end by itself: killing its process cannot end it.
+KillMode=process
+SendSIGKILL=no
+StateDirectory=qatprep
+
+{_SANDBOX}\
+# Beyond /sys and /dev: the lock.
+ReadWritePaths=/run
+# modprobe; nodes; the kernel log; who has a VF open; a program in a directory of somebody else's.
+CapabilityBoundingSet=CAP_SYS_MODULE CAP_CHOWN CAP_FOWNER CAP_SYSLOG CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
+SystemCallFilter=@system-service @module
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def metrics_service(program: tuple[str, ...], path: str) -> str:
+    """qatprep-metrics.service: one look at the node, written for node_exporter's textfile collector."""
+    return f"""\
+{head("writes what qatprep sees as metrics for Prometheus.")}\
+[Unit]
+Description=Write QAT metrics (qatprep)
+RequiresMountsFor={_directory(program)}
+After=qatprep-apply.service
+
+[Service]
+Type=oneshot
+ExecStart={words((*program, "metrics", "--write", path))}
+TimeoutStartSec=60
+KillMode=process
+SendSIGKILL=no
+Nice=10
+
+{_SANDBOX}\
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ReadWritePaths=-{words((path.rsplit("/", 1)[0],))}
+CapabilityBoundingSet=CAP_SYSLOG CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
+SystemCallFilter=@system-service
+"""
+
+
+def metrics_timer() -> str:
+    """qatprep-metrics.timer."""
+    return f"""\
+{head("when qatprep-metrics.service runs.")}\
+[Unit]
+Description=Write QAT metrics every five minutes (qatprep)
+
+[Timer]
+OnBootSec=2min
+OnUnitActiveSec=5min
+RandomizedDelaySec=30
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def _directory(program: tuple[str, ...]) -> str:
+    return words((program[0].rsplit("/", 1)[0] or "/",))
