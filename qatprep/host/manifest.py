@@ -14,8 +14,8 @@
     /sys/kernel/debug [0700] /               a directory (needed only for empty ones and unusual modes)
     /proc/7/fd [0500] !EACCES                reading or listing it gives that errno
 
-`[mode uid:gid]` may stand on every line; without it files are 0644 and directories 0755, owned by 0:0. A blank or a
-percent sign in a path is written %20 or %25. Things no file tells are kept below /.qatprep: machine, cpuid
+`[mode uid:gid]` may stand on every line; without it files are 0644 and directories 0755, owned by 0:0. White space and
+percent signs in a path are written %20, %25 and so on. Things no file tells are kept below /.qatprep: machine, cpuid
 (`leaf subleaf: eax ebx ecx edx`, hexadecimal), xcr0 (hexadecimal), dmesg, euid.
 """
 
@@ -166,6 +166,8 @@ def _entry(tree: Tree, lines: list[str], number: int, line: str, where: str) -> 
             tree.add(path, node)
     except OSError as e:
         raise InputError(f"{where}: {path!r} cannot be placed: {e.strerror}") from e
+    except ValueError as e:
+        raise InputError(f"{where}: {path!r} cannot be placed: {e}") from e
     return number
 
 
@@ -222,8 +224,11 @@ def _json_bytes(value: str, where: str) -> bytes:
 
 
 def _quote(path: str) -> str:
-    return path.replace("%", "%25").replace(" ", "%20").replace("\n", "%0A")
+    return "".join("".join(f"%{byte:02X}" for byte in c.encode()) if c == "%" or c.isspace() else c for c in path)
 
 
 def _unquote(path: str) -> str:
-    return path.replace("%0A", "\n").replace("%20", " ").replace("%25", "%")
+    if "%" not in path:
+        return path
+    data = re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes([int(match[1], 16)]), path.encode())
+    return data.decode("utf-8", "replace")

@@ -1,7 +1,8 @@
 """Simulated time: every thread has its own clock, so that lanes which run side by side overlap as on real hardware.
 
 The thread that made the host is the coordinator. A thread seen for the first time starts at the coordinator's time; the
-coordinator's time becomes the latest of all once no other thread is left.
+coordinator's time becomes the latest of all once no other thread is left. So a lane is a thread of its own: a thread
+that a pool gives a second lane does the two one after the other, here as in life.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ class Clock:
                 mine = max(self._lanes.get(me, 0.0), self._base) + seconds
                 self._lanes[me] = mine
                 self._latest = max(self._latest, mine)
-        if self.realtime:
-            self._owed.seconds = getattr(self._owed, "seconds", 0.0) + seconds
+        self._owed.seconds = getattr(self._owed, "seconds", 0.0) + seconds
 
     def wait_until(self, moment: float) -> None:
         """Let the calling thread wait for something that ends at `moment`; nothing when that is past."""

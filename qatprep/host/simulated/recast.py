@@ -101,7 +101,7 @@ def recast(machine: Machine, before: Kernel) -> None:
     for module, since in _MODULES_SINCE.items():
         if kernel.series < since and module in machine.modules.loaded:
             for driver in machine.modules.registered.pop(module, []):
-                machine.bus.unregister(driver)
+                _let_go(machine, driver.name)
             del machine.modules.loaded[module]
             tree.remove(f"/sys/module/{module}")
             listing = tree.find(PCI_DRIVERS)
