@@ -45,6 +45,11 @@ def _bound(ctx: Context) -> Iterable[Finding]:
         who = some_vfs(ctx, bdfs)
         log = tuple(line for bdf in bdfs[:2] for line in log_lines(ctx, "vfio-probe", "denylist", bdf=bdf))
         evidence = tuple(attribute(vf.bdf, "driver", vf.driver) for vf in mine) + log[-3:]
+        evidence += tuple(
+            attribute(vf.bdf, "driver_override", vf.override)
+            for vf in mine
+            if driver is None and isinstance(vf.override, str)
+        )[:2]
         if driver is None:
             cause = "vfio-pci tried and refused: the kernel log tells." if log else _why_unbound(ctx, mine, len(every))
             yield failed(
@@ -64,7 +69,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
                 subjects=bdfs,
                 evidence=evidence,
                 cause=f"{driver} is a kernel driver for VFs, of the out-of-tree stack: it uses the VFs for the "
-                "kernel's own cryptography. "
+                "kernel's own cryptography."
                 if driver in native
                 else f"Somebody bound {driver} to {'it' if len(bdfs) == 1 else 'them'}. qatlib opens VFs through VFIO "
                 "only.",
@@ -74,6 +79,9 @@ def _bound(ctx: Context) -> Iterable[Finding]:
 
 
 def _why_unbound(ctx: Context, mine: list[Vf], total: int) -> str:
+    foreign = sorted({vf.override for vf in mine if isinstance(vf.override, str)} - set(devices.VFIO_DRIVERS))
+    if foreign:
+        return f"driver_override names {listed(foreign)}, and no other driver may take them; a tool left it there."
     waiting = [vf for vf in mine if vf.override in devices.VFIO_DRIVERS]
     closed = [pf for pf in ctx.facts.pci.pfs if pf.autoprobe is False and any(vf.pf == pf.bdf for vf in mine)]
     cause = (
@@ -113,11 +121,15 @@ def _overrides(ctx: Context) -> Iterable[Finding]:
         )
 
 
+_TOGETHER = "Or bind the other devices of the group to vfio-pci as well, or leave them without a driver."
+
+
 def _viable(ctx: Context) -> Iterable[Finding]:
     groups: dict[tuple[str, ...], list[Vf]] = {}
     for vf in _mine(ctx):
         if vf.neighbours:
             groups.setdefault(vf.neighbours, []).append(vf)
+    pfs = {pf.bdf for pf in ctx.facts.pci.pfs}  # a PF that goes to vfio-pci takes its VFs away
     for neighbours, mine in groups.items():
         bdfs = tuple(vf.bdf for vf in mine)
         yield failed(
@@ -132,8 +144,8 @@ def _viable(ctx: Context) -> Iterable[Finding]:
             "hands a "
             'group out whole or not at all ("Group is not viable").',
             fix=(
-                "Bind the other devices of the group to vfio-pci as well, or leave them without a driver.",
                 "In the BIOS setup switch on ACS, or move the card to another slot.",
+                *(() if pfs & set(neighbours) else (_TOGETHER,)),
             ),
         )
 

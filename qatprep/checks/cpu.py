@@ -57,8 +57,8 @@ def _instructions(ctx: Context) -> Iterable[Finding]:
         )
     else:
         cause = (
-            f"The CPU itself lacks them ({cpu.model or 'no model name'}); no setting of the operating system adds "
-            "them. A few BIOSes can switch AVX-512 off."
+            f"The CPU itself lacks {'it' if len(cpu.missing) == 1 else 'them'} ({cpu.model or 'no model name'}); no "
+            "setting of the operating system changes that. A few BIOSes can switch AVX-512 off."
         )
         fix = (
             "Use a CPU with the whole set: Intel Xeon Ice Lake, Sapphire Rapids or later, AMD EPYC from Zen 4 on.",

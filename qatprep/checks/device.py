@@ -30,11 +30,12 @@ def _present(ctx: Context) -> Iterable[Finding]:
             "This CPU model has no QAT (most Xeons from the 4th generation on have; some are sold with it switched "
             "off), or the BIOS hides it."
         )
-    fix = (
-        ("On the VM's host, pass a VF through to this VM; qatprep makes the VFs there.",)
-        if in_vm(ctx.facts)
-        else ("Look in the BIOS setup for the accelerators (QAT, CPM, IOAT/DSA menus).",)
-    )
+    if not pci.visible:
+        fix = ("If this is a container, look at the host: qatprep doctor --root, with the host's / mounted.",)
+    elif in_vm(ctx.facts):
+        fix = ("On the VM's host, pass a VF through to this VM; qatprep makes the VFs there.",)
+    else:
+        fix = ("Look in the BIOS setup for the accelerators (QAT, CPM, IOAT/DSA menus).",)
     yield failed(
         "QP-DEV-001",
         "there is no QAT device",

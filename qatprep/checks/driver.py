@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
 from qatprep.checks.words import (
@@ -19,48 +20,74 @@ from qatprep.devices import PCI_DRIVERS, VFIO_DRIVERS
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
 
-# What the kernel says when a probe fails (qat_4xxx/adf_drv.c, qat_common/adf_init.c, adf_accel_engine.c, qat_uclo.c,
-# adf_anti_rb.c), the most telling first: what it means, and what to do. Those marked final are not tried again.
-_REASONS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
-    (
+
+class _Reason(NamedTuple):
+    """Why a probe failed, as the log tells it."""
+
+    key: str
+    cause: str
+    fix: tuple[str, ...]
+    again: bool
+    """Whether bootstrap tries the driver again: some things trying again cannot cure."""
+    bind: bool = True
+    """Whether binding it by hand is worth a try once `fix` is done."""
+
+
+# qat_4xxx/adf_drv.c, qat_common/adf_init.c, adf_accel_engine.c, qat_uclo.c, adf_anti_rb.c; the most telling first.
+_REASONS = (
+    _Reason(
         "numa",
         "The BIOS does not tell the device's NUMA node, and the driver refuses it then on a machine of several nodes.",
         ("Update the BIOS, or look there for NUMA and sub-NUMA clustering settings.",),
-        True,
+        again=False,
+        bind=False,
     ),
-    ("fused", "All acceleration units of this device are fused off: this CPU is sold without QAT.", (), True),
-    (
+    _Reason(
+        "fused",
+        "All acceleration units of this device are fused off: this CPU is sold without QAT.",
+        ("Use another machine for QAT; CryptoMB may do: qatprep doctor --profile cryptomb",),
+        again=False,
+        bind=False,
+    ),
+    _Reason(
         "power",
         "The device could not be powered up.",
         ("Switch the machine off altogether and on again; look for power settings of the accelerators in the BIOS.",),
-        True,
+        again=False,
+        bind=False,
     ),
-    (
+    _Reason(
         "firmware-svn",
         "The firmware is older than the security version the device demands.",
         ("Install newer firmware, then load the driver again.",),
-        True,
+        again=False,
     ),
-    (
+    _Reason(
         "firmware-rejected",
-        "The device rejected the firmware: files of another driver (the out-of-tree stack overwrites them), too "
-        "old, or damaged.",
+        "The device rejected the firmware: files of another driver (the out-of-tree stack overwrites them), too old, "
+        "or damaged.",
         ("Install the distribution's firmware package again, then load the driver again.",),
-        True,
+        again=False,
     ),
-    (
+    _Reason(
         "firmware-missing",
-        "When the driver last tried, the firmware was not there. It is now: it came later, or it is still missing "
-        "in the initramfs from which the module is loaded.",
+        "When the driver last tried, the firmware was not there. It is now: it came later, or it is still missing in "
+        "the initramfs from which the module is loaded.",
         ("Write the initramfs again if the module is loaded from there (update-initramfs -u, dracut --force).",),
-        False,
+        again=True,
     ),
-    (
+    _Reason(
         "probe-failed",
         "The driver tried the device and gave up; the lines before that one in the log tell why.",
         (),
-        False,
+        again=True,
     ),
+)
+_SILENT = _Reason(
+    "",
+    "The driver is loaded but does not have the device: somebody unbound it, or its attempt has left the log since.",
+    (),
+    again=True,
 )
 
 
@@ -70,7 +97,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
         if isinstance(pf.driver, Unknown):
             yield unseen("QP-PF-001", f"cannot see the driver of PF {pf.bdf}", pf.driver, (pf.bdf,))
         elif pf.driver != pf.family.driver:
-            key = "" if pf.driver else next((k for k, *_ in _REASONS if log_lines(ctx, k, bdf=pf.bdf)), "")
+            key = "" if pf.driver else next((r.key for r in _REASONS if log_lines(ctx, r.key, bdf=pf.bdf)), "")
             held = isinstance(pf.override, str) and pf.override != pf.family.driver
             groups.setdefault((pf.driver, pf.family.driver, key, held), []).append(pf)
     for (driver, wanted, key, held), mine in groups.items():
@@ -93,22 +120,17 @@ def _bound(ctx: Context) -> Iterable[Finding]:
                 fix=for_each(bdfs, _give("$pf", "", wanted)),
             )
         else:
-            _, cause, advice, final = next((r for r in _REASONS if r[0] == key), ("", _SILENT, (), False))
-            log = log_lines(ctx, *(k for k, *_ in _REASONS), bdf=bdfs[0])
+            reason = next((r for r in _REASONS if r.key == key), _SILENT)
+            bind = for_each(bdfs, f"echo $pf > {PCI_DRIVERS}/{wanted}/bind") if reason.bind else ()
             yield failed(
                 "QP-PF-001",
                 f"{who} {verb} without a driver" + (": the driver could not start it" if key else ""),
                 subjects=bdfs,
-                evidence=base + log,
-                cause=cause,
-                fix=(*advice, *for_each(bdfs, f"echo $pf > {PCI_DRIVERS}/{wanted}/bind")) if key != "fused" else advice,
-                step="" if final else BOOTSTRAP,
+                evidence=base + log_lines(ctx, *(r.key for r in _REASONS), bdf=bdfs[0]),
+                cause=reason.cause,
+                fix=(*reason.fix, *bind),
+                step=BOOTSTRAP if reason.again else "",
             )
-
-
-_SILENT = (
-    "The driver is loaded but does not have the device: somebody unbound it, or its attempt has left the log since."
-)
 
 
 def _give(pf: str, driver: str, wanted: str) -> str:

@@ -105,7 +105,19 @@ def _runs(ctx: Context) -> Iterable[Finding]:
     if isinstance(iommu.units, Unknown):
         yield unseen("QP-IOMMU-002", "cannot tell whether the kernel runs an IOMMU", iommu.units)
         return
-    if iommu.units or isinstance(iommu.table, Unknown):
+    if iommu.units:
+        return
+    if isinstance(iommu.table, Unknown):
+        yield failed(
+            "QP-IOMMU-002",
+            "the kernel does not run an IOMMU",
+            evidence=(Evidence(_UNITS, "empty: the kernel runs none"), Evidence(ACPI_TABLES, iommu.table.reason)),
+            cause="It is off in the BIOS setup, or in the kernel; which of the two cannot be seen here.",
+            fix=(
+                "Look at the host itself as root, or at the start of its log: dmesg | grep -i -e DMAR -e AMD-Vi",
+                "In the BIOS setup, switch on Intel VT for Directed I/O (VT-d), on AMD the IOMMU.",
+            ),
+        )
         return
     evidence = [
         Evidence(f"{ACPI_TABLES}/{iommu.table}", "there: the firmware offers an IOMMU"),

@@ -50,7 +50,7 @@ def _knows(ctx: Context) -> Iterable[Finding]:
                 evidence=(_release(ctx), *(attribute(bdf, "device", f"{family.pf_id:#06x}") for bdf in lost)),
                 cause=f"{family.module} knows {family.name} from Linux {major}.{minor} on, and no backport of it is "
                 "here.",
-                fix=(f"Install a kernel from {major}.{minor} on (6.12 or later is best), and reboot.",),
+                fix=(f"Install a kernel from {major}.{minor} on, and reboot.",),
             )
     stuck: dict[str, list[Pf]] = {}
     for pf in ctx.pfs:

@@ -59,7 +59,10 @@ def _wished(ctx: Context) -> Iterable[Finding]:
         if any("busy" in line.value or "in use" in line.value for line in busy):
             cause += " An attempt failed: users inside the kernel (dm-crypt, IPsec, zswap) keep the device busy."
         if has_vfs:
-            cause += " Changing services takes the VFs of the PF away for a moment, with whoever uses them."
+            cause += " Changing services takes the VFs of the PF away for a moment."
+        holders = [h for h in ctx.facts.nodes.holders if any(vf.bdf == h.vf for pf in mine for vf in pf.vfs)]
+        if holders:
+            cause += f" In use now: {'; '.join(f'{h.vf} by {h}' for h in holders[:3])}."
         yield failed(
             "QP-SVC-001",
             f"{some_pfs(ctx, bdfs)} {'offers' if len(bdfs) == 1 else 'offer'} {text}, not {wanted}",
@@ -69,7 +72,8 @@ def _wished(ctx: Context) -> Iterable[Finding]:
             )
             + busy[-2:],
             cause=cause,
-            fix=for_each(
+            fix=(("Stop whoever has a VF open: the kernel waits for him without end.",) if holders else ())
+            + for_each(
                 bdfs,
                 "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; "
                 f"echo '{wanted}' > $q/cfg_services; echo up > $q/state",

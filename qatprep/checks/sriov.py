@@ -33,7 +33,7 @@ def _possible(ctx: Context) -> Iterable[Finding]:
         bdfs = tuple(pf.bdf for pf in mine)
         yield failed(
             "QP-SRIOV-002",
-            f"{some_pfs(ctx, bdfs)} cannot have VFs",
+            f"no VFs are possible on {some_pfs(ctx, bdfs)}",
             subjects=bdfs,
             evidence=tuple(attribute(bdf, "sriov_totalvfs", total) for bdf in bdfs)
             + log_lines(ctx, "mmio", bdf=bdfs[0]),
@@ -48,15 +48,34 @@ def _possible(ctx: Context) -> Iterable[Finding]:
         )
 
 
+_NOBODY = "Nobody has made them since boot, or the PF was down in between: VFs do not survive either."
+# drivers/pci/iov.c, qat_common/adf_sriov.c
+_TROUBLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mmio": (
+        "An attempt to make them failed: the BIOS left no room for them on the bus or in the address space.",
+        (
+            "In the BIOS setup switch on SR-IOV, ARI and MMIO above 4 GB (above 4G decoding), then boot again.",
+            "If the BIOS has no such setting, try the kernel argument pci=realloc.",
+        ),
+    ),
+    "busy": (
+        "An attempt to make them failed: users inside the kernel (dm-crypt, IPsec, zswap) kept the device busy.",
+        ("Stop these users; their references are counted here: grep -B1 -A9 qat /proc/crypto",),
+    ),
+    "start-failed": ("An attempt to make them failed: the device did not start again; the log tells why.", ()),
+    "iommu-off": ("An attempt to make them failed for want of the IOMMU, which runs now.", ()),
+}
+
+
 def _made(ctx: Context) -> Iterable[Finding]:
-    none: dict[bool, list[Pf]] = {}
+    none: dict[str, list[Pf]] = {}
     surplus: list[Pf] = []
     for pf in ctx.pfs:
         wanted = ctx.wish.of(pf).vfs
         if isinstance(pf.num_vfs, Unknown):
             yield _blocked_read(ctx, pf, pf.num_vfs)
         elif wanted and (not pf.num_vfs or not pf.vfs):
-            none.setdefault(bool(_trouble(ctx, pf)), []).append(pf)
+            none.setdefault(next((key for key in _TROUBLES if ctx.facts.log.of(key, bdf=pf.bdf)), ""), []).append(pf)
         elif wanted and isinstance(pf.total_vfs, int) and pf.num_vfs != pf.total_vfs:
             yield failed(
                 "QP-SRIOV-001",
@@ -73,20 +92,20 @@ def _made(ctx: Context) -> Iterable[Finding]:
             )
         elif not wanted and pf.vfs:
             surplus.append(pf)
-    for told, mine in none.items():
+    for key, mine in none.items():
         bdfs = tuple(pf.bdf for pf in mine)
         total = mine[0].total_vfs if isinstance(mine[0].total_vfs, int) else mine[0].family.total_vfs
+        cause, advice = _TROUBLES.get(key, (_NOBODY, ()))
+        log = [line for pf in mine[:2] for line in ctx.facts.log.of(*_TROUBLES, bdf=pf.bdf)[-2:]]
         yield failed(
             "QP-SRIOV-001",
             f"{some_pfs(ctx, bdfs)} {have(bdfs)} no VFs",
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in mine)
-            + tuple(line for pf in mine[:2] for line in _trouble(ctx, pf)),
-            cause="An attempt to make them failed; the log tells why."
-            if told
-            else "Nobody has made them since boot, or the PF was down in between: VFs do not survive either.",
-            fix=for_each(bdfs, f"echo {total} > /sys/bus/pci/devices/$pf/sriov_numvfs"),
-            step=BOOTSTRAP,
+            + tuple(Evidence("kernel log", line.text) for line in log),
+            cause=cause,
+            fix=(*advice, *for_each(bdfs, f"echo {total} > /sys/bus/pci/devices/$pf/sriov_numvfs")),
+            step="" if key == "mmio" else BOOTSTRAP,
         )
     if surplus:
         bdfs = tuple(pf.bdf for pf in surplus)
@@ -100,12 +119,6 @@ def _made(ctx: Context) -> Iterable[Finding]:
             fix=for_each(bdfs, "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; echo up > $q/state"),
             step=BOOTSTRAP,
         )
-
-
-def _trouble(ctx: Context, pf: Pf) -> tuple[Evidence, ...]:
-    """Lines that tell why making VFs failed."""
-    lines = ctx.facts.log.of("mmio", "busy", "start-failed", "iommu-off", bdf=pf.bdf)
-    return tuple(Evidence("kernel log", line.text) for line in lines[-2:])
 
 
 def _blocked_read(ctx: Context, pf: Pf, fact: Unknown) -> Finding:

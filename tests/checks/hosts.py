@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from qatprep.checks.base import Profile, Status
+from qatprep.checks.base import Profile, Stage, Status
 from qatprep.checks.registry import Report, evaluate
 from qatprep.facts import Facts, gather
 from qatprep.host import manifest
@@ -12,6 +12,10 @@ from qatprep.host.capture import Capture
 from qatprep.host.select import scenario
 from qatprep.host.tree import Tree
 from qatprep.wish import Wish
+
+_OTHERS = ("persistence", "memlock", "container runtime", "kubernetes", "mesh")
+CHAIN = frozenset(stage for stage in Stage if stage.value not in _OTHERS)
+"""The stages of the hardware chain, of the CPU and of the kernel log: what tests in this folder are about."""
 
 
 @cache

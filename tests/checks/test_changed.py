@@ -106,7 +106,7 @@ CASES = [
          {"warn": ["QP-IOMMU-005"]}, ("interrupt remapping", "echo N >")),
     Case("no ACPI tables to be seen, but the IOMMU runs", READY, "- /sys/firmware/acpi/tables", {}, ()),
     Case("no ACPI tables to be seen, and no IOMMU", "iommu-off-by-default", "- /sys/firmware/acpi/tables",
-         {"unknown": ["QP-IOMMU-001"], "fail": ["QP-IOMMU-004"]}, ("no ACPI tables",)),
+         {"fail": ["QP-IOMMU-002"], "unknown": ["QP-IOMMU-001"]}, ("no ACPI tables", "which of the two")),
     # -- modules
     Case("built, but its package is not installed", "debian-kernel",
          config("CONFIG_CRYPTO_DEV_QAT_4XXX=m", "CONFIG_PCI_IOV=y", release="6.12.117+deb13-amd64"), one("QP-MOD-001"),
