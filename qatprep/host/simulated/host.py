@@ -124,6 +124,8 @@ class SimulatedHost(TreeHost):
             fail(errno.EINVAL, path)
         self.clock.spend(clock.ATTRIBUTE)
         if node.store is not None:
+            if not data:
+                return  # fs/kernfs/file.c kernfs_fop_write_iter: nothing to hand on
             store = node.store
 
             def go() -> None:

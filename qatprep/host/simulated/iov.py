@@ -110,6 +110,7 @@ class Iov:
             if name in pf.node.children:
                 plain(node, name, pf.node.children[name].content().decode(), pf.node.children[name].mode)
         link(node, "physfn", f"../{pf.bdf}")
+        plain(node, "sriov_vf_msix_count", "", 0o200).error = errno.EACCES
         machine.tree.add(path, node)
         machine.tree.link(f"{PCI_DEVICES}/{bdf}", relative(PCI_DEVICES, path))
         link(pf.node, f"virtfn{index}", f"../{bdf}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PARAMETERS = {
     "vfio": ("enable_unsafe_noiommu_mode",),
-    "vfio_pci": ("disable_denylist", "disable_idle_d3", "nointxmask"),
+    "vfio_pci": ("disable_denylist", "disable_idle_d3", "disable_vga", "enable_sriov", "nointxmask"),
     "vfio_iommu_type1": ("allow_unsafe_interrupts", "disable_hugepages"),
 }
 """Boolean parameters, N unless told otherwise."""

@@ -146,6 +146,7 @@ class PciBus:
         attribute(directory, "bind", None, lambda data: self._bind(driver, data), 0o200)
         attribute(directory, "unbind", None, lambda data: self._unbind(driver, data), 0o200)
         attribute(directory, "new_id", None, lambda data: self._new_id(driver, data), 0o200)
+        attribute(directory, "uevent", None, None, 0o200)
         attribute(directory, "remove_id", None, lambda data: self._remove_id(driver, data), 0o200)
         if driver.module and "module" not in directory.children:
             link(directory, "module", relative(path, f"/sys/module/{driver.module}"))

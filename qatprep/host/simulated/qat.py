@@ -40,7 +40,9 @@ class Accel:
         self.asked_ring: int | None = None
 
     def set_key(self, key: str, value: str) -> None:
-        """adf_cfg_add_key_value_param: a changed key moves to the end of its section."""
+        """adf_cfg_add_key_value_param: a changed key moves to the end of its section, an unchanged one stays."""
+        if (key, value) in self.general:
+            return
         self.general = [pair for pair in self.general if pair[0] != key] + [(key, value)]
 
     def configuration(self) -> bytes:

@@ -138,8 +138,8 @@ class QatFiles:
         accel.set_key("PmIdleSupport", str(int(value)))
 
     def _accept(self, data: bytes) -> None:
-        """qat_common/adf_sysfs_ras_counters.c reset_error_counters_store takes only a 1."""
-        if data.strip() != b"1":
+        """qat_common/adf_sysfs_ras_counters.c reset_error_counters_store takes a 1 and a newline, nothing else."""
+        if data != b"1\n":
             raise oops(errno.EINVAL)
 
     # -- debugfs ------------------------------------------------------------------------------------------

@@ -44,9 +44,9 @@ def default(kernel: Kernel, number: int) -> str:
 
 
 def ring_pairs(services: str) -> tuple[str, ...]:
-    """The services of a VF's four ring pairs: qat_common/adf_gen4_hw_data.h ADF_GEN4_DEFAULT_RING_TO_SRV_MAP."""
+    """The services of a VF's four ring pairs: qat_common/adf_gen4_hw_data.c adf_gen4_get_ring_to_svc_map."""
     tokens = services.split(";")
     if len(tokens) == 1:
         return (tokens[0] if tokens[0] != "dcc" else "dc",) * 4
-    ordered = [token for token in ("asym", "sym", "dc", "decomp") if token in tokens]
+    ordered = [token for token in ("dc", "decomp", "asym", "sym") if token in tokens]
     return tuple(ordered[index % len(ordered)] for index in range(4))

@@ -20,13 +20,13 @@ def oops(number: int) -> OSError:
 def attribute(directory: Node, name: str, show: Show | None, store: Store | None = None, mode: int = 0o644) -> Node:
     """Give `directory` an attribute, or an existing file its behaviour (its mode, owner and errno stay).
 
-    Without `show` reading is EIO: fs/sysfs/file.c sysfs_kf_seq_show.
+    Without `show` it cannot be opened for reading, even by root: fs/kernfs/file.c kernfs_fop_open.
     """
     node = directory.children.get(name)
     if node is None or node.kind != "file":
         node = directory.children[name] = Node("file", mode)
     if show is None:
-        node.error = errno.EIO
+        node.error = errno.EACCES
     node.show = show
     node.store = store
     return node
