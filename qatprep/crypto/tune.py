@@ -265,8 +265,12 @@ def _loads(engines: Sequence[Engine], goal: Goal, given: Sequence[float]) -> lis
     if goal.rate:
         return [goal.rate * share for share in AROUND]
     loads = sorted({float(f"{engine.capacity * share:.2g}") for engine in engines for share in SHARES})
-    # Two loads that are nearly the same tell nothing new.
-    return [load for n, load in enumerate(loads) if n == 0 or load > 1.2 * loads[n - 1]]
+    kept: list[float] = []
+    for load in loads:
+        # Two loads that are nearly the same tell nothing new.
+        if not kept or load > 1.15 * kept[-1]:
+            kept.append(load)
+    return kept
 
 
 def _shuffled(settings: Sequence[Setting], load: float) -> list[Setting]:

@@ -1,0 +1,183 @@
+"""The native module: what it takes, what it refuses, and that its signatures are right."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import platform
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qatprep import _native
+from qatprep.crypto import keys, library
+from qatprep.crypto.keys import KeyKind
+from tests.crypto.conftest import HERE, SOURCES, gcc, has_header
+
+x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 only")
+
+
+def der_of(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+
+
+@pytest.fixture(scope="module")
+def rsa_der() -> bytes:
+    return der_of(rsa.generate_private_key(65537, 2048))
+
+
+def signers() -> list[_native.Signer]:
+    found = library.openssls()
+    if not _native.missing():
+        found += library.crypto_mbs()
+    return found
+
+
+@x86
+def test_cpuid_says_what_the_kernel_says() -> None:
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+        flags = next(line for line in f if line.startswith("flags")).split()
+    _, ebx, ecx, _ = _native.cpuid(7) if _native.cpuid(0)[0] >= 7 else (0, 0, 0, 0)
+    assert ("bmi2" in flags) == bool(ebx >> 8 & 1)
+    assert ("avx512f" in flags) == bool(ebx >> 16 & 1)
+    assert ("vaes" in flags) == bool(ecx >> 9 & 1)
+
+
+@x86
+def test_a_register_that_does_not_exist_is_an_error_and_no_fault() -> None:
+    with pytest.raises(OSError) as caught:
+        _native.xgetbv(7)
+    assert caught.value.errno == errno.ENOTSUP
+
+
+@x86
+def test_what_is_missing_is_what_the_facts_say() -> None:
+    from qatprep.facts import cpu
+    from qatprep.host.linux import LinuxHost
+
+    facts = cpu.gather(LinuxHost("/"))
+    assert isinstance(facts.missing, tuple)
+    assert [name for name in facts.missing if name not in _native.missing()] == []
+    assert bool(_native.missing()) == bool(facts.missing or facts.states_missing)
+
+
+@x86
+def test_crypto_mb_is_linked_in() -> None:
+    assert _native.BUNDLED, "built without the wheels ipp-crypto-static and ipp-crypto-include"
+
+
+def test_a_key_takes_its_der_and_wipes_it(rsa_der: bytes) -> None:
+    copy = bytearray(rsa_der)
+    key = _native.Key(copy)
+    assert (key.kind, key.bits) == ("rsa", 2048)
+    assert not any(copy)
+
+
+def test_a_refused_key_is_wiped_too(rsa_der: bytes) -> None:
+    copy = bytearray(rsa_der[:-1])
+    with pytest.raises(ValueError, match="DER"):
+        _native.Key(copy)
+    assert not any(copy)
+
+
+@pytest.mark.parametrize(
+    ("der", "words"),
+    [
+        (lambda: der_of(rsa.generate_private_key(65537, 1024)), "2048, 3072 and 4096"),
+        (lambda: der_of(rsa.generate_private_key(3, 2048)), "65537"),
+        (lambda: der_of(ec.generate_private_key(ec.SECP384R1())), "P-256"),
+        (lambda: b"", "DER"),
+        (lambda: b"not a key at all", "DER"),
+    ],
+    ids=["1024 bits", "exponent 3", "P-384", "empty", "text"],
+)
+def test_other_keys_are_refused_by_name(der: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _native.Key(der())  # type: ignore[operator]
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.integers(0, 1200), value=st.integers(0, 255), cut=st.integers(0, 1300))
+def test_a_broken_key_is_an_error_or_a_key_but_never_a_crash(rsa_der: bytes, at: int, value: int, cut: int) -> None:
+    broken = bytearray(rsa_der)
+    broken[at % len(broken)] = value
+    try:
+        key = _native.Key(broken[: max(cut, 1)])
+    except ValueError:
+        return
+    _native.sign(library.openssls()[0], _native.Jobs(key, [b"\x00" * (key.bits // 8)]))
+
+
+@pytest.mark.parametrize("kind", list(KeyKind))
+def test_every_engine_signs_as_cryptography_does(kind: KeyKind) -> None:
+    work = keys.make(kind, 17)  # two queues of eight and one of one
+    for signer in signers():
+        results = _native.sign(signer, work.jobs)
+        assert work.wrong(results) == [], library.describe(signer)
+        if kind.is_rsa:
+            assert results == [work.sign(n) for n in range(17)]
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_a_queue_that_is_not_full_is_right_too(count: int) -> None:
+    work = keys.make(KeyKind.RSA_2048, count)
+    for signer in signers():
+        assert work.wrong(_native.sign(signer, work.jobs)) == []
+
+
+def test_inputs_of_the_wrong_length_are_refused(rsa_der: bytes) -> None:
+    key = _native.Key(bytearray(rsa_der))
+    with pytest.raises(ValueError, match="256 bytes are needed, not 32"):
+        _native.Jobs(key, [hashlib.sha256(b"").digest()])
+    with pytest.raises(ValueError, match="nothing to sign"):
+        _native.Jobs(key, [])
+    with pytest.raises(ValueError, match="one result a job"):
+        _native.Jobs(key, [bytes(256)]).expect([bytes(256)] * 2)
+
+
+def test_arguments_of_the_wrong_type_are_refused(rsa_der: bytes) -> None:
+    with pytest.raises(TypeError, match="Key"):
+        _native.Jobs("key", [b""])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Signer"):
+        _native.sign(None, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        _native.Signer()
+
+
+def test_a_library_that_is_none_is_named(tmp_path: object) -> None:
+    with pytest.raises(OSError, match=r"libc\.so\.6 has no d2i_RSAPrivateKey"):
+        _native.ssl_open("libc.so.6")
+    with pytest.raises(OSError, match="cannot open shared object"):
+        _native.ssl_open(f"{tmp_path}/libcrypto.so")
+    with pytest.raises(OSError, match=r"libc\.so\.6 has no|missing here"):
+        _native.mb_open("libc.so.6")
+
+
+@pytest.mark.parametrize("bundled", [(), ("-DQP_BUNDLED_MB",)], ids=["without crypto_mb", "with it"])
+def test_the_sources_have_no_warnings(bundled: tuple[str, ...]) -> None:
+    import importlib.metadata
+    import sysconfig
+
+    include = [f"-I{sysconfig.get_paths()['include']}"]
+    if bundled:
+        try:
+            files = importlib.metadata.files("ipp-crypto-include") or []
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip("ipp-crypto-include is not installed")
+        header = next(f for f in files if str(f).endswith("crypto_mb/rsa.h"))
+        include.append(f"-I{Path(str(header.locate())).resolve().parent.parent}")
+    for source in sorted(SOURCES.glob("*.c")):
+        done = gcc("-fsyntax-only", "-Wall", "-Wextra", "-Wshadow", "-Werror", *bundled, *include, str(source))
+        assert done.returncode == 0, f"{source.name}: {done.stderr}"
+
+
+def test_the_abi_of_libqat_is_the_real_one() -> None:
+    """Against the headers of libqat-dev and libusdm-dev, where they are installed."""
+    if not has_header("qat/cpa.h"):
+        pytest.skip("qat/cpa.h (libqat-dev) is not installed")
+    done = gcc("-fsyntax-only", "-Werror", "-I/usr/include/qat", str(HERE / "abi_check.c"))
+    assert done.returncode == 0, done.stderr
