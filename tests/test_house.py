@@ -15,7 +15,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 BELOW = {
     "host": (),
     "facts": ("host", "runtime"),
-    "checks": ("facts", "host", "runtime", "mesh"),
+    "checks": ("facts", "host", "runtime", "mesh", "persist"),
     "steps": ("facts", "host", "runtime", "persist"),
     "runtime": ("host",),
     "persist": ("host", "facts"),

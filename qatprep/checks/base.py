@@ -38,6 +38,7 @@ class Stage(StrEnum):
     SRIOV = "sr-iov"
     BINDING = "binding"
     NODES = "nodes"
+    PERSISTENCE = "persistence"
     MEMLOCK = "memlock"
     RUNTIME = "container runtime"
     KUBERNETES = "kubernetes"

@@ -18,6 +18,7 @@ from qatprep.checks import (
     log,
     modules,
     nodes,
+    persist,
     services,
     sriov,
     stack,
@@ -53,6 +54,7 @@ CHECKS: tuple[Check, ...] = (
     *sriov.CHECKS,
     *binding.CHECKS,
     *nodes.CHECKS,
+    *persist.CHECKS,
     *log.CHECKS,
 )
 BY_ID = {check.id: check for check in CHECKS}

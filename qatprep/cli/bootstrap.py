@@ -47,6 +47,9 @@ def bootstrap(
     diff: Annotated[bool, typer.Option("--diff", help="Show before and after of each subject.")] = False,
     no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Leave out the smoke run at the end.")] = False,
     yes: YesOption = False,
+    boot: Annotated[
+        bool, typer.Option("--boot", help="As the unit does at boot: prepare what can be, leave out what fails.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each VF.")] = False,
     root: RootOption = "/",
     simulate: SimulateOption = "",
@@ -69,6 +72,13 @@ def bootstrap(
     session: Session = ctx.obj
     host = session.host(root, simulate)
     wanted = wish.load(host, config, setting or ())
+    if boot:
+        from qatprep.cli.boot import at_boot
+        from qatprep.errors import InputError
+
+        if check or diff or device:
+            raise InputError("--boot takes the whole node and changes it: not with --check, --diff or --device")
+        return at_boot(session, host, wanted, as_json=output is Output.json)
     found = facts.gather(host)
     only = chooser(found, device or [])
     as_json = output is Output.json

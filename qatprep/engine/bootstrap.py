@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from qatprep.checks.base import Finding
     from qatprep.wish import Wish
 
+BOOT = "boot"
+"""The command of runs that only do again, at a boot, what an earlier run did (engine/boot.py)."""
+
 Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
 
 
@@ -161,7 +164,10 @@ def _back(runner: Runner, plan: Plan, status: Status, failure: Failure, resumed:
 
 
 def undoable(host: Host, run_id: str = "") -> list[Run]:
-    """The runs that `rollback` would undo, newest first: the one named, else the last, with cut-off ones before it."""
+    """The runs that `rollback` would undo, newest first: the one named, else the last, with cut-off ones before it.
+
+    A run at boot stands for the run whose work it did again: both are undone.
+    """
     from qatprep.errors import InputError
 
     known = runs(host)
@@ -179,7 +185,7 @@ def undoable(host: Host, run_id: str = "") -> list[Run]:
         return []
     chain = [standing[0]]
     for run in standing[1:]:
-        if not run.cut_off:
+        if not (run.cut_off or chain[-1].command == BOOT):
             break
         chain.append(run)
     return chain

@@ -49,9 +49,9 @@ class PersistFacts:
     """Mode of each of FILES that is there."""
     enabled: Mapping[str, bool | Unknown]
     """Each unit of WANTED_BY."""
-    starts: str = ""
-    """The program that the installed unit starts, "" without a unit."""
-    starts_there: bool | Unknown = True
+    starts: tuple[str, ...] = ()
+    """How the installed unit calls qatprep, () without a unit."""
+    starts_there: bool | Unknown = False
     """Whether that program is a file that can be run."""
     others: tuple[str, ...] = field(default=())
     """Enabled units of others that set up QAT devices at boot, by path of the link that enables them."""
@@ -82,7 +82,7 @@ def gather(host: Host) -> PersistFacts:
         except OSError as e:
             files[path] = None if e.errno in ABSENT else unknown(e)
     unit = files[APPLY]
-    starts = started_program(unit) if isinstance(unit, str) else ""
+    starts = started(unit) if isinstance(unit, str) else ()
     return PersistFacts(
         systemd=exists(host, BOOTED),
         program=launcher(host),
@@ -90,7 +90,7 @@ def gather(host: Host) -> PersistFacts:
         modes=modes,
         enabled={path: _enabled(host, path, target) for path, target in WANTED_BY.items()},
         starts=starts,
-        starts_there=_can_run(host, starts) if starts else True,
+        starts_there=_can_run(host, starts[0]) if starts else False,
         others=tuple(
             path
             for unit in _OTHERS
@@ -100,17 +100,20 @@ def gather(host: Host) -> PersistFacts:
     )
 
 
-def started_program(unit: str) -> str:
-    """The program of a unit's ExecStart= (systemd.service(5)): prefixes taken off, "" where there is none."""
+def started(unit: str) -> tuple[str, ...]:
+    """How a unit of ours calls qatprep: the words of ExecStart= before the verb, () where there is none.
+
+    Quoting and specifiers as persist.plain.words writes them: systemd.service(5), "Command lines".
+    """
     for line in unit.splitlines():
         key, equals, value = line.partition("=")
         if equals and key.strip() == "ExecStart":
             try:
-                words = shlex.split(value)
+                words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(value)]
             except ValueError:
-                return ""
-            return words[0].lstrip("@-:+!") if words else ""
-    return ""
+                return ()
+            return tuple(words[: words.index("bootstrap")]) if "bootstrap" in words else tuple(words[:1])
+    return ()
 
 
 def _enabled(host: Host, unit: str, target: str) -> bool | Unknown:

@@ -9,7 +9,7 @@ from qatprep import devices
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
-from qatprep.steps import modules, sriov
+from qatprep.steps import modules, persist, sriov
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.driver import BindPf, StartPf
@@ -22,13 +22,19 @@ UNKNOWN_YET = "not known before its driver runs"
 
 
 def make_plan(
-    facts: Facts, wish: Wish, only: Callable[[str], bool] | None = None, tried: frozenset[str] = frozenset()
+    facts: Facts,
+    wish: Wish,
+    only: Callable[[str], bool] | None = None,
+    tried: frozenset[str] = frozenset(),
 ) -> Plan:
     """What has to change for the wish to hold.
 
-    `only` chooses PFs by BDF; `tried` are those whose driver was just tried in vain.
+    `only` chooses PFs by BDF; `tried` are those whose driver was just tried in vain. The files by which it holds at the
+    next boot are part of it unless only some PFs are asked for.
     """
     builder = _Builder(facts, wish, tried)
+    if only is None:
+        builder.files()
     for pf in facts.pci.pfs:
         if pf.family.supported and (only is None or only(pf.bdf)):
             builder.pf(pf)
@@ -50,6 +56,7 @@ class _Builder:
         self.left: list[Left] = []
         self.refused: list[Refusal] = []
         self.forecast = False
+        self.finish: list[Change] = []
 
     def plan(self) -> Plan:
         needed = [change for change in self.modules if self._needs(change.name)]
@@ -58,7 +65,13 @@ class _Builder:
             gid = self.facts.nodes.gid(self.wish.group)
             if gid is None:
                 host.append(CreateGroup(self.wish.group))
-        return Plan(tuple(host), self.lanes, (), self.forecast, tuple(self.left), tuple(self.refused))
+        finish = tuple(self.finish)
+        return Plan(tuple(host), self.lanes, finish, self.forecast, tuple(self.left), tuple(self.refused))
+
+    def files(self) -> None:
+        """What makes it last."""
+        self.finish, left = persist.plan(self.facts, self.wish)
+        self.left += left
 
     def _needs(self, module: str) -> bool:
         """Whether a module serves something in the lanes; nothing is loaded for PFs that are left alone."""

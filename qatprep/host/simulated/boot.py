@@ -57,7 +57,11 @@ def power_off(machine: Machine) -> None:
     for top in ("/run", "/tmp"):
         directory = tree.find(top)
         for name, child in list(directory.children.items()) if directory else ():
-            child.children.clear()  # the directories themselves are made anew by tmpfiles.d
+            # The directories themselves are made anew by tmpfiles.d; /run/systemd/system says that systemd runs.
+            stays = child.children.get("system") if name == "systemd" else None
+            child.children.clear()
+            if stays is not None:
+                child.children["system"] = stays
             if directory is not None and child.kind != "dir":
                 del directory.children[name]
     log = tree.find(f"{META}/dmesg")

@@ -1,4 +1,4 @@
-"""The host's programs that qatprep may call: modprobe, rmmod, groupadd, groupdel, getent, udevadm; no others."""
+"""The host's programs that qatprep may call: modprobe, rmmod, groupadd, groupdel, getent, udevadm, systemctl."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from qatprep.host.base import RunResult
 from qatprep.host.simulated import clock
 from qatprep.host.simulated.modconf import Config, normal, read_config
 from qatprep.host.simulated.modules import SOFT_POST
+from qatprep.host.simulated.systemctl import systemctl
 
 if TYPE_CHECKING:
     from qatprep.host.simulated.machine import Machine
 
 SYSTEM_GIDS = range(100, 1000)
 """login.defs SYS_GID_MIN and SYS_GID_MAX as distributions ship them."""
-CHANGING = ("modprobe", "rmmod", "groupadd", "groupdel")
+CHANGING = ("modprobe", "rmmod", "groupadd", "groupdel", "systemctl")
 """Programs that change the host: what faults count."""
 
 
@@ -38,6 +39,7 @@ def run(machine: Machine, argv: list[str]) -> RunResult:
         "groupdel": _groupdel,
         "getent": _getent,
         "udevadm": _udevadm,
+        "systemctl": _systemctl,
     }
     program = known.get(argv[0].rsplit("/", 1)[-1])
     if program is None:
@@ -141,9 +143,6 @@ def _unload(machine: Machine, module: str) -> None:
             _unload(machine, need)
 
 
-# -- groups -------------------------------------------------------------------------------------------------
-
-
 def _rmmod(machine: Machine, arguments: list[str]) -> str:
     """Exactly the named modules, whatever they needed stays."""
     for name in arguments:
@@ -161,6 +160,9 @@ def _rmmod(machine: Machine, arguments: list[str]) -> str:
                 raise
             raise _Exit(1, f"rmmod: ERROR: Module {module} is in use\n") from None
     return ""
+
+
+# -- groups -------------------------------------------------------------------------------------------------
 
 
 def _groupadd(machine: Machine, arguments: list[str]) -> str:
@@ -229,6 +231,13 @@ def _udevadm(machine: Machine, arguments: list[str]) -> str:
         machine.clock.spend(clock.UDEV)
         machine.udev.settle()
     return ""
+
+
+def _systemctl(machine: Machine, arguments: list[str]) -> str:
+    rc, out, err = systemctl(machine, arguments)
+    if rc:
+        raise _Exit(rc, err, out)
+    return out
 
 
 def _lines(machine: Machine, path: str) -> list[str]:

@@ -10,7 +10,7 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING
 
-from qatprep.devices import VFIO_DEV
+from qatprep.devices import IOMMU_GROUPS, PCI_DEVICES, VFIO_DEV
 
 if TYPE_CHECKING:
     from qatprep.host.simulated.machine import Machine
@@ -69,6 +69,10 @@ class Udev:
         for key, operator, value in terms:
             if operator not in ("==", "!="):
                 continue
+            if key == "PROGRAM":
+                if self._program(value, facts["KERNEL"]) != (operator == "=="):
+                    return
+                continue
             matched = any(fnmatch.fnmatchcase(facts.get(key, ""), part) for part in value.split("|"))
             if matched != (operator == "=="):
                 return
@@ -84,3 +88,23 @@ class Udev:
                     node.gid = number
                 elif number is not None:
                     node.uid = number
+
+    def _program(self, command: str, kernel: str) -> bool:
+        """Whether a PROGRAM of qatprep's own ends well: it accepts groups of functions whose ids stand in its text.
+
+        No program of a host is really run here; others fail, as a program that is not there does (udev(7)).
+        """
+        words = command.replace("%k", kernel).split()
+        script = self.machine.text(words[0]) if len(words) == 2 else ""
+        listing = self.machine.tree.find(f"{IOMMU_GROUPS}/{kernel}/devices")
+        if "qatprep" not in script or listing is None:
+            return False
+        good = 0
+        for bdf in listing.children:
+            base = f"{PCI_DEVICES}/{bdf}"
+            ids = f"{self.machine.text(f'{base}/vendor')}:{self.machine.text(f'{base}/device')}"
+            if ids in script:
+                good += 1
+            elif not self.machine.text(f"{base}/class").startswith("0x0604"):
+                return False
+        return good > 0
