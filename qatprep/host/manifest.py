@@ -15,7 +15,7 @@
     /proc/7/fd [0500] !EACCES                reading or listing it gives that errno
 
 `[mode uid:gid]` may stand on every line; without it files are 0644 and directories 0755, owned by 0:0. White space and
-percent signs in a path are written %20, %25 and so on. Things no file tells are kept below /.qatprep: machine, cpuid
+percent signs in a path or target are written %20, %25 and so on. Things no file tells are kept below /.qatprep: machine, cpuid
 (`leaf subleaf: eax ebx ecx edx`, hexadecimal), xcr0 (hexadecimal), dmesg, euid.
 """
 
@@ -143,7 +143,7 @@ def _entry(tree: Tree, lines: list[str], number: int, line: str, where: str) -> 
     elif operator == "->":
         if not value:
             raise InputError(f"{where}: the link {path!r} has no target")
-        node = Node("link", 0o777, target=value)
+        node = Node("link", 0o777, target=_unquote(value))
     elif operator == "c":
         node = Node("char", 0o600)
         node.rdev = value
@@ -189,7 +189,7 @@ def dump(tree: Tree) -> str:
             if not node.children or attributes:
                 out.append(f"{head} /")
         elif node.kind == "link":
-            out.append(f"{head} -> {node.target}")
+            out.append(f"{head} -> {_quote(node.target)}")
         elif node.kind == "char":
             out.append(f"{head} c {node.rdev}")
         elif node.size is not None:

@@ -99,7 +99,7 @@ def scenario(name: str) -> Scenario:
 
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else "`qatprep hosts` lists them"
-        raise InputError(f"--simulate: there is no simulated host {name!r}", hint)
+        raise InputError(f"there is no simulated host {name!r}", hint)
     return _read(name)
 
 
