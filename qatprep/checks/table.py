@@ -60,11 +60,6 @@ CHECKS: tuple[Check, ...] = (
 BY_ID = {check.id: check for check in CHECKS}
 
 
-def stage_of(id: str) -> Stage | None:
-    """The stage of a check, None for QP-CRASH."""
-    return BY_ID[id].stage if id in BY_ID else None
-
-
 def select(patterns: Iterable[str]) -> frozenset[str]:
     """The ids that patterns name: an id, a glob of ids (QP-IOMMU-*) or a stage, several joined by commas.
 
