@@ -15,8 +15,8 @@
     /proc/7/fd [0500] !EACCES                reading or listing it gives that errno
 
 `[mode uid:gid]` may stand on every line; without it files are 0644 and directories 0755, owned by 0:0. White space and
-percent signs in a path or target are written %20, %25 and so on. Things no file tells are kept below /.qatprep: machine, cpuid
-(`leaf subleaf: eax ebx ecx edx`, hexadecimal), xcr0 (hexadecimal), dmesg, euid.
+percent signs in a path or target are written %20, %25 and so on. Things no file tells are kept below /.qatprep:
+machine, cpuid (`leaf subleaf: eax ebx ecx edx`, hexadecimal), xcr0 (hexadecimal), dmesg, euid.
 """
 
 from __future__ import annotations

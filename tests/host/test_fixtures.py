@@ -118,7 +118,6 @@ def test_the_model_takes_it_over_unchanged(name: str) -> None:
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("name", ["spr-2s-ready", "vf-variant-driver", "gen6-6xxx", "gnr-2s", "out-of-tree"])
 def test_every_kernel_can_be_put_under_it(name: str, kernel: str) -> None:
-    story = scenario(name)
     host = SimulatedHost(tree_of(name), kernel)
     release = Kernel(kernel).release
     assert host.read_text("/proc/sys/kernel/osrelease") == f"{release}\n"
