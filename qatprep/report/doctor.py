@@ -55,7 +55,7 @@ class _Lines:
         room = max(20, self.width - max(indent, first.cell_len))
         for n, line in enumerate(text.wrap(self.console, room) or [Text()]):
             line.rstrip()
-            self.console.print((first if n == 0 else Text(" " * indent)) + line, soft_wrap=True)
+            self.console.print(Text.assemble(first if n == 0 else " " * indent, line), soft_wrap=True)
 
     def row(self, label: str, words: str) -> None:
         """A label and a paragraph beside it."""
@@ -64,7 +64,7 @@ class _Lines:
     def command(self, label: str, command: str) -> None:
         """Something to paste: one line, whatever the width."""
         head = Text(f"{'':{_INDENT}}{label:{_LABEL}}", style="dim")
-        self.console.print(head + Text(command, style="hint"), soft_wrap=True)
+        self.console.print(Text.assemble(head, (command, "hint")), soft_wrap=True)
 
 
 _INDENT = 6
@@ -112,7 +112,7 @@ def _print_stage(
     lines: _Lines, stage: str, members: list[Finding], bootstrap: str, *, every: bool, verbose: bool
 ) -> None:
     worst = min((f.status for f in members), key=_RANK.index)
-    head = _symbol(lines.console, worst) + Text(f" {stage:{_STAGE}}", style="id")
+    head = Text.assemble(_symbol(lines.console, worst), (f" {stage:{_STAGE}}", "id"))
     lines.print(_summary(members), head)
     for f in members:
         if f.status in _TOLD:

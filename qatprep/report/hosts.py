@@ -22,7 +22,7 @@ def print_hosts(console: Console, scenarios: Sequence[Scenario]) -> None:
         for n, line in enumerate(Text(s.title).wrap(console, max(30, console.width - wide - 2))):
             line.rstrip()
             head = Text(f"{s.name:{wide}}  ", style="id") if n == 0 else Text(" " * (wide + 2))
-            console.print(head + line, soft_wrap=True)
+            console.print(Text.assemble(head, line), soft_wrap=True)
     console.print()
     console.print(
         Text.assemble(
@@ -45,7 +45,7 @@ def print_story(console: Console, s: Scenario) -> None:
     for label, words in rows:
         for n, line in enumerate(Text(" ".join(words.split())).wrap(console, width - 8)):
             line.rstrip()
-            console.print(Text(f"{label if n == 0 else '':8}", style="dim") + line, soft_wrap=True)
+            console.print(Text.assemble((f"{label if n == 0 else '':8}", "dim"), line), soft_wrap=True)
 
 
 def _found(findings: Findings, profile: str) -> str:
