@@ -10,13 +10,8 @@ from functools import partial
 import pytest
 
 from fixtures import acts
-from qatprep.host.manifest import load
-from qatprep.host.select import open_host, scenario
 from qatprep.host.simulated import SimulatedHost
-
-
-def simulated(name: str, realtime: float = 0.0) -> SimulatedHost:
-    return SimulatedHost(load(scenario(name).host_file), realtime=realtime)
+from tests.host.hosts import simulated, tree_of
 
 
 def lane(host: SimulatedHost, pf: str) -> None:
@@ -70,14 +65,14 @@ def test_a_lane_that_starts_late_started_with_the_others() -> None:
 
 
 def test_the_wall_clock_goes_with_it() -> None:
-    host = open_host("/", "spr-2s")
+    host = simulated()
     assert host.wallclock() == "2026-03-02T08:00:00Z"
     host.sleep(90)
     assert host.wallclock() == "2026-03-02T08:01:30Z"
 
 
 def test_real_time_where_it_is_wanted() -> None:
-    host = simulated("spr-2s", realtime=0.01)
+    host = SimulatedHost(tree_of("spr-2s"), realtime=0.01)
     began = time.monotonic()
     host.sleep(5)
     assert time.monotonic() - began >= 0.05

@@ -7,17 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from qatprep.host.manifest import load
-from qatprep.host.select import open_host, scenario
 from qatprep.host.simulated import BlockedForever, Fault, Faults, PowerLoss, SimulatedHost
+from tests.host.hosts import simulated
 
 PF = "/sys/bus/pci/devices/0000:6b:00.0"
 JOURNAL = "/var/lib/qatprep/runs/1.jsonl"
 RULES = "/etc/udev/rules.d/90-qatprep.rules"
-
-
-def simulated(faults: Faults | None = None, name: str = "spr-2s") -> SimulatedHost:
-    return SimulatedHost(load(scenario(name).host_file), faults=faults)
 
 
 def operations(host: SimulatedHost) -> None:
@@ -61,7 +56,7 @@ def test_reading_and_asking_are_no_operations() -> None:
 def test_every_operation_can_fail(number: int, when: str) -> None:
     clean = simulated()
     operations(clean)
-    host = simulated(Faults.error(number, errno.EIO, when=when))  # type: ignore[arg-type]
+    host = simulated(faults=Faults.error(number, errno.EIO, when=when))  # type: ignore[arg-type]
     with pytest.raises(OSError) as caught:
         operations(host)
     assert caught.value.errno == errno.EIO
@@ -82,7 +77,7 @@ def test_every_operation_can_fail(number: int, when: str) -> None:
     ],
 )
 def test_faults_choose_by_number_path_and_kind(faults: Faults, fails: list[int]) -> None:
-    host = simulated(faults)
+    host = simulated(faults=faults)
     steps: list[Callable[[], None]] = [
         lambda: host.mkdir("/var/lib/qatprep/runs"),
         lambda: host.append(JOURNAL, b"{}\n"),
@@ -102,7 +97,7 @@ def test_faults_choose_by_number_path_and_kind(faults: Faults, fails: list[int])
 
 
 def test_a_program_that_fails_has_an_exit_status() -> None:
-    host = simulated(Faults.error(1, errno.ENOMEM, op="run", path="modprobe *"))
+    host = simulated(faults=Faults.error(1, errno.ENOMEM, op="run", path="modprobe *"))
     result = host.run(["modprobe", "vfio-pci"])
     assert (result.rc, result.stderr) == (1, "modprobe: Cannot allocate memory\n")
     assert not host.exists("/dev/vfio/vfio")
@@ -110,21 +105,21 @@ def test_a_program_that_fails_has_an_exit_status() -> None:
 
 
 def test_a_hang_takes_its_deadline() -> None:
-    host = simulated(Faults.hang(1, path="*/sriov_numvfs"))
+    host = simulated(faults=Faults.hang(1, path="*/sriov_numvfs"))
     with pytest.raises(OSError) as caught:
         host.write(f"{PF}/sriov_numvfs", b"16", deadline=7)
     assert caught.value.errno == errno.ETIMEDOUT
     assert host.now() >= 7
-    assert simulated(Faults.hang(1)).run(["modprobe", "vfio-pci"], deadline=2).rc == 124
+    assert simulated(faults=Faults.hang(1)).run(["modprobe", "vfio-pci"], deadline=2).rc == 124
     with pytest.raises(BlockedForever):
-        simulated(Faults.hang(1)).chmod("/etc/group", 0o644)
+        simulated(faults=Faults.hang(1)).chmod("/etc/group", 0o644)
 
 
 # -- power --------------------------------------------------------------------------------------------------
 
 
 def test_without_power_nothing_works_until_the_reboot() -> None:
-    host = simulated(Faults.power(3))
+    host = simulated(faults=Faults.power(3))
     with pytest.raises(PowerLoss):
         operations(host)
     with pytest.raises(PowerLoss):
@@ -134,11 +129,11 @@ def test_without_power_nothing_works_until_the_reboot() -> None:
     after = host.reboot()
     assert after.read(JOURNAL) == b'{"begin": 1}\n'
     assert after.read_text(f"{PF}/qat/state") == "up\n"
-    assert after.boot_id() != open_host("/", "spr-2s").boot_id()
+    assert after.boot_id() != simulated().boot_id()
 
 
 def test_a_torn_append() -> None:
-    host = simulated(Faults.power(2, op="append", when="half"))
+    host = simulated(faults=Faults.power(2, op="append", when="half"))
     host.append("/var/lib/journal", b"first\n")
     with pytest.raises(PowerLoss):
         host.append("/var/lib/journal", b"second\n")
@@ -186,7 +181,7 @@ def test_an_orderly_reboot_loses_nothing_on_disk() -> None:
 @pytest.mark.parametrize("name", ["spr-2s-ready", "pf-down", "vf-variant-driver", "nodes-world-writable", "dc-only"])
 def test_a_boot_forgets_services_vfs_overrides_and_modes(name: str) -> None:
     host = simulated(name=name)
-    assert host.reboot().picture() == open_host("/", "spr-2s-rebooted").picture()  # type: ignore[attr-defined]
+    assert host.reboot().picture() == simulated("spr-2s-rebooted").picture()
 
 
 @pytest.mark.parametrize("name", ["fw-missing", "debian-kernel", "module-blacklisted", "dmar-absent", "pf-ids"])

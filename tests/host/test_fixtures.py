@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
 import pytest
 
@@ -11,31 +10,16 @@ from fixtures.make import path_of, text_of
 from fixtures.stories import STORIES
 from qatprep.host import manifest
 from qatprep.host.capture import Capture
-from qatprep.host.manifest import load
 from qatprep.host.select import Findings, scenario, scenarios
 from qatprep.host.simulated import SimulatedHost
-from qatprep.host.simulated.disk import copy
 from qatprep.host.simulated.kernel import Kernel
-from qatprep.host.tree import Tree
+from tests.host.hosts import recorded, tree_of
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
 NAMES = [entry.name for entry in scenarios()]
 LINKS = re.compile(r"/(driver|physfn|virtfn\d+|iommu_group|module)$|^/sys/bus/pci/|^/sys/class/|/iommu_groups/")
 LEFT_ALONE = "/sys/bus/pci/drivers/"
 """Drivers built in have no directory in /sys/module to link to."""
-
-
-@cache
-def _loaded(name: str) -> tuple[Tree, str]:
-    tree = load(scenario(name).host_file)
-    return tree, manifest.dump(tree)
-
-
-def tree_of(name: str) -> Tree:
-    """The recorded tree, to do with as one likes."""
-    tree = Tree()
-    tree.root = copy(_loaded(name)[0].root)
-    return tree
 
 
 def entries(text: str) -> dict[str, list[str]]:
@@ -70,13 +54,13 @@ def test_the_file_is_what_make_writes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_read_back_as_written(name: str) -> None:
-    text = _loaded(name)[1]
+    text = recorded(name)[1]
     assert manifest.dump(manifest.parse(text, name)) == text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_link_leads_nowhere(name: str) -> None:
-    tree = _loaded(name)[0]
+    tree = recorded(name)[0]
     builtin = name == "spr-2s-builtin"
     for path, node in tree.walk():
         if node.kind == "link" and LINKS.search(path) and not (builtin and path.startswith(LEFT_ALONE)):
@@ -85,7 +69,7 @@ def test_no_link_leads_nowhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_groups_nodes_and_drivers_agree(name: str) -> None:
-    tree = _loaded(name)[0]
+    tree = recorded(name)[0]
     host = Capture(tree, name)
     bound = 0
     for bdf in host.listdir("/sys/bus/pci/devices"):
@@ -111,7 +95,7 @@ def test_groups_nodes_and_drivers_agree(name: str) -> None:
 def test_the_model_takes_it_over_unchanged(name: str) -> None:
     story = scenario(name)
     host = SimulatedHost(tree_of(name), story.kernel)
-    assert differing(_loaded(name)[1], manifest.dump(host.tree)) == []
+    assert differing(recorded(name)[1], manifest.dump(host.tree)) == []
     assert host.operations == []
 
 

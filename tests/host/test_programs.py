@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
-
-
-def simulated(name: str = "spr-2s") -> SimulatedHost:
-    host = open_host("/", name)
-    assert isinstance(host, SimulatedHost)
-    return host
+from tests.host.hosts import simulated
 
 
 def loaded(host: SimulatedHost) -> list[str]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
+from tests.host.hosts import simulated
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
 DEVICES = "/sys/bus/pci/devices"
@@ -121,8 +121,7 @@ CASES = [
 
 @pytest.mark.parametrize(("section", "kernel"), CASES)
 def test_rule(section: Section, kernel: str) -> None:
-    host = open_host("/", f"{section.host}@{kernel}")
-    assert isinstance(host, SimulatedHost)
+    host = simulated(section.host, kernel)
     play = Play(host)
     for number, step, result in section.lines:
         expected = play.expand(_expected(result, _version(kernel)))
@@ -138,15 +137,13 @@ def test_rule(section: Section, kernel: str) -> None:
     ],
 )  # fmt: skip
 def test_vfs_without_an_iommu_are_refused_between_6_12_and_the_fix(kernel: str, result: str) -> None:
-    host = open_host("/", f"dmar-absent@{kernel}")
-    assert isinstance(host, SimulatedHost)
+    host = simulated("dmar-absent", kernel)
     assert Play(host).step("write $P/sriov_numvfs 16") == result
 
 
 @pytest.mark.parametrize(("kernel", "result"), [("6.6.1", "EINVAL"), ("6.6.2", "ok")])
 def test_a_stable_release_brings_down_twice_and_dcc(kernel: str, result: str) -> None:
-    host = open_host("/", f"spr-2s@{kernel}")
-    assert isinstance(host, SimulatedHost)
+    host = simulated("spr-2s", kernel)
     play = Play(host)
     assert play.step("write $P/qat/state down") == "ok"
     assert play.step("write $P/qat/state down") == result

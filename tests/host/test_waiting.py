@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from qatprep.host.select import open_host
 from qatprep.host.simulated import BlockedForever, SimulatedHost
+from tests.host.hosts import simulated
 
 PF = "/sys/bus/pci/devices/0000:6b:00.0"
 OTHER = "/sys/bus/pci/devices/0000:70:00.0"
@@ -17,9 +17,7 @@ ENVOY = 4711
 
 @pytest.fixture
 def host() -> SimulatedHost:
-    host = open_host("/", "vf-held")
-    assert isinstance(host, SimulatedHost)
-    return host
+    return simulated("vf-held")
 
 
 def vfs(host: SimulatedHost) -> int:
