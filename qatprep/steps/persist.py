@@ -152,7 +152,8 @@ def _install(facts: Facts, file: persist.File) -> Change:
         start = file.unit.endswith(".timer")
         return SetUnit(file.path, file.text, old, bool(file.wanted_by), was, file.wanted_by, start, file.words)
     owner = (0, 0, found.modes.get(file.path, file.mode)) if old is not None else None
-    return InstallFile(file.path, _b64(file.text), file.mode, None if old is None else _b64(old), owner, file.words)
+    note = f"{'installed' if old is None else 'replaced'}: {file.words}"
+    return InstallFile(file.path, _b64(file.text), file.mode, None if old is None else _b64(old), owner, note)
 
 
 def _removal(found: facts_of.PersistFacts) -> list[Change]:

@@ -348,7 +348,9 @@ class Guest:
             line += ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly=on,multidevs=remap"]
             line += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
         if self.disk:
-            line += ["-drive", f"file={self.disk},format=raw,if=virtio,cache=writeback"]
+            # On a bus of its own naming: left to itself QEMU takes the last one, which may be a PF's.
+            line += ["-drive", f"file={self.disk},format=raw,if=none,id=disk,cache=writeback"]
+            line += ["-device", "virtio-blk-pci,drive=disk,bus=pcie.0"]
         for number in range(hardware.pfs):
             line += self._sriov_device(number)
         return line
