@@ -23,6 +23,15 @@ def applies(ctx: Context) -> bool:
     return ctx.facts.runtime.runtime is not None or isinstance(ctx.facts.runtime.processes, Unknown)
 
 
+def never(ctx: Context) -> bool:
+    """Of statements that `qatprep inspect` judges by what it is given, never by the node."""
+    return False
+
+
+def nothing(ctx: Context) -> Iterable[Finding]:
+    return ()
+
+
 def wanted(ctx: Context) -> int:
     """Bytes a container should be allowed to lock: for one VF of each PF that can sign, which is what pays."""
     signing = [pf for pf in ctx.pfs if isinstance(pf.services, Services) and "asym" in pf.services.tokens]
@@ -313,6 +322,14 @@ CHECKS = (
         "QP-MEM-003", Stage.MEMLOCK, "running containers with QAT devices have a limit that is high enough", _containers
     ),
     _check("QP-MEM-004", Stage.MEMLOCK, "systemd takes every LimitMEMLOCK it is given", _ignored),
+    Check(
+        "QP-MEM-005",
+        Stage.MEMLOCK,
+        "no log tells of memory that could not be locked",
+        nothing,
+        applies=never,
+        explain=PAGES["QP-MEM-005"],
+    ),
     _check("QP-MEM-006", Stage.MEMLOCK, "no container without root counts on IPC_LOCK", _ipc_lock),
     _check("QP-RT-002", Stage.RUNTIME, "the runtime can read its configuration", _problems("QP-RT-002")),
     _check("QP-RT-004", Stage.RUNTIME, "containerd's CRI plugin is on", _problems("QP-RT-004")),

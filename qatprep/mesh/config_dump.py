@@ -15,7 +15,7 @@ from typing import Any
 from qatprep.errors import InputError
 from qatprep.mesh.jsonwalk import Document
 from qatprep.mesh.keys import KeyKind, certificate_kind
-from qatprep.mesh.source import Input
+from qatprep.mesh.source import Input, shown
 
 _ADMIN = "type.googleapis.com/envoy.admin.v3."
 _MOST_CHAINS = 20_000
@@ -155,7 +155,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _text(value: Any, most: int = 200) -> str:
-    return value[:most] if isinstance(value, str) else ""
+    return shown(value[:most]) if isinstance(value, str) else ""
 
 
 def _node(node: Any, dump: Dump) -> None:
@@ -285,6 +285,6 @@ def _in_clear(source: dict[str, Any]) -> bool:
 def _address(address: dict[str, Any]) -> str:
     socket = _dict(address.get("socket_address"))
     if socket:
-        return f"{_text(socket.get('address'), 60)}:{socket.get('port_value', '')}"
-    pipe = _dict(address.get("pipe"))
-    return _text(pipe.get("path"))
+        port = socket.get("port_value")
+        return f"{_text(socket.get('address'), 60)}:{port if isinstance(port, int) else ''}"
+    return _text(_dict(address.get("pipe")).get("path"))

@@ -58,7 +58,7 @@ class Document:
         while True:
             match = _SCALAR.match(self.data, at)
             if match is None or match[0][:1] != b'"':
-                raise self.fail(at, "a key was expected")
+                raise self._no_scalar(at, "a key")
             key = json.loads(match[0]) if len(match[0]) < 4096 else ""
             at = self._expect(self._space(match.end()), b":")
             yield key, at
@@ -88,7 +88,7 @@ class Document:
         if not self.kind(at):
             match = _SCALAR.match(self.data, at)
             if match is None:
-                raise self.fail(at, "a value was expected")
+                raise self._no_scalar(at, "a value")
             return match.end()
         known = self._ends.get(at)
         if known is not None:
@@ -111,6 +111,11 @@ class Document:
                 self._count(0x10000, at)
                 tokens = 0
         raise self.fail(len(self.data), "a bracket is not closed")
+
+    def _no_scalar(self, at: int, what: str) -> InputError:
+        if self.data[at : at + 1] == b'"':  # a string that never ends
+            return self.fail(len(self.data), f"{what} is cut short")
+        return self.fail(at, f"{what} was expected")
 
     def _count(self, tokens: int, at: int) -> None:
         self._tokens += tokens

@@ -36,6 +36,11 @@ class Input:
     """The query of the address it came from."""
 
 
+def shown(text: str) -> str:
+    """Text from outside as it may be printed: no escape sequences, no line ends."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def is_url(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 

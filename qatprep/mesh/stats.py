@@ -1,8 +1,8 @@
 """Envoy's /stats in every form it has: text, JSON and Prometheus; summaries, buckets and bins; counters.
 
 Forms were taken from Envoy 1.37 and 1.40 (tests/mesh/data). Names come dotted
-(`listener.0.0.0.0_8443.cryptomb.rsa_queue_sizes`), joined (`...cryptomb_rsa_queue_sizes`, older builds) or as Prometheus
-has them.
+(`listener.0.0.0.0_8443.cryptomb.rsa_queue_sizes`), joined (`...cryptomb_rsa_queue_sizes`, older builds) or as
+Prometheus has them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 from qatprep.errors import InputError
 from qatprep.mesh.histogram import Form, Histogram, minus, tell_form
 from qatprep.mesh.jsonwalk import Document
-from qatprep.mesh.source import Input
+from qatprep.mesh.source import Input, shown
 
 FILTER = r"(cryptomb.(rsa|ecdsa)_queue_size|^listener\..*\.ssl\.|^server\.concurrency$)"
 """What is asked of an admin interface."""
@@ -129,7 +129,8 @@ def _lines(data: bytes) -> Iterator[str]:
     while begin < len(data):
         end = data.find(b"\n", begin)
         end = len(data) if end < 0 else end
-        yield data[begin : min(end, begin + 65536)].decode("utf-8", "replace").rstrip("\r")
+        text = data[begin : min(end, begin + 65536)].decode("utf-8", "replace").rstrip("\r")
+        yield text if text.isprintable() else shown(text)
         begin = end + 1
 
 
@@ -304,13 +305,13 @@ def _json(source: Input, stats: Stats, said: str) -> None:
                 stats.lines += 1
                 _json_entry(entry, stats, said)
     end = document.skip(document.top)
-    rest = source.data[end : end + 4096].strip()
-    if rest and not rest.startswith(b"#"):
+    if source.data[end : end + 4096].strip():
         raise document.fail(end, "something follows the statistics")
 
 
 def _json_entry(entry: dict[str, Any], stats: Stats, said: str) -> None:
     name, value = entry.get("name"), entry.get("value")
+    name = shown(name[:400]) if isinstance(name, str) else None
     if isinstance(name, str) and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18:
         _counter(stats, name, str(value))
     found = entry.get("histograms")

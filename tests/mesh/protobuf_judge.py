@@ -8,10 +8,12 @@ contrib/envoy/extensions/private_key_providers/{qat,cryptomb}/v3alpha, two field
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 
-def pool():  # type: ignore[no-untyped-def]
+def pool() -> Any:
     from google.protobuf import descriptor_pb2, descriptor_pool
 
     known = descriptor_pool.Default()
@@ -37,22 +39,27 @@ def pool():  # type: ignore[no-untyped-def]
     return known
 
 
+MESSAGES = (
+    "envoy.extensions.transport_sockets.tls.v3.tls_pb2",
+    "envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2",
+    "envoy.extensions.filters.http.router.v3.router_pb2",
+)
+"""Importing them is what makes them known."""
+
+
 def main() -> int:
     import yaml
-    from envoy.config.bootstrap.v3 import bootstrap_pb2
-    from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
-    from envoy.extensions.filters.network.http_connection_manager.v3 import (
-        http_connection_manager_pb2,  # noqa: F401
-    )
-    from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
     from google.protobuf import json_format
 
+    bootstrap = importlib.import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
+    for name in MESSAGES:
+        importlib.import_module(name)
     known = pool()
     for path in sys.argv[1:]:
         with open(path) as f:
             document = yaml.safe_load(f)
         try:
-            json_format.ParseDict(document, bootstrap_pb2.Bootstrap(), descriptor_pool=known)
+            json_format.ParseDict(document, bootstrap.Bootstrap(), descriptor_pool=known)
         except json_format.ParseError as e:
             print(str(e).replace("\n", " "))
         else:

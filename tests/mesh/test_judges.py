@@ -29,7 +29,7 @@ def render(path: Path, *argv: str) -> Path:
 
 
 def judged(tools: Path, *files: Path) -> list[str]:
-    argv = [tools / "python", JUDGE, *files]
+    argv = [str(part) for part in (tools / "python", JUDGE, *files)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -66,7 +66,7 @@ def test_manifests_fit_kubernetes_schemas(tools: Path, version: str, tmp_path: P
         render(tmp_path / "pod.yaml", "kubernetes", "--as", "pod", "-p", "cryptomb"),
         render(tmp_path / "plugin.yaml", "kubernetes", "--as", "device-plugin"),
     ]
-    argv = [tools / "kubernetes-validate", "-k", version, "--strict", *files]
+    argv = [str(tools / "kubernetes-validate"), "-k", version, "--strict", *map(str, files)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
@@ -84,7 +84,7 @@ def free_port() -> int:
 def envoy(tools: Path, config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A real Envoy on loopback with one worker, ended afterwards."""
     program = next(tools.parent.glob("lib/python3.*/site-packages/envoy/_bin/envoy"))
-    argv = [program, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    argv = [str(program), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
     with log.open("w") as stream:
         daemon = subprocess.Popen(argv, stdout=stream, stderr=stream)
     try:
@@ -107,7 +107,7 @@ def wait_for(port: int, daemon: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def served(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The configuration rendered for CryptoMB, with the provider swapped for the plain key: no contrib Envoy is to be had."""
+    """What is rendered for CryptoMB, with the provider swapped for the plain key: there is no contrib Envoy here."""
     home = tmp_path_factory.mktemp("envoy")
     port, admin = free_port(), free_port()
     made = render(
@@ -154,11 +154,32 @@ def test_no_resumption_means_no_resumption(served: dict[str, Any]) -> None:
     assert reused == [0]
 
 
+def test_inspect_reads_a_running_envoy(served: dict[str, Any]) -> None:
+    for _ in range(20):
+        handshake(served)
+    time.sleep(0.2)
+    ran = qatprep_("inspect", "stats", served["admin"], "--output", "json")
+    document = json.loads(ran.out)
+    assert document["workers"] == 1
+    assert document["tls"][0]["handshakes"] >= 20
+    ran = qatprep_("inspect", "config-dump", served["admin"], "--output", "json")
+    document = json.loads(ran.out)
+    assert (document["listeners"][0]["listener"], document["listeners"][0]["resumption"]) == ("https", False)
+    assert [f["id"] for f in document["findings"]] == ["QP-ENVOY-001"]
+
+
+def test_facts_see_its_workers(served: dict[str, Any]) -> None:
+    """The names of Envoy's threads are what facts/runtime.py counts."""
+    tasks = Path(f"/proc/{served['pid']}/task")
+    names = [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+    assert sum(name.startswith("wrk:worker_") for name in names) == 1
+
+
 def test_plain_envoy_says_that_the_provider_is_missing(tools: Path, tmp_path: Path) -> None:
     """Envoy's words for a contrib extension it does not have, fed to `inspect log`, which must name the cause."""
     made = render(tmp_path / "qat.yaml", "envoy", "-p", "qat")
     program = next(tools.parent.glob("lib/python3.*/site-packages/envoy/_bin/envoy"))
-    argv = [program, "-c", made, "--mode", "validate"]
+    argv = [str(program), "-c", str(made), "--mode", "validate"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     log = tmp_path / "log"

@@ -37,7 +37,7 @@ def said(containerd: Containerd, text: str, home: Path) -> set[str]:
     config = home / "config.toml"
     config.write_text(text)
     log = home / "log"
-    argv = ["unshare", "--mount", "sh", "-c", PRIVATE, "sh", home, containerd.path, "--config", config]
+    argv = ["unshare", "--mount", "sh", "-c", PRIVATE, "sh", *map(str, (home, containerd.path, "--config", config))]
     with log.open("w") as stream:
         daemon = subprocess.Popen(argv, stdout=stream, stderr=stream)
     try:

@@ -48,7 +48,7 @@ def test_sizes_systemd_takes(text: str, soft: float, hard: float) -> None:
     "text", ["16MB", "64k", "16 MiB", "", "unlimited", "-1", "16M:8M", "0x1000000", "lots", "1" * 40]
 )
 def test_sizes_systemd_ignores(text: str) -> None:
-    with pytest.raises(ValueError, match="size systemd knows|above the hard"):
+    with pytest.raises(ValueError, match=r"size systemd knows|above the hard"):
         parse_limit(text)
 
 

@@ -1,0 +1,263 @@
+"""What Kubernetes makes of the node's VFs: the device plugin's resources, CPUs, and who stands in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.kubernetes_pages import PAGES, TITLES
+from qatprep.checks.runtime import Run, never, nothing, with_devices
+from qatprep.checks.words import failed, finding, listed, many, unseen, warned
+from qatprep.facts.base import Unknown
+from qatprep.facts.kubernetes import can_sign, predict
+from qatprep.facts.runtime import flag
+
+CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
+DEFAULT_DRIVERS = ("4xxxvf", "420xxvf")
+"""-kernel-vf-drivers of the plugin since v0.31."""
+
+
+def node(ctx: Context) -> bool:
+    return ctx.facts.kubernetes.here
+
+
+def _served(ctx: Context) -> bool:
+    """Whether the plugin runs here, or has registered something."""
+    registered = ctx.facts.kubernetes.registered
+    return node(ctx) and bool(ctx.facts.runtime.plugin or isinstance(registered, Unknown) or registered)
+
+
+def _expected(ctx: Context) -> dict[str, int]:
+    """Resource and number of devices, as the plugin will make them of this node's PFs."""
+    found: dict[str, int] = {}
+    for made in predict(ctx.pfs).values():
+        found[made.resource] = found.get(made.resource, 0) + made.count
+    return found
+
+
+def _most(ctx: Context) -> int:
+    """The plugin's -max-num-devices; 64 by default since v0.27."""
+    given = flag(ctx.facts.runtime.plugin or "", "max-num-devices")
+    return int(given) if given.isdigit() else 64
+
+
+def _registered(ctx: Context) -> Iterable[Finding]:
+    registered = ctx.facts.kubernetes.registered
+    expected = _expected(ctx)
+    if isinstance(registered, Unknown):
+        yield unseen("QP-K8S-001", "cannot see which devices the kubelet knows", registered)
+        return
+    known = {name: set(ids) for name, ids in (registered or {}).items()}
+    total = sum(expected.values())
+    for resource, count in expected.items():
+        have = len(known.get(resource, ()))
+        if have < count and not (total > _most(ctx) and have):
+            yield failed(
+                "QP-K8S-001",
+                f"the kubelet knows {have} of {many(count, 'device')} {resource}",
+                evidence=(
+                    Evidence(CHECKPOINT, f"{resource}: {have}"),
+                    Evidence("cfg_services of the PFs", f"{resource}: {count}"),
+                ),
+                cause=_why_missing(ctx, known, resource),
+                fix=(
+                    "kubectl -n kube-system logs -l app=intel-qat-plugin",
+                    "qatprep inspect log tells what its lines mean.",
+                ),
+            )
+    for name in sorted(set(known) - set(expected)):
+        yield warned(
+            "QP-K8S-001",
+            f"the kubelet still knows {name}, which no PF of this node gives any more",
+            evidence=(Evidence(CHECKPOINT, f"{name}: {len(known[name])}"),),
+            cause="Services were changed after the plugin had registered, or it is gone: the checkpoint outlives it.",
+            fix=("kubectl -n kube-system rollout restart daemonset intel-qat-plugin",),
+        )
+
+
+def _why_missing(ctx: Context, known: dict[str, set[str]], resource: str) -> str:
+    plugin = ctx.facts.runtime.plugin
+    if plugin is None:
+        return "No device plugin runs on this node; what the kubelet knows is from earlier."
+    drivers = flag(plugin, "kernel-vf-drivers")
+    families = {pf.family.generation for pf in ctx.pfs}
+    if 6 in families and "6xxxvf" not in drivers:
+        return "The plugin knows VFs of the 6xxx family only with -kernel-vf-drivers=...,6xxxvf."
+    if known.keys() - {resource}:
+        return f"Its VFs may be known by an older name: {listed(sorted(known))}. Services were changed afterwards."
+    return "The plugin passes over VFs that another driver than vfio-pci holds, and PFs whose services it cannot read."
+
+
+def _truncated(ctx: Context) -> Iterable[Finding]:
+    registered = ctx.facts.kubernetes.registered
+    expected, most = sum(_expected(ctx).values()), _most(ctx)
+    if isinstance(registered, Unknown) or expected <= most:
+        return
+    have = sum(len(ids) for ids in (registered or {}).values())
+    yield failed(
+        "QP-K8S-002",
+        f"the device plugin stops at {most} of this node's {expected} VFs",
+        evidence=(
+            Evidence("the plugin's command line", ctx.facts.runtime.plugin or "not seen: 64 by default"),
+            Evidence(CHECKPOINT, f"{have} devices"),
+        ),
+        cause="-max-num-devices takes the first VFs it comes by, so that whole PFs can be missing. The default is 64 "
+        "since v0.27 and was 32 before; it was never the 16 of the paper.",
+        fix=(f"In the plugin's DaemonSet: -max-num-devices={expected}", "qatprep render kubernetes --as device-plugin"),
+    )
+
+
+def _signs(ctx: Context) -> Iterable[Finding]:
+    expected = _expected(ctx)
+    if expected and not any(can_sign(name) for name in expected):
+        names = listed(sorted(expected))
+        yield failed(
+            "QP-K8S-003",
+            f"no PF of this node gives a resource that can sign: there is {names} alone",
+            evidence=tuple(Evidence(f"{pf.bdf} cfg_services", made.resource) for pf, made in _named(ctx)),
+            cause="TLS handshakes are asymmetric crypto: a PF has to offer asym. dc is compression.",
+            fix=("qatprep bootstrap --set devices.services='sym;asym'",),
+            step="bootstrap",
+        )
+
+
+def _named(ctx: Context) -> list[tuple[object, object]]:
+    made = predict(ctx.pfs)
+    return [(pf, made[pf.bdf]) for pf in ctx.pfs if pf.bdf in made]
+
+
+def _qatlib_service(ctx: Context) -> Iterable[Finding]:
+    pid = ctx.facts.runtime.qatmgr
+    if pid:
+        yield failed(
+            "QP-K8S-004",
+            "qatlib's own service runs beside the device plugin: both give the same VFs away",
+            evidence=(Evidence(f"/proc/{pid}/comm", "qatmgr"),),
+            cause="qat.service binds VFs and hands them to processes of the host; the plugin hands them to containers.",
+            fix=("systemctl disable --now qat.service",),
+        )
+
+
+def _cpu_manager(ctx: Context) -> Iterable[Finding]:
+    kubelet, cpus = ctx.facts.kubernetes.kubelet, ctx.facts.kubernetes.cpus
+    if isinstance(kubelet, Unknown):
+        yield unseen("QP-K8S-007", "cannot read the kubelet's configuration", kubelet)
+        return
+    policy = (
+        kubelet.cpu_manager or (cpus.policy if cpus is not None and not isinstance(cpus, Unknown) else "") or "none"
+    )
+    if policy != "static":
+        yield warned(
+            "QP-K8S-007",
+            f"the kubelet's CPU manager policy is {policy}: no pod gets CPUs of its own",
+            evidence=(Evidence(kubelet.source or "/var/lib/kubelet/cpu_manager_state", f"cpuManagerPolicy {policy}"),),
+            cause="Envoy's workers share caches and CPUs with everything else on the node; results vary with it.",
+            fix=(
+                "In the kubelet's configuration: cpuManagerPolicy: static, and reservedSystemCPUs",
+                "rm /var/lib/kubelet/cpu_manager_state && systemctl restart kubelet",
+                "The pod then needs whole CPUs, requests equal to limits (qatprep render kubernetes does so).",
+            ),
+        )
+
+
+def _same_pf(ctx: Context) -> Iterable[Finding]:
+    owner = {vf.bdf: vf.pf for vf in ctx.facts.pci.all_vfs if vf.pf}
+    signing = {name for name in _expected(ctx) if can_sign(name)}
+    if len([1 for _, made in _named(ctx) if getattr(made, "resource", "") in signing]) < 2:
+        return
+    for given in ctx.facts.kubernetes.pods:
+        pfs = {owner[device] for device in given.devices if device in owner}
+        if len(given.devices) > 1 and len(pfs) == 1:
+            policy = flag(ctx.facts.runtime.plugin or "", "allocation-policy") or "not given"
+            yield warned(
+                "QP-K8S-009",
+                f"{given.container} of pod {given.pod} has {len(given.devices)} VFs, all of PF {pfs.pop()}",
+                subjects=given.devices,
+                evidence=(
+                    Evidence(CHECKPOINT, f"{given.resource}: {', '.join(given.devices)}"),
+                    Evidence("the plugin's -allocation-policy", policy),
+                ),
+                cause="VFs of one PF share its engines: the second brings nothing.",
+                fix=("In the plugin's DaemonSet: -allocation-policy=balanced, then recreate the pod.",),
+            )
+
+
+# -- Envoy, as the node sees it ---------------------------------------------------------------------------------------
+
+
+def count_cpus(text: str) -> int:
+    """How many CPUs a kernel list such as 0-3,8 names; 0 for one that cannot be read."""
+    total = 0
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            return 0
+        total += int(high) - int(low) + 1 if dash else 1
+    return total
+
+
+def envoys(ctx: Context) -> bool:
+    return any(container.envoy_workers for container in ctx.facts.runtime.containers)
+
+
+def _workers(ctx: Context) -> Iterable[Finding]:
+    for container in ctx.facts.runtime.containers:
+        cpus = count_cpus(container.cpus)
+        if not container.envoy_workers or not cpus or container.envoy_workers == cpus:
+            continue
+        more = container.envoy_workers > cpus
+        yield finding(
+            "QP-ENVOY-010",
+            Status.WARN,
+            f"Envoy of {container.label} has {many(container.envoy_workers, 'worker')} on {many(cpus, 'CPU')}",
+            evidence=(
+                Evidence(f"/proc/{container.pid}/task", f"{container.envoy_workers} threads wrk:worker_N"),
+                Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),
+            ),
+            cause="Workers take turns on a CPU."
+            if more
+            else "CPUs of its own stay idle; or it is not pinned, and shares all CPUs of the node.",
+            fix=(
+                "Start Envoy with --cpuset-threads, or --concurrency N for N CPUs; with Istio: concurrency in the "
+                "proxy.istio.io/config annotation.",
+            ),
+        )
+
+
+def _isolated(ctx: Context) -> Iterable[Finding]:
+    used = {c.pid for c, _ in with_devices(ctx)}
+    pools: dict[str, list[str]] = {}
+    for container in ctx.facts.runtime.containers:
+        pools.setdefault(container.cpus, []).append(container.label)
+    for container in ctx.facts.runtime.containers:
+        if container.command != "envoy" or not container.cpus or (used and container.pid not in used):
+            continue
+        others = len(pools[container.cpus]) - 1
+        if others:
+            yield warned(
+                "QP-ENVOY-011",
+                f"Envoy of {container.label} shares its CPUs ({container.cpus}) with {many(others, 'other container')}",
+                evidence=(Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),),
+                cause="Envoy's speed hangs on warm caches. Measurements in such a place vary.",
+                fix=("Give the pod whole CPUs under the static CPU manager policy: QP-K8S-007.",),
+            )
+
+
+_NOT_HERE = ("QP-K8S-005", "QP-K8S-006", "QP-K8S-008", "QP-K8S-010", "QP-K8S-011")
+"""Found by `qatprep inspect` in what it is given, never on the node."""
+
+
+def _check(id: str, run: Run, applies: Callable[[Context], bool], needs: tuple[str, ...] = ()) -> Check:
+    return Check(id, Stage.KUBERNETES, TITLES[id], run, needs, applies=applies, explain=PAGES[id])
+
+
+CHECKS = (
+    _check("QP-K8S-003", _signs, node, ("QP-SRIOV-001",)),
+    _check("QP-K8S-002", _truncated, _served),
+    _check("QP-K8S-001", _registered, _served, ("QP-VFIO-001",)),
+    _check("QP-K8S-004", _qatlib_service, _served),
+    _check("QP-K8S-007", _cpu_manager, node),
+    _check("QP-K8S-009", _same_pf, _served),
+    *(_check(id, nothing, never) for id in _NOT_HERE),
+)
+ENVOY_ON_NODE = {"QP-ENVOY-010": _workers, "QP-ENVOY-011": _isolated}

@@ -1,0 +1,222 @@
+"""qatprep inspect: what a running Envoy, a log or a manifest says. Reads only, and repeats no secrets."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qatprep.cli.options import Output, OutputOption
+from qatprep.cli.session import Session
+from qatprep.errors import InputError
+from qatprep.exits import ExitCode
+
+if TYPE_CHECKING:
+    from qatprep.checks.dumps import Queue
+    from qatprep.mesh.source import Input
+    from qatprep.mesh.stats import Stats
+
+app = typer.Typer(no_args_is_help=True, help="Read config dumps, statistics, logs and manifests.")
+
+Place = Annotated[str, typer.Argument(metavar="FILE|URL|-", help="A file, http://127.0.0.1:15000, or - for a pipe.")]
+
+
+class Expected(StrEnum):
+    any = "any"
+    qat = "qat"
+    cryptomb = "cryptomb"
+
+
+class Buckets(StrEnum):
+    cumulative = "cumulative"
+    disjoint = "disjoint"
+
+
+@app.command("config-dump")
+def config_dump(
+    ctx: typer.Context,
+    place: Place = "-",
+    expect: Annotated[Expected, typer.Option("--expect", help="What every TLS listener shall use.")] = Expected.any,
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """Does each TLS listener really sign through QAT or CryptoMB, with which key, and what if it cannot?
+
+    kubectl port-forward -n istio-system POD 15000 & qatprep inspect config-dump http://127.0.0.1:15000
+    istioctl proxy-config all POD -o json | qatprep inspect config-dump -
+    """
+    from qatprep.checks.dumps import judge_dump
+    from qatprep.mesh import config_dump as dumps
+    from qatprep.mesh import source
+    from qatprep.mesh.provider import Kind
+    from qatprep.report import inspect as report
+
+    session: Session = ctx.obj
+    url = source.is_url(place) and not source.has_path(place)
+    given = source.read(source.admin_url(place, "/config_dump") if url else place)
+    dump = dumps.parse(given)
+    findings = judge_dump(dump, None if expect is Expected.any else Kind(expect.value))
+    if output is Output.json:
+        session.json(report.dump_document(given.name, dump, findings))
+    else:
+        report.print_dump(session.console(), dump, findings)
+    return ExitCode.FINDINGS if report.result(findings) == "fail" else ExitCode.OK
+
+
+@app.command()
+def stats(
+    ctx: typer.Context,
+    place: Place = "-",
+    before: Annotated[
+        str, typer.Option("--before", metavar="FILE", help="An earlier reading: tell what came since.")
+    ] = "",
+    interval: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", help="Read twice, and tell the rates.")
+    ] = 0.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="N", help="Time between --before and now, for rates.")
+    ] = 0.0,
+    envoy_version: Annotated[
+        str, typer.Option("--envoy-version", metavar="VERSION", help="What buckets mean changed in 1.38.")
+    ] = "",
+    buckets: Annotated[
+        Buckets | None, typer.Option("--buckets", help="What the buckets are, where the text does not say.")
+    ] = None,
+    signs: Annotated[
+        float, typer.Option("--signs", metavar="N", help="RSA-2048 signatures one CPU here makes (qatprep bench rsa).")
+    ] = 0.0,
+    workers: Annotated[int, typer.Option("--workers", metavar="N", help="Envoy's worker threads.")] = 0,
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """CryptoMB's queue sizes in plain words, and whether clients resume sessions. Takes every form Envoy has.
+
+    qatprep inspect stats http://127.0.0.1:15000 --interval 10
+    kubectl exec POD -c istio-proxy -- pilot-agent request GET stats?histogram_buckets=detailed | qatprep inspect stats
+    """
+    from qatprep.checks.dumps import Rate, judge_stats
+    from qatprep.mesh import source
+    from qatprep.mesh import stats as statistics
+    from qatprep.report import inspect as report
+
+    session: Session = ctx.obj
+    version = _version(envoy_version) if envoy_version else None
+    url = source.is_url(place)
+    if interval and not url:
+        raise InputError("--interval reads twice, which needs an address", "give http://127.0.0.1:15000, or --before")
+    if interval and before:
+        raise InputError("--interval and --before both give an earlier reading", "give one of them")
+    if not 0 <= interval <= 3600 or not 0 <= seconds <= 1e9:
+        raise InputError("a time of 0 to 3600 seconds was expected")
+    if url and version is None:
+        version = _ask_version(place)
+    found = statistics.parse(_fetch(place))
+    span = seconds
+    if interval:
+        span = _pause(interval)
+        found = statistics.parse(_fetch(place)).minus(found)
+    elif before:
+        found = found.minus(statistics.parse(source.read(before)))
+    found.concurrency = workers or found.concurrency
+    queues = _queues(found, version, buckets)
+    rate = Rate(span, found.concurrency or 0, signs) if span else None
+    findings = judge_stats(found, queues, rate)
+    if output is Output.json:
+        session.json(report.stats_document(found.name, found, queues, rate, findings))
+    else:
+        report.print_stats(session.console(), found, queues, rate, findings)
+    return ExitCode.FINDINGS if report.result(findings) == "fail" else ExitCode.OK
+
+
+def _fetch(place: str) -> Input:
+    from urllib.parse import quote
+
+    from qatprep.mesh import source
+    from qatprep.mesh.stats import FILTER
+
+    if source.is_url(place) and not source.has_path(place):
+        path = f"/stats?histogram_buckets=detailed&filter={quote(FILTER, safe='')}"
+        return source.read(source.admin_url(place, path))
+    return source.read(place)
+
+
+def _pause(seconds: float) -> float:
+    """Wait; how long it really was."""
+    import time
+
+    begin = time.monotonic()
+    time.sleep(seconds)
+    return time.monotonic() - begin
+
+
+def _ask_version(place: str) -> tuple[int, int] | None:
+    """From /server_info of the same server; None where it does not say."""
+    import json
+
+    from qatprep.errors import QatprepError
+    from qatprep.mesh import source
+
+    try:
+        answer = json.loads(source.fetch(source.admin_url(place, "/server_info"), limit=4 << 20, deadline=5))
+        parts = str(answer.get("version", "")).split("/")
+        return _version(parts[1]) if len(parts) > 1 else None
+    except (QatprepError, ValueError, RecursionError, AttributeError):
+        return None
+
+
+def _version(text: str) -> tuple[int, int]:
+    parts = text.lstrip("v").split(".")
+    if len(parts) < 2 or not all(part.isdigit() and len(part) < 5 for part in parts[:2]):
+        raise InputError(f"{text!r} is no Envoy version", "for example 1.38")
+    return int(parts[0]), int(parts[1])
+
+
+def _queues(found: Stats, version: tuple[int, int] | None, buckets: Buckets | None) -> list[Queue]:
+    from qatprep.checks.dumps import Queue
+    from qatprep.mesh.histogram import Form, sizes
+
+    made = []
+    for histogram in found.histograms:
+        try:
+            made.append(Queue(histogram, sizes(histogram, version, Form(buckets.value) if buckets else None)))
+        except ValueError as e:
+            made.append(Queue(histogram, None, str(e)))
+    return made
+
+
+@app.command()
+def log(ctx: typer.Context, place: Place = "-", output: OutputOption = Output.human) -> ExitCode:
+    """Lines of a pod that does not start, of Envoy, containerd or the kernel: each with its cause and what to do.
+
+    kubectl logs POD | qatprep inspect log -        dmesg | qatprep inspect log -
+    """
+    from qatprep.mesh import logs, source
+    from qatprep.report import inspect as report
+
+    session: Session = ctx.obj
+    name = "standard input" if place == "-" else place
+    found = logs.read(source.lines(place))
+    if output is Output.json:
+        session.json(report.log_document(name, found))
+    else:
+        report.print_log(session.console(), name, found)
+    return ExitCode.FINDINGS if any(not hit.rule.good for hit in found.hits) else ExitCode.OK
+
+
+@app.command()
+def manifest(ctx: typer.Context, place: Place = "-", output: OutputOption = Output.human) -> ExitCode:
+    """Mistakes that schemas miss, in YAML for Kubernetes, Istio or Envoy.
+
+    qatprep inspect manifest deployment.yaml        kubectl get deploy NAME -o yaml | qatprep inspect manifest -
+    """
+    from qatprep.mesh import manifest as manifests
+    from qatprep.mesh import source
+    from qatprep.report import inspect as report
+
+    session: Session = ctx.obj
+    given = source.read(place, limit=manifests.LARGEST + 1)
+    mistakes, known = manifests.check(given)
+    if output is Output.json:
+        session.json(report.manifest_document(given.name, known, mistakes))
+    else:
+        report.print_manifest(session.console(), given.name, known, mistakes)
+    return ExitCode.FINDINGS if any(m.serious for m in mistakes) else ExitCode.OK

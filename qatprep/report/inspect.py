@@ -1,0 +1,313 @@
+"""How `qatprep inspect` tells what it found: tables and bars for people, documents for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from qatprep.checks.base import Finding, Status
+from qatprep.checks.dumps import FEW, Queue, Rate
+from qatprep.mesh.config_dump import Certificate, Dump, TlsChain
+from qatprep.mesh.logs import Log
+from qatprep.mesh.manifest import Mistake
+from qatprep.mesh.stats import Ssl, Stats
+
+_BAR = 40
+"""Columns of the longest bar."""
+_MOST = 200
+"""Rows of a table for people; JSON has all."""
+_STYLES = {Status.FAIL: "fail", Status.WARN: "warn", Status.UNKNOWN: "unknown", Status.OK: "ok"}
+
+
+def result(findings: Iterable[Finding]) -> str:
+    """fail, unknown, warn or ok."""
+    have = {f.status for f in findings}
+    return next((str(s) for s in (Status.FAIL, Status.UNKNOWN, Status.WARN) if s in have), "ok")
+
+
+def finding_document(f: Finding) -> dict[str, Any]:
+    return {
+        "id": f.id,
+        "status": str(f.status),
+        "title": f.title,
+        "subjects": list(f.subjects),
+        "evidence": [{"path": e.path, "value": e.value} for e in f.evidence],
+        "cause": f.cause,
+        "fix": list(f.fix),
+    }
+
+
+def _print_findings(console: Console, findings: Sequence[Finding], well: str) -> None:
+    if not findings:
+        console.print(Text(well, style="ok"))
+        return
+    for f in findings:
+        head = Text.assemble((f.id, "id"), " ", (str(f.status).upper(), _STYLES.get(f.status, "")), "  ", f.title)
+        console.print(head)
+        for label, text in (("cause", f.cause), *(("fix", step) for step in f.fix)):
+            if text:
+                row = Table.grid(padding=(0, 1))
+                row.add_column(width=9, justify="right", style="dim")
+                row.add_column(overflow="fold")
+                row.add_row(label, Text(text))
+                console.print(row)
+    console.print(Text(f"qatprep explain {findings[0].id} tells more", style="hint"))
+
+
+# -- config dump ------------------------------------------------------------------------------------------------------
+
+
+def _rows(dump: Dump) -> Iterable[tuple[TlsChain, str, Certificate | None]]:
+    for chain in dump.chains:
+        for name, certificate in dump.certificates(chain) or [("", None)]:
+            yield chain, name, certificate
+
+
+def dump_document(name: str, dump: Dump, findings: Sequence[Finding]) -> dict[str, Any]:
+    """schema/inspect-config-dump.json."""
+    return {
+        "schema": "qatprep.inspect-config-dump/1",
+        "source": name,
+        "result": result(findings),
+        "envoy": {
+            "version": f"{dump.version[0]}.{dump.version[1]}" if dump.version else None,
+            "build": dump.build or None,
+            "key_providers": None if dump.key_providers is None else list(dump.key_providers),
+            "admin": dump.admin or None,
+        },
+        "listeners": [
+            {
+                "listener": chain.listener,
+                "address": chain.address,
+                "server_names": list(chain.names),
+                "state": chain.state,
+                "refusal": chain.refusal or None,
+                "secret": secret or None,
+                "provider": certificate.provider or None if certificate else None,
+                "fallback": certificate.fallback if certificate else None,
+                "key": str(certificate.key) if certificate and certificate.key else None,
+                "resumption": not chain.no_resumption,
+            }
+            for chain, secret, certificate in _rows(dump)
+        ],
+        "findings": [finding_document(f) for f in findings],
+    }
+
+
+def print_dump(console: Console, dump: Dump, findings: Sequence[Finding]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("listener", "address", "names", "certificate", "provider", "fallback", "key"):
+        table.add_column(column, overflow="fold")
+    rows = list(_rows(dump))
+    for chain, secret, certificate in rows[:_MOST]:
+        if certificate is None:
+            kind, fallback, key = Text("not in the dump", style="unknown"), "", ""
+        else:
+            kind = Text(certificate.provider, style="ok") if certificate.provider else Text("none", style="warn")
+            fallback = ("yes" if certificate.key_beside else "cannot work") if certificate.fallback else "no"
+            key = str(certificate.key) if certificate.key else "not shown"
+        if chain.state != "active":
+            kind = Text.assemble(kind, f" ({chain.state})")
+        names = ", ".join(chain.names[:2]) + (" ..." if len(chain.names) > 2 else "")
+        where = f"secret {secret}" if secret else (certificate.chain if certificate else "")
+        table.add_row(chain.listener, chain.address, names or "any", where, kind, fallback if certificate else "", key)
+    if rows:
+        console.print(table)
+    if len(rows) > _MOST:
+        console.print(Text(f"and {len(rows) - _MOST} more: --output json has all", style="dim"))
+    if dump.version:
+        have = "" if dump.key_providers is None else f"; providers built in: {', '.join(dump.key_providers) or 'none'}"
+        console.print(Text(f"Envoy {dump.version[0]}.{dump.version[1]} {dump.build}{have}", style="dim"))
+    well = "every TLS listener signs through a provider, as far as its configuration tells"
+    _print_findings(console, findings, well)
+
+
+# -- statistics -------------------------------------------------------------------------------------------------------
+
+
+def stats_document(
+    name: str, stats: Stats, queues: Sequence[Queue], rate: Rate | None, findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """schema/inspect-stats.json."""
+    return {
+        "schema": "qatprep.inspect-stats/1",
+        "source": name,
+        "result": result(findings),
+        "seconds": rate.seconds if rate else None,
+        "workers": stats.concurrency,
+        "queues": [_queue_document(queue) for queue in queues],
+        "tls": [_tls_document(address, ssl, rate) for address, ssl in stats.ssl.items()],
+        "findings": [finding_document(f) for f in findings],
+    }
+
+
+def _queue_document(queue: Queue) -> dict[str, Any]:
+    sizes = queue.sizes
+    return {
+        "listener": queue.histogram.listener or None,
+        "algorithm": queue.histogram.algorithm,
+        "form": str(queue.histogram.form),
+        "batches": sizes.total if sizes else None,
+        "signatures_per_batch": round(sizes.mean, 3) if sizes and sizes.mean is not None else None,
+        "full_share": round(sizes.full, 4) if sizes and sizes.full is not None else None,
+        "exact": sizes.exact if sizes else False,
+        "reading": sizes.how if sizes else None,
+        "doubt": (sizes.doubt or None) if sizes else queue.why,
+        "sizes": [{"from": g.low, "to": g.high, "count": g.count} for g in sizes.groups] if sizes else [],
+    }
+
+
+def _tls_document(address: str, ssl: Ssl, rate: Rate | None) -> dict[str, Any]:
+    return {
+        "listener": address,
+        "handshakes": ssl.handshakes,
+        "resumed": ssl.reused,
+        "errors": ssl.errors,
+        "signed_with": ssl.algorithms(),
+        "versions": ssl.versions,
+        "full_per_second": round((ssl.handshakes - ssl.reused) / rate.seconds, 1) if rate and rate.seconds else None,
+    }
+
+
+def print_stats(
+    console: Console, stats: Stats, queues: Sequence[Queue], rate: Rate | None, findings: Sequence[Finding]
+) -> None:
+    for queue in queues:
+        _print_queue(console, queue)
+    if stats.ssl:
+        _print_tls(console, stats, rate)
+    _print_findings(console, findings, "nothing stands out")
+    if queues:
+        note = "Queue sizes hang on the load: by themselves they do not tell whether CryptoMB pays (qatprep tune does)."
+        console.print(Text(note, style="dim"))
+
+
+def _print_queue(console: Console, queue: Queue) -> None:
+    where = queue.histogram.listener or "this Envoy"
+    console.print(Text.assemble((f"{where}: {queue.histogram.algorithm.upper()} batches by size", "id")))
+    sizes = queue.sizes
+    if sizes is None:
+        console.print(Text(f"  {queue.why}", style="unknown"))
+        return
+    longest = max((group.count for group in sizes.groups), default=0)
+    block = "#" if console.options.ascii_only else "█"
+    width = max((len(group.label) for group in sizes.groups), default=1)
+    digits = len(str(longest))
+    for group in sizes.groups:
+        share = group.count / sizes.total if sizes.total else 0
+        bar = block * round(_BAR * group.count / longest) if longest else ""
+        if group.count and not bar:
+            bar = "." if console.options.ascii_only else "▏"
+        console.print(Text(f"  {group.label:>{width}}  {group.count:>{digits}}  {share:>4.0%}  {bar}"))
+    console.print(Text(f"  {verdict(queue)} ({sizes.how})", style="dim"))
+
+
+def verdict(queue: Queue) -> str:
+    """Queue sizes in plain words."""
+    sizes = queue.sizes
+    if sizes is None:
+        return queue.why
+    if not sizes.total:
+        return "nothing was signed through CryptoMB"
+    parts = [f"{sizes.total} batches"]
+    if sizes.mean is not None:
+        parts.append(f"{sizes.mean:.1f} signatures each")
+    if sizes.full is not None:
+        parts.append(f"{sizes.full:.0%} full")
+    words = ", ".join(parts)
+    if sizes.total < FEW:
+        return f"{words}: too few to say more"
+    if sizes.full is not None and sizes.full >= 0.5:
+        return f"{words}: queues fill before the poll delay is over"
+    if sizes.single is not None and sizes.single > 0.5:
+        return f"{words}: mostly one at a time, which saves nothing"
+    return f"{words}: queues fill in part"
+
+
+def _print_tls(console: Console, stats: Stats, rate: Rate | None) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("listener", overflow="fold")
+    for column in ("handshakes", "resumed", "full", *(["full/s"] if rate else []), "errors"):
+        table.add_column(column, justify="right")
+    table.add_column("signed with")
+    for address, ssl in list(stats.ssl.items())[:_MOST]:
+        full = ssl.handshakes - ssl.reused
+        share = f"{ssl.reused} ({ssl.reused / ssl.handshakes:.0%})" if ssl.handshakes else "0"
+        speed = [f"{full / rate.seconds:.0f}"] if rate and rate.seconds else [] if not rate else ["-"]
+        signed = ", ".join(ssl.algorithms()) or "-"
+        table.add_row(address, str(ssl.handshakes), share, str(full), *speed, str(ssl.errors), signed)
+    console.print(table)
+
+
+# -- logs and manifests -----------------------------------------------------------------------------------------------
+
+
+def log_document(name: str, log: Log) -> dict[str, Any]:
+    """schema/inspect-log.json."""
+    bad = [hit for hit in log.hits if not hit.rule.good]
+    return {
+        "schema": "qatprep.inspect-log/1",
+        "source": name,
+        "result": "fail" if bad else "ok",
+        "lines": log.lines,
+        "findings": [
+            {
+                "id": hit.rule.id,
+                "status": "ok" if hit.rule.good else "fail",
+                "title": hit.rule.title,
+                "line": hit.line,
+                "count": hit.count,
+                "text": hit.text,
+                "cause": hit.rule.cause,
+                "fix": hit.rule.fix,
+            }
+            for hit in log.hits
+        ],
+    }
+
+
+def print_log(console: Console, name: str, log: Log) -> None:
+    for hit in log.hits:
+        good = hit.rule.good
+        times = f", {hit.count} times" if hit.count > 1 else ""
+        head = Text.assemble((hit.rule.id, "id"), " ", ("ok" if good else "FAIL", "ok" if good else "fail"), "  ")
+        console.print(head + Text(f"{hit.rule.title} (line {hit.line}{times})"))
+        for label, text in (("seen", hit.text), ("cause", hit.rule.cause), ("fix", hit.rule.fix)):
+            if text:
+                row = Table.grid(padding=(0, 1))
+                row.add_column(width=9, justify="right", style="dim")
+                row.add_column(overflow="fold")
+                row.add_row(label, Text(text))
+                console.print(row)
+    if not log.hits:
+        console.print(Text(f"no known line among the {log.lines} of {name}"))
+        hint = "No error at all, and Envoy does not start: look whether its VF can sign (dc instead of cy): QP-K8S-003."
+        console.print(Text(hint, style="hint"))
+
+
+def manifest_document(name: str, known: int, mistakes: Sequence[Mistake]) -> dict[str, Any]:
+    """schema/inspect-manifest.json."""
+    return {
+        "schema": "qatprep.inspect-manifest/1",
+        "source": name,
+        "result": "fail" if any(m.serious for m in mistakes) else "warn" if mistakes else "ok",
+        "documents": known,
+        "findings": [
+            {"id": m.id, "status": "fail" if m.serious else "warn", "where": m.where, "title": m.text, "fix": m.fix}
+            for m in mistakes
+        ],
+    }
+
+
+def print_manifest(console: Console, name: str, known: int, mistakes: Sequence[Mistake]) -> None:
+    for m in mistakes:
+        style = "fail" if m.serious else "warn"
+        console.print(Text.assemble((m.id, "id"), " ", (style.upper(), style), f"  {m.where}: {m.text}"))
+        console.print(Text(f"      fix {m.fix}"))
+    if not mistakes:
+        words = "no mistake that schemas miss" if known else "nothing in it that qatprep knows"
+        console.print(Text(f"{name}: {words} ({known} documents looked at)", style="ok" if known else "warn"))

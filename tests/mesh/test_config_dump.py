@@ -1,0 +1,270 @@
+"""inspect config-dump: what a person learns of listeners, and what no file, however hostile, can do."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qatprep.errors import InputError
+from qatprep.mesh import jsonwalk
+from qatprep.mesh.config_dump import parse
+from qatprep.mesh.provider import Kind
+from qatprep.mesh.source import Input
+from tests.mesh.cli import Ran, qatprep_
+from tests.mesh.shapes import chain, dump, tls_certificate
+
+DATA = Path(__file__).with_name("data")
+PAPER_TYPE = "type.googleapis.com/envoy.extensions.private_key_providers.qat.v3alpha.QATPrivateKeyMethodConfig"
+
+
+def inspect(tmp_path: Path, data: bytes, *more: str) -> Ran:
+    path = tmp_path / "dump.json"
+    path.write_bytes(data)
+    return qatprep_("inspect", "config-dump", str(path), *more)
+
+
+def told(tmp_path: Path, data: bytes, *more: str) -> tuple[int, dict[str, Any]]:
+    ran = inspect(tmp_path, data, *more, "--output", "json")
+    assert ran.out, ran.err
+    return ran.code, json.loads(ran.out)
+
+
+def ids(document: dict[str, Any]) -> list[str]:
+    return [f"{f['id']} {f['status']}" for f in document["findings"]]
+
+
+def test_real_dump_of_envoy_1_40() -> None:
+    ran = qatprep_("inspect", "config-dump", str(DATA / "config_dump-1.40.json"), "--output", "json")
+    document = json.loads(ran.out)
+    assert [(row["listener"], row["state"], row["provider"], row["key"]) for row in document["listeners"]] == [
+        ("https", "active", None, "RSA 2048"),
+        ("dyn", "active", None, "RSA 2048"),
+        ("refused", "refused", "qat", None),
+    ]
+    assert document["envoy"] == {"version": "1.40", "build": "RELEASE", "key_providers": [], "admin": "127.0.0.1:9001"}
+    assert ids(document) == ["QP-ENVOY-002 fail", "QP-ENVOY-001 warn", "QP-ENVOY-001 warn"]
+    assert ran.code == 3
+
+
+def test_gateway_with_cryptomb_is_well(tmp_path: Path) -> None:
+    data = dump(chain(secrets=("kubernetes://gw",)), secrets={"kubernetes://gw": tls_certificate(Kind.CRYPTOMB)})
+    code, document = told(tmp_path, data, "--expect", "cryptomb")
+    assert (code, document["result"], document["findings"]) == (0, "ok", [])
+    assert document["listeners"][0]["secret"] == "kubernetes://gw"
+    ran = inspect(tmp_path, data)
+    assert "every TLS listener signs through a provider" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (dump(chain(tls_certificate(None))), ["QP-ENVOY-001 fail"]),
+        (dump(chain(tls_certificate(Kind.CRYPTOMB))), ["QP-ENVOY-001 fail"]),
+        (dump(chain(tls_certificate(Kind.QAT))), []),
+        (dump(chain(tls_certificate(Kind.QAT, key="p256"))), ["QP-ENVOY-003 fail"]),
+        (dump(chain(tls_certificate(Kind.QAT, spelling=PAPER_TYPE))), ["QP-ENVOY-004 fail"]),
+        (dump(chain(tls_certificate(Kind.QAT)), providers=()), ["QP-ENVOY-002 fail"]),
+        (dump(chain(tls_certificate(Kind.QAT)), providers=None), []),
+        (dump(chain(tls_certificate(Kind.QAT, fallback=True, beside=True))), ["QP-ENVOY-007 warn"]),
+        (dump(chain(tls_certificate(Kind.QAT, fallback=True))), ["QP-ISTIO-002 warn"]),
+        (dump(chain(tls_certificate(Kind.QAT)), admin="0.0.0.0"), ["QP-ENVOY-013 warn"]),
+        (dump(chain(tls_certificate(Kind.QAT)), build="DEBUG"), ["QP-ENVOY-012 warn"]),
+        (dump(chain(secrets=("gw",)), warming=("gw",)), ["QP-ENVOY-001 fail"]),
+        (dump(chain(secrets=("gw",))), ["QP-ENVOY-001 unknown"]),
+        (dump(), ["QP-ENVOY-001 warn"]),
+    ],
+    ids=[
+        "no provider", "another provider", "well", "EC key", "paper's type", "plain Envoy", "extensions not shown",
+        "fallback", "Istio's fallback", "admin for all", "debug build", "secret awaited", "no secret", "no TLS",
+    ],
+)  # fmt: skip
+def test_what_is_found(data: bytes, expected: list[str], tmp_path: Path) -> None:
+    assert ids(told(tmp_path, data, "--expect", "qat")[1]) == expected
+
+
+def test_cryptomb_takes_p256_and_not_rsa_1536(tmp_path: Path) -> None:
+    assert ids(told(tmp_path, dump(chain(tls_certificate(Kind.CRYPTOMB, key="p256"))))[1]) == []
+    found = ids(told(tmp_path, dump(chain(tls_certificate(Kind.CRYPTOMB, key="rsa1536"))))[1])
+    assert found == ["QP-ENVOY-003 fail"]
+
+
+def test_provider_that_reached_only_istios_own_certificate(tmp_path: Path) -> None:
+    secrets = {"default": tls_certificate(Kind.CRYPTOMB), "kubernetes://shop": tls_certificate(None)}
+    data = dump(
+        chain(secrets=("default",)), chain(secrets=("kubernetes://shop",), names=("shop.example",)), secrets=secrets
+    )
+    assert "QP-ISTIO-003 warn" in ids(told(tmp_path, data)[1])
+
+
+def test_sections_by_themselves(tmp_path: Path) -> None:
+    whole = json.loads(dump(chain(secrets=("gw",)), secrets={"gw": tls_certificate(Kind.QAT)}))
+    for section in whole["configs"][2:]:
+        code, document = told(tmp_path, json.dumps(section).encode())
+        assert document["schema"] == "qatprep.inspect-config-dump/1"
+        assert code == 0
+    resource = whole["configs"][2]["dynamic_listeners"][0]
+    resource["@type"] = "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.DynamicListener"
+    assert told(tmp_path, json.dumps({"configs": [resource]}).encode())[1]["listeners"][0]["secret"] == "gw"
+
+
+def test_powershell_writes_utf16(tmp_path: Path) -> None:
+    text = dump(chain(tls_certificate(Kind.QAT))).decode()
+    for data in (text.encode("utf-16"), b"\xef\xbb\xbf" + text.encode()):
+        assert told(tmp_path, data)[1]["listeners"][0]["provider"] == "qat"
+
+
+def test_secrets_are_never_echoed(tmp_path: Path) -> None:
+    certificate = tls_certificate(Kind.QAT)
+    certificate["private_key"] = {"inline_string": "-----BEGIN PRIVATE KEY-----SECRETSECRET"}
+    data = dump(chain(certificate))
+    for form in ("json", "human"):
+        ran = inspect(tmp_path, data, "--output", form)
+        assert "QP-ENVOY-015" in ran.out
+        assert "SECRET" not in ran.out + ran.err
+    for cut in range(len(data) // 2, len(data), 997):
+        ran = inspect(tmp_path, data[:cut])
+        assert "SECRETSECRET" not in ran.out + ran.err
+
+
+def test_no_escape_sequence_reaches_the_terminal(tmp_path: Path) -> None:
+    data = dump(chain(tls_certificate(None))).replace(b'"0.0.0.0_8443"', rb'"\u001b[2Jgone\nQP-OK"')
+    for form in ("json", "human"):
+        assert "\x1b" not in inspect(tmp_path, data, "--output", form).out
+
+
+# -- hostile and broken -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b"   \n", "is empty"),
+        (b"not json", "no Envoy config_dump"),
+        (b"[1, 2]", "no Envoy config_dump"),
+        (b"{}", "no section of it is known"),
+        (b'{"configs": []}', "no section of it is known"),
+        (b'{"configs": 7}', "no section of it is known"),
+        (b'{"configs": [{"@type": 7}]}', "no section of it is known"),
+        (b'{"configs": [', "ends in the middle"),
+        (b'{"configs": [{"@type": "type.goo', "ends in the middle"),
+        (b'{"configs": [}', "was expected"),
+        (b'{"a" "b"}', "':' was expected"),
+        (b'{"a": tru}', "a value was expected"),
+        (b'{"a": 1} {', "something follows"),
+        (b'{"a": 1}\0', "something follows"),
+        (b'{"a": "\xff\xfe"}', "not UTF-8"),
+        (b"\xff\xfe{\x00\x00\xd8", "not UTF-16"),
+        (b'{"a": ' + b"[" * 100_000, "nested more than 256 deep"),
+        (b'{"a": ' + b'{"b":' * 100_000, "nested more than 256 deep"),
+        (dump(chain(tls_certificate(Kind.QAT)))[:-40], "ends in the middle"),
+        (dump(chain(tls_certificate(None))).replace(b'"filter_chains": [', b'"filter_chains": [no,'), "not JSON"),
+    ],
+)
+def test_broken_dumps_are_told_so(data: bytes, words: str, tmp_path: Path) -> None:
+    ran = inspect(tmp_path, data)
+    assert ran.code == 2, ran.out + ran.err
+    assert words in ran.err
+    assert ran.out == "" and "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "text", [], {}, [7], {"a": 1}, [[]], True], ids=json.dumps)
+def test_wrong_shapes_anywhere_are_survived(wrong: Any, tmp_path: Path) -> None:
+    """Every value of a real dump replaced by another kind, one after the other."""
+    whole = json.loads(dump(chain(tls_certificate(Kind.QAT)), secrets={"gw": tls_certificate(Kind.QAT)}))
+
+    def places(value: Any) -> Iterator[tuple[Any, Any]]:
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, inner in list(items):
+            yield value, key
+            yield from places(inner)
+
+    for holder, key in list(places(whole)):
+        kept = holder[key]
+        holder[key] = wrong
+        ran = inspect(tmp_path, json.dumps(whole).encode())
+        assert ran.code in (0, 2, 3), (key, ran.err)
+        assert "mistake in qatprep" not in ran.err, (key, ran.err)
+        holder[key] = kept
+
+
+def test_a_large_dump_takes_little_time() -> None:
+    """20 MB here, a hundred by hand: time is linear, and only one listener is in memory at a time."""
+    unit = json.dumps({"cluster": {"name": "x" * 200, "endpoints": [{"a": [1, 2, {"b": 3}]}] * 3}}).encode()
+    inner = json.loads(dump(chain(tls_certificate(Kind.QAT))))
+    text = json.dumps(inner).encode()
+    marker = b'"static_clusters": ['
+    data = text.replace(marker, marker + (unit + b",") * (20_000_000 // len(unit)))
+    begin = time.monotonic()
+    assert len(parse(Input("big", data)).chains) == 1
+    assert time.monotonic() - begin < 10
+
+
+def test_too_many_brackets_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonwalk, "MOST_TOKENS", jsonwalk.MOST_TOKENS // 10)
+    begin = time.monotonic()
+    with pytest.raises(InputError, match="too many values"):
+        parse(Input("evil", b'{"a": [' + b"{}," * 2_000_000 + b"{}]}"))
+    assert time.monotonic() - begin < 5
+
+
+def test_no_file_no_directory(tmp_path: Path) -> None:
+    for place in (str(tmp_path), str(tmp_path / "absent")):
+        ran = qatprep_("inspect", "config-dump", place)
+        assert ran.code == 2
+        assert place in ran.err
+
+
+# -- over HTTP --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
+    """A web server on loopback: path -> (status, body)."""
+    pages: dict[str, tuple[int, bytes]] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = pages.get(self.path.split("?")[0], (404, b"invalid path"))
+            self.send_response(status)
+            if status == 302:
+                self.send_header("Location", body.decode())
+                body = b""
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_address[1]}", pages
+        httpd.shutdown()
+        thread.join()
+
+
+def test_address_of_the_admin_interface_is_enough(server: tuple[str, dict[str, tuple[int, bytes]]]) -> None:
+    url, pages = server
+    pages["/config_dump"] = (200, dump(chain(tls_certificate(Kind.QAT))))
+    for place in (url, url + "/", url + "/config_dump"):
+        assert qatprep_("inspect", "config-dump", place).code == 0
+
+
+def test_errors_over_http(server: tuple[str, dict[str, tuple[int, bytes]]]) -> None:
+    url, pages = server
+    ran = qatprep_("inspect", "config-dump", url)
+    assert (ran.code, "404: invalid path" in ran.err) == (1, True)
+    pages["/config_dump"] = (302, b"file:///etc/passwd")
+    ran = qatprep_("inspect", "config-dump", url)
+    assert ran.code == 1 and "root:" not in ran.out + ran.err
+    assert qatprep_("inspect", "config-dump", "http://127.0.0.1:1").code == 1
+    assert qatprep_("inspect", "config-dump", "http://").code == 2
+    assert "credentials" in qatprep_("inspect", "config-dump", "http://u:p@127.0.0.1").err
