@@ -54,17 +54,6 @@ def test_the_table_names_libraries_and_ratios() -> None:
     assert "x is against" in out
 
 
-@can_mb
-def test_two_workers_do_more_than_one() -> None:
-    works = peers.Works()
-    peer = peers.NativePeer(library.crypto_mbs("bundled")[0], works)
-    one, two = (peer.rate(K.RSA_2048, workers, 0.2) for workers in (1, 2))
-    assert one
-    assert two
-    if bench.usable_cpus() > 1:
-        assert two > 1.05 * one
-
-
 def test_ratios_are_against_the_baseline() -> None:
     found = rsa_bench(
         row(K.RSA_2048, "cryptomb", "crypto_mb", 400.0, 500.0, 600.0),

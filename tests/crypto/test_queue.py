@@ -17,7 +17,7 @@ from qatprep.crypto.keys import KeyKind, Work
 from qatprep.crypto.measure import UNFINISHED, envoy_histogram, measured
 
 MS = 1_000_000
-DELAY = 30 * MS
+DELAY = 80 * MS
 
 pytestmark = pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
 
@@ -77,7 +77,7 @@ def test_a_full_queue_stops_the_timer(work: Work) -> None:
 
 
 def test_operations_after_the_timer_form_the_next_queue(work: Work) -> None:
-    (report,) = run(work, [0, 1 * MS, 90 * MS, 91 * MS, 92 * MS])
+    (report,) = run(work, [0, 1 * MS, 3 * DELAY, 3 * DELAY + MS, 3 * DELAY + 2 * MS])
     assert sizes(report) == {2: 1, 3: 1}
 
 

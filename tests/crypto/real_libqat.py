@@ -1,0 +1,66 @@
+"""One unpacked Debian: its libqat through qatprep's code, its crypto_mb against the one linked in. See real_libqat.sh."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import time
+
+from qatprep import _native
+from qatprep.crypto import library, qat_verdict
+from qatprep.crypto.keys import KeyKind, make
+from qatprep.crypto.measure import measured
+from qatprep.crypto.qat import Libraries, QatSession, Trouble
+from qatprep.host.linux import LinuxHost
+
+
+def main(root: str) -> int:
+    libraries = os.path.join(root, "usr/lib/x86_64-linux-gnu")
+    (python,) = glob.glob(os.path.join(root, "usr/bin/python3.[0-9]*[0-9]"))
+    loader = next(
+        path
+        for path in (os.path.join(libraries, "ld-linux-x86-64.so.2"), os.path.join(root, "usr/lib64/ld-linux-x86-64.so.2"))
+        if os.path.exists(path)
+    )
+    command = ["env", f"PYTHONHOME={root}/usr", loader, "--library-path", libraries, python, "-P"]
+    node = qat_verdict.look(LinuxHost("/"))
+    start = time.monotonic()
+    code = "started"
+    try:
+        with QatSession(Libraries(f"{libraries}/libqat.so.4", f"{libraries}/libusdm.so.0"), command) as session:
+            print(f"{root}: libqat started, {session.rsa_instances} instances with RSA: {session.instances}")
+    except Trouble as trouble:
+        verdict = qat_verdict.judge(node, trouble)
+        code = verdict.code
+        print(f"{root}: {trouble.stage}, status {trouble.status}: {verdict.code}: {verdict.summary}")
+        for line in trouble.output:
+            print(f"    libqat: {line}")
+    seconds = time.monotonic() - start
+    print(f"    after {seconds:.2f} s")
+    return int(crypto_mb(libraries) or seconds > 60 or (not node.pfs and not node.vfs and code != "no-device"))
+
+
+def crypto_mb(libraries: str) -> bool:
+    """Sign with each kind of key and print the rates; True when anything is wrong."""
+    if _native.missing():
+        print(f"    crypto_mb not tried: {_native.missing()} missing")
+        return False
+    paths = sorted(glob.glob(os.path.join(libraries, "libcrypto_mb.so.[0-9][0-9]")))
+    wrong = not paths
+    for path in paths:
+        signers = [_native.mb_open(path), *library.crypto_mbs("bundled")]
+        for kind in KeyKind:
+            work = make(kind, 17)
+            for signer in signers:
+                library.foresee(work, signer)
+                wrong |= bool(work.wrong(_native.sign(signer, work.jobs)))
+            system, bundled = (sorted(values)[1] for values in library.rates(signers, work, seconds=0.1))
+            print(f"    {os.path.basename(path)} {signers[0].version} {kind}: {system:,.0f}/s, linked in {bundled:,.0f}/s")
+            reports = _native.run(signers[0], work.jobs, duration_ns=50_000_000, check=True)
+            wrong |= measured(reports).failed > 0
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
