@@ -34,7 +34,7 @@ class Session:
             return self.given_host
         from qatprep.host.select import open_host
 
-        return open_host(root, simulate)
+        return open_host(root, simulate, self.env.get("QATPREP_STATE", ""))
 
     def json(self, document: Mapping[str, Any]) -> None:
         """Print a document; keys stay in the order the reporter gave them."""

@@ -54,14 +54,17 @@ class Scenario:
         return os.path.join(hosts_directory(), self.name, "host.txt")
 
 
-def open_host(root: str = "/", simulate: str = "") -> Host:
-    """The host that --root and --simulate name. InputError, saying what there is, when there is no such host."""
+def open_host(root: str = "/", simulate: str = "", state: str = "") -> Host:
+    """The host that --root and --simulate name. InputError, saying what there is, when there is no such host.
+
+    `state` is a file that keeps a simulated host between calls; without one every call begins with it as recorded.
+    """
     if simulate:
         if root != "/":
             raise InputError(
                 f"--root {root!r} and --simulate {simulate!r} exclude each other", "give one of the two, or none"
             )
-        return _simulated(simulate)
+        return _simulated(simulate, state)
     if root != "/" and os.path.isfile(root):
         from qatprep.host.capture import Capture
         from qatprep.host.manifest import load
@@ -77,7 +80,7 @@ def open_host(root: str = "/", simulate: str = "") -> Host:
     return LinuxHost(root)
 
 
-def _simulated(simulate: str) -> Host:
+def _simulated(simulate: str, state: str) -> Host:
     from qatprep.host.manifest import load
     from qatprep.host.simulated import SimulatedHost
     from qatprep.host.simulated.kernel import Kernel
@@ -86,7 +89,13 @@ def _simulated(simulate: str) -> Host:
     if at:
         Kernel(kernel)
     chosen = scenario(name)
-    host = SimulatedHost(load(chosen.host_file), kernel or chosen.kernel)
+    host: SimulatedHost
+    if state:
+        from qatprep.host.simulated.kept import KeptHost
+
+        host = KeptHost(state, name, lambda: load(chosen.host_file), kernel, chosen.kernel)
+    else:
+        host = SimulatedHost(load(chosen.host_file), kernel or chosen.kernel)
     host.label = f"simulated {name}, kernel {host.kernel.release}"
     return host
 

@@ -101,12 +101,26 @@ def restore(record: Mapping[str, Any]) -> Change:
     """The change that `record` was made from. ValueError for a record this version does not know."""
     cls = REGISTRY.get(record.get("kind", ""))
     if cls is None:
+        _import_all()  # a rollback plans nothing, so nothing has imported the module of that kind yet
+        cls = REGISTRY.get(record.get("kind", ""))
+    if cls is None:
         raise ValueError(f"unknown kind of change {record.get('kind')!r}")
     wanted = {f.name for f in fields(cls)}
     values = {key: _frozen(value) for key, value in record.items() if key != "kind"}
     if set(values) != wanted:
         raise ValueError(f"{cls.kind}: keys {sorted(values)} instead of {sorted(wanted)}")
     return cls(**values)
+
+
+def _import_all() -> None:
+    """Register every kind of change there is."""
+    import importlib
+    import pkgutil
+
+    import qatprep.steps
+
+    for module in pkgutil.iter_modules(qatprep.steps.__path__):
+        importlib.import_module(f"qatprep.steps.{module.name}")
 
 
 def _frozen(value: Any) -> Any:
