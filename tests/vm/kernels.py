@@ -311,8 +311,8 @@ def _build_modules(kit: Kit) -> None:
         arguments.append("RIG_EXTRA=softhost.o")
     if kit.kernel.newer_tools:
         _use_newer_libc(build, headers)
-        # What gcc 12 does not know, and objtool, whose work (unwinding tables, fast paths) a module can be without.
-        arguments += ["CC=gcc-12", "KCFLAGS=-Wno-attributes", "CONFIG_OBJTOOL="]
+        # What gcc 12 does not know, and objtool, whose work (unwinding tables, patch sites) a module can be without.
+        arguments += ["CC=gcc-12", "KCFLAGS=-Wno-attributes", "CONFIG_OBJTOOL=", "CONFIG_MITIGATION_RETHUNK="]
         arguments += ["CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=", "CONFIG_CC_OPT_INLINE_MEMSET="]
     run([*arguments, "modules"])
     updates = f"{kit.path('modules')}/updates"

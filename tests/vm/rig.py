@@ -86,6 +86,20 @@ def test(options: argparse.Namespace) -> int:
     return subprocess.run(command, env=env, cwd=os.path.dirname(os.path.dirname(here)), check=False).returncode
 
 
+def record(options: argparse.Namespace) -> int:
+    """Write down how kernels answer the script that the simulated kernel is tested with."""
+    from tests.vm import model, script
+
+    os.makedirs(model.RECORDINGS, exist_ok=True)
+    for series in options.kernels or list(kernels.KERNELS):
+        with Guest(kernels.build(cache(), series)) as guest:
+            played = model.play_in(guest, script.acts())
+        path = os.path.join(model.RECORDINGS, f"{series}.json")
+        model.save(path, played)
+        print(path)
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -109,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
     verb.add_argument("--full", action="store_true", help="every kernel, and the long loops")
     verb.add_argument("--kernel", action="append", dest="kernels", choices=list(kernels.KERNELS), metavar="SERIES")
     verb.add_argument("pytest", nargs="*", help="more arguments for pytest")
+    verb = verbs.add_parser("record", help="record how kernels answer the model's script (needs qatprep importable)")
+    verb.add_argument("--kernel", action="append", dest="kernels", choices=list(kernels.KERNELS), metavar="SERIES")
     verbs.add_parser("clean", help="remove the cache")
     options = parser.parse_args(argv)
     try:
@@ -124,6 +140,8 @@ def main(argv: list[str] | None = None) -> int:
                 return run(options)
             case "test":
                 return test(options)
+            case "record":
+                return record(options)
             case _:
                 shutil.rmtree(cache(), ignore_errors=True)
                 return 0
