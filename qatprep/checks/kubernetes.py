@@ -9,7 +9,8 @@ from qatprep.checks.kubernetes_pages import PAGES, TITLES
 from qatprep.checks.runtime import Run, never, nothing, with_devices
 from qatprep.checks.words import failed, finding, listed, many, unseen, warned
 from qatprep.facts.base import Unknown
-from qatprep.facts.kubernetes import can_sign, predict
+from qatprep.facts.kubernetes import Predicted, can_sign, predict
+from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
 
 CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
@@ -121,7 +122,7 @@ def _signs(ctx: Context) -> Iterable[Finding]:
         )
 
 
-def _named(ctx: Context) -> list[tuple[object, object]]:
+def _named(ctx: Context) -> list[tuple[Pf, Predicted]]:
     made = predict(ctx.pfs)
     return [(pf, made[pf.bdf]) for pf in ctx.pfs if pf.bdf in made]
 
@@ -163,7 +164,7 @@ def _cpu_manager(ctx: Context) -> Iterable[Finding]:
 def _same_pf(ctx: Context) -> Iterable[Finding]:
     owner = {vf.bdf: vf.pf for vf in ctx.facts.pci.all_vfs if vf.pf}
     signing = {name for name in _expected(ctx) if can_sign(name)}
-    if len([1 for _, made in _named(ctx) if getattr(made, "resource", "") in signing]) < 2:
+    if len([1 for _, made in _named(ctx) if made.resource in signing]) < 2:
         return
     for given in ctx.facts.kubernetes.pods:
         pfs = {owner[device] for device in given.devices if device in owner}

@@ -15,10 +15,13 @@ from qatprep.checks import (
     firmware,
     iommu,
     kernel,
+    kubernetes,
     log,
+    mesh,
     modules,
     nodes,
     persist,
+    runtime,
     services,
     sriov,
     stack,
@@ -55,6 +58,9 @@ CHECKS: tuple[Check, ...] = (
     *binding.CHECKS,
     *nodes.CHECKS,
     *persist.CHECKS,
+    *runtime.CHECKS,
+    *kubernetes.CHECKS,
+    *mesh.CHECKS,
     *log.CHECKS,
 )
 BY_ID = {check.id: check for check in CHECKS}

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qatprep.facts import cpu, firmware, iommu, kernel, log, modules, nodes, pci, persist, stack
+from qatprep.facts import (
+    cpu,
+    firmware,
+    iommu,
+    kernel,
+    kubernetes,
+    log,
+    modules,
+    nodes,
+    pci,
+    persist,
+    runtime,
+    stack,
+)
 from qatprep.host.base import Host
 
 
@@ -26,6 +39,8 @@ class Facts:
     stack: stack.StackFacts
     persist: persist.PersistFacts
     log: log.LogFacts
+    runtime: runtime.RuntimeFacts
+    kubernetes: kubernetes.KubernetesFacts
 
     @property
     def has_qat(self) -> bool:
@@ -39,6 +54,7 @@ def gather(host: Host) -> Facts:
     kernel_facts = kernel.gather(host)
     module_facts = modules.ModuleFacts(host, kernel_facts)
     pci_facts = pci.gather(host)
+    runtime_facts = runtime.gather(host)
     images = sorted({name for pf in pci_facts.pfs for name in pf.family.firmware})
     return Facts(
         host=host.label,
@@ -54,4 +70,6 @@ def gather(host: Host) -> Facts:
         stack=stack.gather(host, module_facts, kernel_facts.release),
         persist=persist.gather(host),
         log=log.gather(host),
+        runtime=runtime_facts,
+        kubernetes=kubernetes.gather(host, runtime_facts.kubelet),
     )

@@ -14,7 +14,8 @@ from typing import Any
 
 
 def pool() -> Any:
-    from google.protobuf import descriptor_pb2, descriptor_pool
+    descriptor_pb2 = importlib.import_module("google.protobuf.descriptor_pb2")
+    descriptor_pool = importlib.import_module("google.protobuf.descriptor_pool")
 
     known = descriptor_pool.Default()
     field = descriptor_pb2.FieldDescriptorProto
@@ -49,7 +50,7 @@ MESSAGES = (
 
 def main() -> int:
     import yaml
-    from google.protobuf import json_format
+    json_format = importlib.import_module("google.protobuf.json_format")
 
     bootstrap = importlib.import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
     for name in MESSAGES:
