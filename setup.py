@@ -14,6 +14,9 @@ from setuptools import Extension, find_packages, setup
 
 SOURCES = ("module", "pytypes", "pyrun", "cpu", "key", "library", "mb", "ssl", "engine", "pyqat", "qat", "qatload")
 
+MUL52X30_IS_FOR = "2026.2."
+"""The release of ipp-crypto-static in which mul52x30.c stands for an internal function; see there."""
+
 
 def shipped(distribution: str, name: str) -> Path | None:
     """Where a file of an installed distribution is, by the end of its path."""
@@ -51,6 +54,9 @@ def extension() -> Extension:
         log("no libcrypto_mb.a: qatprep._native is built without crypto_mb")
     else:
         native.define_macros.append(("QP_BUNDLED_MB", "1"))
+        if importlib.metadata.version("ipp-crypto-static").startswith(MUL52X30_IS_FOR):
+            native.define_macros.append(("QP_MUL52X30", "1"))
+            native.sources.append("qatprep/native/mul52x30.c")
         native.include_dirs.append(str(header.parent.parent))
         native.extra_objects.append(str(archive))
         native.extra_link_args += ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-z,noexecstack"]

@@ -240,6 +240,10 @@ bool qp_mb_bundled(struct qp_signer *signer, char *why, size_t size)
     if (!allowed(why, size))
         return false;
     finish(signer, &api, "bundled");
+#ifdef QP_MUL52X30
+    /* It is not quite the library of that version: mul52x30.c. */
+    strncat(signer->version, "+mul52x30", sizeof signer->version - strlen(signer->version) - 1);
+#endif
     return true;
 }
 

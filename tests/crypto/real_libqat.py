@@ -1,4 +1,4 @@
-"""One unpacked Debian: its libqat through qatprep's code, its crypto_mb against the one linked in. See real_libqat.sh."""
+"""One unpacked Debian: its libqat through qatprep's code, its crypto_mb beside the one linked in (real_libqat.sh)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from qatprep.host.linux import LinuxHost
 def main(root: str) -> int:
     libraries = os.path.join(root, "usr/lib/x86_64-linux-gnu")
     (python,) = glob.glob(os.path.join(root, "usr/bin/python3.[0-9]*[0-9]"))
+    places = (libraries, os.path.join(root, "usr/lib64"))
     loader = next(
-        path
-        for path in (os.path.join(libraries, "ld-linux-x86-64.so.2"), os.path.join(root, "usr/lib64/ld-linux-x86-64.so.2"))
-        if os.path.exists(path)
+        f"{place}/ld-linux-x86-64.so.2" for place in places if os.path.exists(f"{place}/ld-linux-x86-64.so.2")
     )
     command = ["env", f"PYTHONHOME={root}/usr", loader, "--library-path", libraries, python, "-P"]
     node = qat_verdict.look(LinuxHost("/"))
@@ -56,7 +55,8 @@ def crypto_mb(libraries: str) -> bool:
                 library.foresee(work, signer)
                 wrong |= bool(work.wrong(_native.sign(signer, work.jobs)))
             system, bundled = (sorted(values)[1] for values in library.rates(signers, work, seconds=0.1))
-            print(f"    {os.path.basename(path)} {signers[0].version} {kind}: {system:,.0f}/s, linked in {bundled:,.0f}/s")
+            name = f"{os.path.basename(path)} {signers[0].version}"
+            print(f"    {name} {kind}: {system:,.0f}/s, linked in {bundled:,.0f}/s")
             reports = _native.run(signers[0], work.jobs, duration_ns=50_000_000, check=True)
             wrong |= measured(reports).failed > 0
     return wrong

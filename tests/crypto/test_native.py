@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import platform
+import random
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_crypto_mb_is_linked_in() -> None:
     assert _native.BUNDLED, "built without the wheels ipp-crypto-static and ipp-crypto-include"
 
 
+@x86
+@pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
+def test_the_linked_in_library_says_that_it_is_not_quite_the_wheels() -> None:
+    """mul52x30.c stands in for an internal function of one release: with another, setup.py leaves it out."""
+    import importlib.metadata
+
+    try:
+        release = importlib.metadata.version("ipp-crypto-static")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("ipp-crypto-static is not installed: which release was linked in is not known")
+    assert _native.mb_bundled().version.endswith("+mul52x30") == release.startswith("2026.2.")
+
+
 def test_a_key_takes_its_der_and_wipes_it(rsa_der: bytes) -> None:
     copy = bytearray(rsa_der)
     key = _native.Key(copy)
@@ -120,6 +134,23 @@ def test_every_engine_signs_as_cryptography_does(kind: KeyKind) -> None:
         assert work.wrong(results) == [], library.describe(signer)
         if kind.is_rsa:
             assert results == [work.sign(n) for n in range(17)]
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_numbers_of_every_size_are_right(bits: int) -> None:
+    """Raw RSA of the extremes and of random numbers below the modulus, against Python's own arithmetic."""
+    private = rsa.generate_private_key(65537, bits)
+    numbers = private.private_numbers()
+    n, size = numbers.public_numbers.n, bits // 8
+    chosen = random.Random(bits)
+    inputs = [0, 1, 2, n - 1, n - 2, numbers.p, numbers.q, numbers.p * (numbers.q - 1), 2 ** (bits - 1)]
+    inputs += [chosen.randrange(n) for _ in range(64)]
+    inputs += [(1 << chosen.randrange(bits - 1)) - 1 for _ in range(7)]
+    key = _native.Key(der_of(private))
+    jobs = _native.Jobs(key, [number.to_bytes(size, "big") for number in inputs])
+    expected = [pow(number, numbers.d, n).to_bytes(size, "big") for number in inputs]
+    for signer in signers():
+        assert _native.sign(signer, jobs) == expected, library.describe(signer)
 
 
 @pytest.mark.parametrize("count", range(1, 9))
