@@ -6,17 +6,15 @@ from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
 from qatprep.checks.words import failed, log_lines, warned
+from qatprep.facts.stack import SHARED
 
-_SHARED = ("/dev/qat_adf_ctl",)
-"""The in-tree intel_qat makes this one too before 6.12 (qat_common/adf_ctl_drv.c): no trace on its own."""
 _HARMLESS = ("_dev", "adf_ctl")
 
 
 def _two_stacks(ctx: Context) -> Iterable[Finding]:
     stack = ctx.facts.stack
-    files = [path for path in stack.files if path not in _SHARED]
-    active = [path for path in files if path.startswith("/dev/") or "qat_service" in path]
-    inert = [path for path in files if path not in active]
+    files = [path for path in stack.files if path not in SHARED]
+    inert = [path for path in files if path not in stack.active_files]
     evidence = tuple(
         Evidence(path, "there") for path in (*(f"/sys/module/{m}" for m in stack.modules), *stack.replaced, *files)
     )
@@ -30,7 +28,7 @@ def _two_stacks(ctx: Context) -> Iterable[Finding]:
         *([f"rm {' '.join(inert)}"] if inert else []),
     ]
     log = log_lines(ctx, "out-of-tree", "pf-iommu", "firmware-rejected")
-    if stack.modules or stack.replaced or active:
+    if stack.active:
         yield failed(
             "QP-STACK-001",
             "Intel's out-of-tree QAT driver is installed beside the kernel's own",

@@ -14,6 +14,9 @@ _DEVICE_CONFIG = re.compile(r"(?:\w+)_dev\d+\.conf")
 _OUT_OF_TREE = ("updates/", "extra/", "weak-updates/")
 """Where depmod(8) puts modules that do not come with the kernel."""
 
+SHARED = ("/dev/qat_adf_ctl",)
+"""The in-tree intel_qat makes this one too before 6.12 (qat_common/adf_ctl_drv.c): no trace on its own."""
+
 
 @dataclass(frozen=True)
 class StackFacts:
@@ -23,6 +26,15 @@ class StackFacts:
     """Paths of QAT modules that do not come with this kernel."""
     files: tuple[str, ...]
     """Its services, tools, device files and configuration."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs or will run at the next boot, rather than having left files behind."""
+        return bool(self.modules or self.replaced or self.active_files)
+
+    @property
+    def active_files(self) -> tuple[str, ...]:
+        return tuple(p for p in self.files if p not in SHARED and (p.startswith("/dev/") or "qat_service" in p))
 
     @property
     def traces(self) -> tuple[str, ...]:

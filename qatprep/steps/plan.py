@@ -80,7 +80,9 @@ class _Builder:
             return any(
                 (pf := self.facts.pci.pf(bdf)) and pf.family.module == module and pf.driver is None for bdf, _ in lanes
             )
-        return any(isinstance(c, BindVf) for _, lane in lanes for c in lane)
+        binds = any(isinstance(c, BindVf) for _, lane in lanes for c in lane)
+        bound = any(vf.bound is True for vf in self.facts.pci.all_vfs)
+        return binds or (module == "vfio_iommu_type1" and bound)  # a bound VF is of no use without its container
 
     # -- one PF -------------------------------------------------------------------------------------------
 
@@ -104,6 +106,8 @@ class _Builder:
 
     def _obstacle(self, pf: Pf) -> Left | None:
         """What is broken above the steps, for this PF: BIOS, kernel, firmware, driver. It is told, never touched."""
+        if self.facts.stack.active:
+            return Left(pf.bdf, "the out-of-tree QAT stack is installed beside the kernel's driver", "QP-STACK-001")
         if isinstance(pf.driver, Unknown):
             return Left(pf.bdf, pf.driver.reason, "QP-PF-001")
         if pf.driver is not None and pf.driver != pf.family.driver:
@@ -145,7 +149,7 @@ class _Builder:
         if pf.configurable is not True:
             release = self.facts.kernel.release
             self.left.append(
-                Left(pf.bdf, f"this kernel ({release}) cannot set services; they stay {_text(pf)}", "QP-SVC-001")
+                Left(pf.bdf, f"this kernel ({release}) cannot set services; they stay {_text(pf)}", "QP-KRN-001")
             )
             return None
         if not isinstance(pf.services, Services):

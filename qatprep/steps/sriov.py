@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.facts.pci import DeviceNode, Pf, Vf
 from qatprep.host.base import Host
-from qatprep.steps.base import Change
+from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.binding import rebind
 from qatprep.steps.driver import make_vfs, num_vfs, remove_vfs, set_state, state_of
 from qatprep.steps.nodes import own
@@ -49,13 +50,19 @@ class CreateVfs(Change):
     def after(self) -> str:
         return str(self.total)
 
-    def do(self, host: Host) -> None:
+    def do(self, host: Host) -> Mapping[str, Any]:
         make_vfs(host, self.pf, self.total)
+        return {"made": self.total}
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         if num_vfs(host, self.pf):
             remove_vfs(host, self.pf, self.old_state or "up")
-        elif self.old_state and state_of(host, self.pf) is not None:
+        elif self.old_state and (now := state_of(host, self.pf)) is not None:
+            if now == "up" and outcome is None:
+                # An attempt that failed has restarted the PF without its kernel crypto instances (adf_sriov.c): only
+                # another start gives them back. Where kernel users keep it busy the attempt never came that far.
+                with contextlib.suppress(ChangeFailed):
+                    set_state(host, self.pf, "down")
             set_state(host, self.pf, self.old_state)
 
 

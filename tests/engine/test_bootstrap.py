@@ -103,3 +103,35 @@ def test_power_loss_then_boot_then_again() -> None:
         result = bootstrap(booted, WISH, only=only)
         assert result.status in ("applied", "unchanged")
         assert bootstrap(booted, WISH, only=only).status == "unchanged"
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("out-of-tree", "QP-STACK-001"),
+        ("iommu-staged", "QP-IOMMU-002"),
+        ("pf-on-vfio", "QP-PF-001"),
+        ("module-blacklisted", "QP-MOD-002"),
+        ("debian-kernel", "QP-MOD-001"),
+        ("fw-missing", "QP-FW-001"),
+        ("sriov-off-in-bios", "QP-SRIOV-002"),
+    ],
+)
+def test_what_is_broken_above_is_told_and_not_touched(name: str, finding: str) -> None:
+    host = simulated(name)
+    before = snapshot(host)
+    result = bootstrap(host, WISH)
+    assert finding in {left.finding for left in result.left}
+    touched = {change.subject for change in result.made}
+    assert not touched & {left.subject for left in result.left}
+    if result.status == "unchanged":
+        assert difference(before, snapshot(host)) == []
+
+
+def test_a_failed_attempt_gives_the_kernel_its_instances_back() -> None:
+    """No room for the VFs: the PF has been restarted without kernel crypto by then, and is started once more."""
+    host = simulated("vf-out-of-memory")
+    path = "/sys/kernel/debug/qat_4xxx_0000:6b:00.0/dev_cfg"
+    before = host.read(path)
+    assert bootstrap(host, WISH).status == "rolled back"
+    assert host.read(path).replace(b"SriovEnabled = 1\n", b"") == before
