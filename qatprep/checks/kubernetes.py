@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.kubernetes_pages import PAGES, TITLES
 from qatprep.checks.runtime import Run, never, nothing, with_devices
-from qatprep.checks.words import failed, finding, listed, many, unseen, warned
+from qatprep.checks.words import failed, finding, listed, many, pfs, unseen, vfs, warned
 from qatprep.facts.base import Unknown
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
@@ -248,14 +248,20 @@ _NOT_HERE = ("QP-K8S-005", "QP-K8S-006", "QP-K8S-008", "QP-K8S-010", "QP-K8S-011
 """Found by `qatprep inspect` in what it is given, never on the node."""
 
 
-def _check(id: str, run: Run, applies: Callable[[Context], bool], needs: tuple[str, ...] = ()) -> Check:
-    return Check(id, Stage.KUBERNETES, TITLES[id], run, needs, applies=applies, explain=PAGES[id])
+def _check(
+    id: str,
+    run: Run,
+    applies: Callable[[Context], bool],
+    needs: tuple[str, ...] = (),
+    about: Callable[[Context], Iterable[str]] | None = None,
+) -> Check:
+    return Check(id, Stage.KUBERNETES, TITLES[id], run, needs, applies=applies, about=about, explain=PAGES[id])
 
 
 CHECKS = (
-    _check("QP-K8S-003", _signs, node, ("QP-SRIOV-001",)),
+    _check("QP-K8S-003", _signs, node, ("QP-SRIOV-001",), pfs),
     _check("QP-K8S-002", _truncated, _served),
-    _check("QP-K8S-001", _registered, _served, ("QP-VFIO-001",)),
+    _check("QP-K8S-001", _registered, _served, ("QP-VFIO-001",), vfs),
     _check("QP-K8S-004", _qatlib_service, _served),
     _check("QP-K8S-007", _cpu_manager, node),
     _check("QP-K8S-009", _same_pf, _served),
