@@ -1,0 +1,190 @@
+"""What a run over many nodes came to: a table by node, one by finding."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet
+type: aggregate
+short_description: Tables of a run of qatprep over many nodes
+description:
+  - At the end of a playbook, prints what became of each node and which findings stand on how many nodes.
+  - Silent in playbooks that use no module of this collection.
+requirements:
+  - enable it by C(callbacks_enabled)
+options:
+  report:
+    description:
+      - A file for the same as JSON, schema qatprep.fleet/1.
+    type: path
+    env:
+      - name: QATPREP_FLEET_REPORT
+    ini:
+      - section: callback_qatprep_fleet
+        key: report
+author:
+  - qatprep maintainers (@qatprep)
+"""
+
+import json
+import os
+import time
+
+from ansible.plugins.callback import CallbackBase
+
+OURS = ("qatprep.host.bootstrap", "qatprep.host.doctor", "qatprep.host.rollback")
+UNREACHABLE = "unreachable"
+_WORDS = 70
+"""Columns for the last column of a table: prose."""
+
+
+class CallbackModule(CallbackBase):
+    """Collects the results of this collection's modules."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "qatprep.host.fleet"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, display=None):
+        super().__init__(display=display)
+        self.nodes = {}
+        self._began = {}
+        self._ours = False
+        self._play_began = time.time()
+
+    # -- what happens ---------------------------------------------------------------------------------
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self._ours = self._ours or task.action in OURS
+
+    def v2_runner_on_start(self, host, task):
+        self._began[host.get_name(), task._uuid] = time.time()
+
+    def v2_runner_on_ok(self, result):
+        self._take(result)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._take(result, failed=True)
+
+    def v2_runner_on_unreachable(self, result):
+        name = result._host.get_name()
+        action = result._task.action
+        self.nodes[name] = {
+            "node": name,
+            "verb": action.rsplit(".", 1)[-1] if action in OURS else "",
+            "status": UNREACHABLE,
+            "failed": True,
+            "changed": False,
+            "changes": 0,
+            "seconds": 0.0,
+            "tool_seconds": 0.0,
+            "findings": [],
+            "message": str(result._result.get("msg", "")).strip(),
+        }
+
+    def _take(self, result, failed=False):
+        action = result._task.action
+        told = result._result
+        if action not in OURS or "status" not in told:
+            return
+        name = result._host.get_name()
+        began = self._began.get((name, result._task._uuid), time.time())
+        findings = [{"id": f["id"], "status": f["status"], "text": f["title"]} for f in told.get("findings", [])]
+        known = set()
+        for item in told.get("left", []):
+            if item["finding"] not in known:
+                known.add(item["finding"])
+                findings.append({"id": item["finding"], "status": "fail", "text": item["why"]})
+        self.nodes[name] = {
+            "node": name,
+            "verb": action.rsplit(".", 1)[-1],
+            "status": told["status"] or "failed",
+            "failed": failed,
+            "changed": bool(told.get("changed")),
+            "changes": told.get("changes", 0),
+            "seconds": round(time.time() - began, 3),
+            "tool_seconds": told.get("seconds", 0.0),
+            "findings": findings,
+            "message": str(told.get("msg", "")) if failed else "",
+        }
+
+    # -- the report -----------------------------------------------------------------------------------
+
+    def v2_playbook_on_stats(self, stats):
+        if not self._ours:
+            return
+        ours = sorted(self.nodes.values(), key=lambda node: node["node"])
+        for line in tables(ours):
+            self._display.display(line)
+        path = self.get_option("report")
+        if path:
+            document = {
+                "schema": "qatprep.fleet/1",
+                "seconds": round(time.time() - self._play_began, 3),
+                "nodes": ours,
+                "findings": by_finding(ours),
+            }
+            temporary = f"{path}.{os.getpid()}"
+            with open(temporary, "w", encoding="utf-8") as f:
+                json.dump(document, f, indent=2)
+                f.write("\n")
+            os.replace(temporary, path)
+
+
+def by_finding(nodes):
+    """Each finding with the nodes it stands on: failures first, then by number of nodes."""
+    found = {}
+    for node in nodes:
+        for finding in node["findings"]:
+            entry = found.setdefault(
+                (finding["status"], finding["id"]), {"id": finding["id"], "status": finding["status"], "nodes": []}
+            )
+            if node["node"] not in entry["nodes"]:
+                entry["nodes"].append(node["node"])
+                entry.setdefault("text", finding["text"])
+    rank = {"fail": 0, "unknown": 1, "warn": 2}
+    return sorted(found.values(), key=lambda e: (rank.get(e["status"], 3), -len(e["nodes"]), e["id"]))
+
+
+def tables(nodes):
+    """The lines of both tables."""
+    rows = []
+    for node in nodes:
+        ids = ", ".join(dict.fromkeys(f["id"] for f in node["findings"] if f["status"] == "fail"))
+        words = node["message"] or ids
+        status = node["status"]
+        if node["failed"] and status != UNREACHABLE:
+            status = "FAILED" if status in ("failed", "fail", "unchanged") else f"FAILED, {status}"
+        rows.append([node["node"], node["verb"], status, str(node["changes"]), f"{node['seconds']:.1f}", short(words)])
+    yield ""
+    yield "QATPREP BY NODE"
+    yield from table(["node", "verb", "status", "changes", "seconds", "what is in the way"], rows, right=(3, 4))
+    count = {}
+    for node in nodes:
+        word = "failed" if node["failed"] else node["status"]
+        count[word] = count.get(word, 0) + 1
+    yield ", ".join(f"{n} {word}" for word, n in sorted(count.items(), key=lambda item: -item[1]))
+    findings = by_finding(nodes)
+    if findings:
+        rows = [
+            [f["id"], f["status"], str(len(f["nodes"])), short(f["text"]), short(" ".join(f["nodes"]))]
+            for f in findings
+        ]
+        yield ""
+        yield "QATPREP BY FINDING"
+        yield from table(["finding", "result", "nodes", "what", "which"], rows, right=(2,))
+    yield ""
+
+
+def short(text):
+    """A text that fits into the last column of a table."""
+    text = " ".join(text.split())
+    return text if len(text) <= _WORDS else text[: _WORDS - 3] + "..."
+
+
+def table(head, rows, right=()):
+    """Lines of a table whose columns are as wide as they must be."""
+    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
+    for row in [head, *rows]:
+        cells = [c.rjust(w) if n in right else c.ljust(w) for n, (c, w) in enumerate(zip(row, widths, strict=True))]
+        yield "  ".join(cells).rstrip()

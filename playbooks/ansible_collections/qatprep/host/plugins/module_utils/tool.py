@@ -1,0 +1,98 @@
+"""Calling qatprep on a node, and turning what it says into what Ansible expects."""
+
+from __future__ import annotations
+
+import json
+import time
+
+PLACES = ["/usr/local/bin", "/opt/qatprep/bin"]
+OPTIONS = {
+    "executable": {"type": "path"},
+    "python": {"type": "path"},
+    "simulate": {"type": "str"},
+}
+"""Options of doc_fragments/tool.py."""
+WISH = {
+    "config": {"type": "path"},
+    "settings": {"type": "dict", "default": {}},
+}
+"""Options of doc_fragments/wish.py."""
+LOCKED = 8
+
+
+class Outcome:
+    """One call: exit status, the document on stdout ({} when there is none), message and hint on stderr."""
+
+    def __init__(self, exit_status, document, message, hint, seconds):
+        self.exit_status = exit_status
+        self.document = document
+        self.message = message
+        self.hint = hint
+        self.seconds = seconds
+
+    def result(self, **more):
+        """What every result of this collection has."""
+        known = {
+            "exit_status": self.exit_status,  # not "rc": Ansible takes another rc than 0 for a failure
+            "seconds": round(self.seconds, 3),
+            "status": self.document.get("status", ""),
+            "target": self.target,
+        }
+        return {**known, **more}
+
+    @property
+    def target(self):
+        """The host in qatprep's own words."""
+        host = self.document.get("host", "")
+        return host.get("label", "") if isinstance(host, dict) else host
+
+
+def wish_arguments(params):
+    """--config and --set."""
+    arguments = ["--config", params["config"]] if params["config"] else []
+    for key, value in sorted(params["settings"].items()):
+        text = json.dumps(value) if isinstance(value, (bool, dict, list)) or value is None else str(value)
+        arguments += ["--set", f"{key}={text}"]
+    return arguments
+
+
+def call(module, *arguments):
+    """Run qatprep with these arguments and --output json. Fails the module when it gives no document."""
+    executable = module.params["executable"] or module.get_bin_path("qatprep", opt_dirs=PLACES)
+    if not executable:
+        module.fail_json(
+            msg="there is no qatprep on this node",
+            hint="install its package there, or let the role bring the single file: qatprep_pyz=dist/qatprep.pyz",
+        )
+    argv = [module.params["python"]] if module.params["python"] else []
+    argv += [executable, *list(arguments), "--output", "json"]
+    if module.params["simulate"]:
+        argv += ["--simulate", module.params["simulate"]]
+    begin = time.time()
+    rc, out, err = module.run_command(argv)
+    seconds = time.time() - begin
+    message, hint = _said(err)
+    try:
+        document = json.loads(out)
+    except ValueError:
+        if rc < 0:
+            message = f"qatprep was ended by signal {-rc}; what it had done is in its journal"
+            hint = "run it again: it goes on from there (or qatprep rollback undoes it)"
+        outcome = Outcome(rc, {}, message, hint, seconds)
+        module.fail_json(
+            msg=message or f"qatprep ended with status {rc} and gave no document",
+            hint=hint,
+            **outcome.result(status="locked" if rc == LOCKED else "failed", cmd=argv, stderr=err[-2000:]),
+        )
+    return Outcome(rc, document, message, hint, seconds)
+
+
+def _said(err):
+    """Message and hint of the last error on stderr: qatprep's own form."""
+    message = hint = ""
+    for line in err.splitlines():
+        if line.startswith("qatprep: "):
+            message, hint = line[len("qatprep: ") :], ""
+        elif line.startswith("  hint: "):
+            hint = line[len("  hint: ") :]
+    return message, hint

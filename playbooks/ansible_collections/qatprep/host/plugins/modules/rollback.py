@@ -1,0 +1,99 @@
+#!/usr/bin/python
+"""qatprep rollback as an Ansible module."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollback
+short_description: Undo what a run of qatprep changed on a node
+description:
+  - Runs C(qatprep rollback) on the node. A node with nothing to undo is not changed.
+extends_documentation_fragment:
+  - qatprep.host.tool
+options:
+  run:
+    description: A run's id; the last one that stands unless given.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be undone.
+  diff_mode:
+    support: full
+    description: Shows every subject before and after.
+author:
+  - qatprep maintainers (@qatprep)
+"""
+
+EXAMPLES = r"""
+- name: Put the node back
+  qatprep.host.rollback:
+"""
+
+RETURN = r"""
+status:
+  description: What happened.
+  returned: always
+  type: str
+  sample: rolled back
+runs:
+  description: The ids of the runs that are undone.
+  returned: always
+  type: list
+  elements: str
+changes:
+  description: Number of changes that are undone.
+  returned: always
+  type: int
+stuck:
+  description: What could not be undone.
+  returned: always
+  type: list
+  elements: str
+hint:
+  description: What to do about a failure.
+  returned: failure
+  type: str
+exit_status:
+  description: Exit status of qatprep.
+  returned: always
+  type: int
+seconds:
+  description: How long qatprep took on the node.
+  returned: always
+  type: float
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.qatprep.host.plugins.module_utils.tool import OPTIONS, call
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec={**OPTIONS, "run": {"type": "str", "default": ""}}, supports_check_mode=True)
+    run = module.params["run"]
+    arguments = ["rollback", "--yes", *([run] if run else []), *(["--check"] if module.check_mode else [])]
+    outcome = call(module, *arguments)
+    document = outcome.document
+    changes = document["changes"]
+    result = outcome.result(
+        changed=document["changed"] or document["status"] == "planned",
+        runs=document["runs"],
+        changes=len(changes),
+        stuck=document["stuck"],
+    )
+    if module._diff:
+        result["diff"] = {
+            "before": "".join(f"{c['subject']} {c['what']}: {c['after']}\n" for c in changes),
+            "after": "".join(f"{c['subject']} {c['what']}: {c['before']}\n" for c in changes),
+        }
+    if document["status"] == "partial":
+        left = "; ".join(document["stuck"])
+        module.fail_json(msg=f"not everything could be undone: {left}", hint="run this again", **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
