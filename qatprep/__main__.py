@@ -10,6 +10,9 @@ from qatprep.exits import ExitCode
 if TYPE_CHECKING:
     from qatprep.cli.session import Session
 
+COMPILED = ("cryptography", "psutil")
+"""Packages that the single file cannot bring along."""
+
 
 def main(argv: list[str] | None = None, session: Session | None = None) -> int:
     """Run qatprep with these arguments, on this session's host and streams; never raises, never exits."""
@@ -34,6 +37,15 @@ def main(argv: list[str] | None = None, session: Session | None = None) -> int:
     except BrokenPipeError:
         # Whoever read us has gone: nothing more can be said on stdout, and Python must not try at exit.
         sys.stdout = None
+        return ExitCode.ERROR
+    except ModuleNotFoundError as e:
+        if e.name not in COMPILED:
+            return _bug(session, e)
+        _error(
+            session,
+            f"this needs the Python package {e.name}, which this Python lacks",
+            f"install python3-{e.name}, or qatprep with pip: the single file does not bring it",
+        )
         return ExitCode.ERROR
     except Exception as e:
         return _bug(session, e)

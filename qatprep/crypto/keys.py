@@ -105,10 +105,11 @@ def make(kind: KeyKind, count: int = 16) -> Work:
 
     An ECDSA signature differs with its nonce, so for P-256 nothing is expected yet: sign once, verify, expect that.
     """
+    native.require()
+    native.require_cryptography()
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-    native.require()
     from qatprep import _native
 
     key: RSAPrivateKey | EllipticCurvePrivateKey

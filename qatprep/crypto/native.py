@@ -13,4 +13,17 @@ def require() -> None:
     try:
         from qatprep import _native  # noqa: F401
     except ImportError as e:
-        raise QatprepError(f"{MISSING} ({e})", HINT) from e
+        # "cannot import name": it is not there. Anything else is the loader's word on one that is.
+        why = "" if "cannot import name" in str(e) or "halted" in str(e) else f" ({e})"
+        raise QatprepError(f"{MISSING}{why}", HINT) from e
+
+
+def require_cryptography() -> None:
+    """QatprepError where the Python package that makes keys is missing: the single file does not bring it."""
+    try:
+        import cryptography  # noqa: F401
+    except ImportError as e:
+        raise QatprepError(
+            f"this Python has no package cryptography, which makes the keys ({e})",
+            "install python3-cryptography, or qatprep with pip; everything else works without it",
+        ) from e

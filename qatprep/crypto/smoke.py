@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from qatprep.crypto import library, smoke_qat
+from qatprep.crypto import library, native, smoke_qat
 from qatprep.crypto.keys import KeyKind, Work, make
 from qatprep.crypto.result import ProviderResult
 from qatprep.errors import QatprepError
@@ -60,7 +60,7 @@ def run(provider: str, host: Host) -> SmokeReport:
         return SmokeReport(asked, host.label, results, f"nothing was signed: {why_not}", asked is Provider.auto)
     work = _work()
     if isinstance(work, ProviderResult):
-        results = tuple(_openssl_alone() if p is Provider.openssl else replace(work, provider=p) for p in providers)
+        results = tuple(_unbuilt(p, host, work) for p in providers)
     else:
         results = tuple(_one(p, host, work) for p in providers)
     return _judged(asked, host, results)
@@ -80,6 +80,15 @@ def _work() -> Work | ProviderResult:
         return make(KeyKind.RSA_2048, BATCHES * LANES)
     except QatprepError as e:
         return ProviderResult("", "unavailable", e.message, e.hint)
+
+
+def _unbuilt(provider: Provider, host: Host, why: ProviderResult) -> ProviderResult:
+    """Without the native module: what can be said and done all the same."""
+    if provider is Provider.openssl:
+        return _openssl_alone()
+    if provider is Provider.qat:
+        return smoke_qat.sign(host)
+    return replace(why, provider=provider)
 
 
 def _one(provider: Provider, host: Host, work: Work) -> ProviderResult:
@@ -135,6 +144,10 @@ def _openssl(work: Work) -> ProviderResult:
 
 def _openssl_alone() -> ProviderResult:
     """Without the native module: only what `cryptography` can do."""
+    try:
+        native.require_cryptography()
+    except QatprepError as e:
+        return ProviderResult("openssl", "unavailable", e.message, e.hint)
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding, rsa
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from qatprep.errors import InputError
@@ -126,12 +127,32 @@ def hosts_directory() -> str:
     except ImportError:
         spec = None
     if spec is not None and spec.submodule_search_locations:
-        return next(iter(spec.submodule_search_locations))
+        found = next(iter(spec.submodule_search_locations))
+        return found if os.path.isdir(found) else _unpacked()
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     source = os.path.join(os.path.dirname(package), "fixtures", "sysfs")
     if not os.path.isdir(source):
         raise InputError("the simulated hosts are not installed", f"they belong in qatprep/hosts or {source}")
     return source
+
+
+@cache
+def _unpacked() -> str:
+    """The simulated hosts out of the single file, in a directory that goes away with this process."""
+    import shutil
+    import tempfile
+    from atexit import register
+    from importlib.resources import files
+
+    directory = tempfile.mkdtemp(prefix="qatprep-hosts-")
+    register(shutil.rmtree, directory, ignore_errors=True)
+    for host in files("qatprep.hosts").iterdir():
+        if host.is_dir():
+            os.mkdir(os.path.join(directory, host.name))
+            for file in host.iterdir():
+                with open(os.path.join(directory, host.name, file.name), "wb") as f:
+                    f.write(file.read_bytes())
+    return directory
 
 
 def _names() -> list[str]:
