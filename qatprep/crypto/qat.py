@@ -115,7 +115,7 @@ class QatSession:
     def _open(self) -> None:
         answer = self._ask("load", LOAD_TIME, libqat=self.libraries.libqat, libusdm=self.libraries.libusdm)
         if "error" in answer:
-            kind = "absent" if "qatprep._native" in answer["error"] else "error"
+            kind = "absent" if "_native" in answer["error"] else "error"
             raise Trouble("load", kind, answer["error"], output=self.output())
         answer = self._ask("start", START_TIME, section=SECTION)
         self.instances = answer.get("instances", [])

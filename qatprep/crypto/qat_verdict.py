@@ -12,6 +12,7 @@ import resource
 from dataclasses import dataclass
 
 from qatprep import devices
+from qatprep.crypto import native
 from qatprep.crypto.qat import Trouble
 from qatprep.facts import nodes, pci
 from qatprep.facts.base import Unknown, names
@@ -104,7 +105,9 @@ def _may_lock(host: Host) -> bool:
 def judge(node: QatNode, trouble: Trouble) -> Verdict:
     """The verdict on a libqat that did not come up, or failed later."""
     if trouble.kind == "absent":
-        return Verdict("no-module", f"qatprep's native module cannot be loaded ({trouble.detail})")
+        if not node.vfs and not node.pfs:
+            return _absent(node)
+        return Verdict("no-module", "qatprep has no native module here: nothing can be sent to QAT", native.HINT)
     if trouble.kind == "hung":
         return Verdict(
             "hung",

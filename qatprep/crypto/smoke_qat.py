@@ -7,7 +7,7 @@ import re
 from qatprep import devices
 from qatprep.crypto import qat_verdict
 from qatprep.crypto.qat import Libraries, QatRun, QatSession, Trouble
-from qatprep.crypto.qat_verdict import QatNode, Verdict
+from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.result import ProviderResult
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
@@ -16,7 +16,8 @@ from qatprep.host.base import Host
 SIGNATURES = 64
 POLL_DELAY = 0.0005
 ABSENT = ("no-device", "no-library", "no-module")
-"""Verdicts on a node that is not meant to have QAT, or does not have it yet; the others are failures."""
+"""Verdicts that say nothing against QAT on this node: there is none, or nothing here to ask it with (a container brings
+its own libqat). The others are failures."""
 
 
 def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
@@ -25,7 +26,7 @@ def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
     try:
         with QatSession(libraries) as session:
             if not session.rsa_instances:
-                return _failed(node, qat_verdict.no_rsa(node, len(session.instances)), session.output())
+                return _failed(qat_verdict.no_rsa(node, len(session.instances)), session.output())
             before = counters(host, node.pfs)
             run = session.run("rsa-2048", count=SIGNATURES, poll_delay=POLL_DELAY)
             after = counters(host, node.pfs)
@@ -33,20 +34,17 @@ def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
             name = f"libqat, {count} instance{'s' if count > 1 else ''}"
             software = [str(i["part"]) for i in session.instances if i["rsa"] and not i["offloaded"]]
             if software:
-                return _failed(
-                    node, Verdict("not-offloaded", f"{name}, which say they are software: {software[0]}"), ()
-                )
+                return _failed(Verdict("not-offloaded", f"{name}, which say they are software: {software[0]}"), ())
             return _result(name, run, before, after, session.output())
     except Trouble as trouble:
-        return _failed(node, qat_verdict.judge(node, trouble), trouble.output)
+        return _failed(qat_verdict.judge(node, trouble), trouble.output)
 
 
-def _failed(node: QatNode, verdict: Verdict, output: tuple[str, ...]) -> ProviderResult:
-    absent = verdict.code in ABSENT and not node.vfs and not node.pfs
+def _failed(verdict: Verdict, output: tuple[str, ...]) -> ProviderResult:
     words = tuple(f"libqat: {line}" for line in output[-4:])
     return ProviderResult(
         "qat",
-        "unavailable" if absent or verdict.code == "no-module" else "failed",
+        "unavailable" if verdict.code in ABSENT else "failed",
         verdict.summary,
         verdict.fix,
         evidence=words,

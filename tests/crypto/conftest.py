@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib.resources import files
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import fastjsonschema
 import pytest
 import typer
 
@@ -67,3 +71,11 @@ def call(verb: str, *args: str, host: Host | None = None) -> Called:
         err.write(f"{e.message}\n{e.hint}\n")
         code = e.code
     return Called(int(code or 0), out.getvalue(), err.getvalue())
+
+
+def valid(document: Any) -> Any:
+    """The document, once its own schema has accepted it."""
+    name = document["schema"].removeprefix("qatprep.").removesuffix("/1")
+    text = files("qatprep.schema").joinpath(f"{name}.json").read_text(encoding="utf-8")
+    fastjsonschema.compile(json.loads(text))(document)
+    return document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from qatprep.host.base import CpuidResult, RunResult
 from qatprep.host.linux import LinuxHost
 from qatprep.host.select import open_host
 from qatprep.report import charts
-from tests.crypto.conftest import call
+from tests.crypto.conftest import call, valid
 
 K = KeyKind
 can_mb = pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
@@ -35,7 +34,7 @@ def rsa_bench(*rows: Row, baseline: str = "BoringSSL") -> RsaBench:
 def test_rsa_measures_every_library_of_this_machine() -> None:
     called = call("bench", "rsa", "--key", "rsa-2048", "--rounds", "2", "--seconds", "0.03", "--output", "json")
     assert called.code == ExitCode.OK, called.err
-    document = called.json
+    document = valid(called.json)
     assert document["schema"] == "qatprep.bench-rsa/1"
     providers = {result["provider"] for result in document["results"]}
     assert {"openssl", "python"} <= providers
@@ -186,7 +185,7 @@ def test_aes_without_openssl() -> None:
 
 def test_aes_document_and_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qatprep.cli.bench.this_machine", lambda _: SpeedHost("OpenSSL 3.5.9 1 Jan 2026", BOTH))
-    document = call("bench", "aes", "--rounds", "1", "--output", "json").json
+    document = valid(call("bench", "aes", "--rounds", "1", "--output", "json").json)
     assert document["schema"] == "qatprep.bench-aes/1"
     assert len(document["results"]) == len(aes.CIPHERS) * len(aes.SIZES)
     out = call("bench", "aes", "--rounds", "1").out
@@ -253,5 +252,5 @@ def test_a_chart_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 @can_mb
 def test_queue_document() -> None:
     called = call("bench", "queue", "--rounds", "3", "--seconds", "0.02", "--output", "json")
-    assert json.loads(called.out)["schema"] == "qatprep.bench-queue/1"
+    assert valid(called.json)["schema"] == "qatprep.bench-queue/1"
     assert 0.5 < called.json["cpu_share"] < 1.5

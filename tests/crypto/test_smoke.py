@@ -13,7 +13,7 @@ from qatprep.exits import ExitCode
 from qatprep.facts import cpu
 from qatprep.host.linux import LinuxHost
 from qatprep.host.select import open_host
-from tests.crypto.conftest import call
+from tests.crypto.conftest import call, valid
 
 can_mb = pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
 
@@ -25,7 +25,7 @@ def lines(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @can_mb
 def test_auto_signs_with_all_that_is_here() -> None:
     called = call("smoke", "--output", "json")
-    document = called.json
+    document = valid(called.json)
     assert document["schema"] == "qatprep.smoke/1"
     assert (called.code, called.err) == (ExitCode.OK, "")
     found = lines(document)
@@ -96,7 +96,7 @@ def test_without_the_native_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "qatprep._native", None)
     monkeypatch.delattr("qatprep._native", raising=False)
     called = call("smoke", "--output", "json")
-    found = lines(called.json)
+    found = lines(valid(called.json))
     assert found["openssl"]["state"] == "passed"
     assert found["cryptomb"]["state"] == found["qat"]["state"] == "unavailable"
     assert "C compiler" in found["cryptomb"]["summary"]
