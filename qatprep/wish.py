@@ -49,6 +49,21 @@ class Override:
 
 
 @dataclass(frozen=True)
+class ContainersWish:
+    """What the container runtime shall let containers do."""
+
+    memlock: int = 0
+    """Bytes; 0 is the rule (runtime/memlock.py), KEEP_MEMLOCK leaves the unit as it is."""
+    device_ownership: bool = False
+    """Switch it on; False leaves it as it is, on or off."""
+    restart: str = ""
+    """The unit to restart when something needs it; "" never."""
+
+
+KEEP_MEMLOCK = -1
+
+
+@dataclass(frozen=True)
 class Wish:
     devices: PfWish = PfWish()
     overrides: tuple[Override, ...] = ()
@@ -57,6 +72,7 @@ class Wish:
     smoke: bool = True
     persist: bool | None = None
     """Whether the node is prepared again at every boot. None: where systemd runs it and qatprep is installed there."""
+    containers: ContainersWish = ContainersWish()
     metrics: str = ""
     """Where a timer writes metrics for Prometheus' textfile collector, "" for nowhere."""
     source: str = "built-in defaults"
@@ -230,10 +246,43 @@ def _build(document: dict[str, Any], name: str, where: Any) -> Wish:
         mode=int(nodes["mode"], 8) if "mode" in nodes else Wish.mode,
         smoke=document.get("smoke", True),
         persist=document.get("persist"),
+        containers=_containers(document.get("containers", {}), where),
         metrics=document.get("metrics", ""),
         source=name,
         document=document,
     )
+
+
+def memlock_for(facts: Facts, wish: Wish) -> int:
+    """Bytes of memlock: the wish's, else room for one VF of each PF that can sign (more of one PF bring nothing)."""
+    from qatprep.runtime.memlock import needed
+
+    if wish.containers.memlock > 0:
+        return wish.containers.memlock
+    signing = [
+        pf for pf in facts.pci.pfs if pf.family.supported and (wish.of(pf).services or _has(pf.services)) >= {"asym"}
+    ]
+    return needed(len(signing))
+
+
+def _has(services: object) -> frozenset[str]:
+    return services.tokens if isinstance(services, Services) else frozenset()
+
+
+def _containers(section: dict[str, Any], where: Any) -> ContainersWish:
+    from qatprep.runtime.memlock import INFINITY, parse_limit
+
+    asked = section.get("memlock", "auto")
+    sizes = {"auto": 0, KEEP: KEEP_MEMLOCK}
+    if asked not in sizes:
+        try:
+            size = parse_limit(str(asked)).soft
+        except ValueError as e:
+            raise InputError(f"{where(['containers', 'memlock'])}: memlock {e}", "for example 128M") from e
+        sizes[asked] = (1 << 63) - 1 if size == INFINITY else int(size)
+        if sizes[asked] < 1 << 20:
+            raise InputError(f"{where(['containers', 'memlock'])}: memlock {asked!r} is less than a megabyte")
+    return ContainersWish(sizes[asked], section.get("device_ownership", False), section.get("restart", ""))
 
 
 def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:

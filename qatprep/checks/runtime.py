@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.runtime_pages import PAGES
-from qatprep.checks.words import failed, finding, listed, many, unseen, warned
+from qatprep.checks.words import BOOTSTRAP, failed, finding, listed, many, unseen, warned
 from qatprep.facts.base import Unknown
-from qatprep.facts.pci import Services
 from qatprep.facts.runtime import Container, UnitLimit
 from qatprep.runtime import containerd, crio
-from qatprep.runtime.memlock import DROPIN_NAME, PER_VF, Limit, drop_in, needed, spell
+from qatprep.runtime.memlock import DROPIN_NAME, PER_VF, Limit, drop_in, spell
 from qatprep.runtime.units import drop_in_path
+from qatprep.wish import memlock_for
 
 Run = Callable[[Context], Iterable[Finding]]
 
@@ -20,7 +20,10 @@ RECREATE = "kubectl delete pod: the pods named above, so that they are made anew
 
 
 def applies(ctx: Context) -> bool:
-    return ctx.facts.runtime.runtime is not None or isinstance(ctx.facts.runtime.processes, Unknown)
+    """Whether containers are run here; a runtime that is merely installed does not count."""
+    facts = ctx.facts.runtime
+    running = facts.runtime is not None and (facts.daemon_pid > 0 or ctx.facts.kubernetes.here)
+    return running or isinstance(facts.processes, Unknown)
 
 
 def never(ctx: Context) -> bool:
@@ -33,9 +36,8 @@ def nothing(ctx: Context) -> Iterable[Finding]:
 
 
 def wanted(ctx: Context) -> int:
-    """Bytes a container should be allowed to lock: for one VF of each PF that can sign, which is what pays."""
-    signing = [pf for pf in ctx.pfs if isinstance(pf.services, Services) and "asym" in pf.services.tokens]
-    return needed(len(signing))
+    """Bytes a container should be allowed to lock: what the wish says, else for one VF of each PF that can sign."""
+    return memlock_for(ctx.facts, ctx.wish)
 
 
 def with_devices(ctx: Context) -> list[tuple[Container, int]]:
@@ -72,8 +74,9 @@ def _unit(ctx: Context) -> Iterable[Finding]:
     if isinstance(facts.unit, Unknown):
         yield unseen("QP-MEM-001", f"cannot read the limits of {facts.runtime.unit}", facts.unit)
     elif facts.unit is not None and facts.unit.limit.soft < size and not _by_crio(ctx, size):
-        yield failed(
+        yield finding(
             "QP-MEM-001",
+            Status.FAIL if ctx.facts.kubernetes.here else Status.WARN,
             f"containers of {facts.runtime.unit} may lock {spell(facts.unit.limit.soft)} of memory; "
             f"QAT needs {spell(size)}",
             evidence=(
@@ -84,6 +87,7 @@ def _unit(ctx: Context) -> Iterable[Finding]:
             "for it: a container inherits the limit of the daemon that started it. The paper's 16777216 is one VF, and "
             "leaves nothing for anything else.",
             fix=_memlock_fix(facts.runtime.unit, size),
+            step=BOOTSTRAP if ctx.facts.kubernetes.here else "",
         )
 
 

@@ -88,6 +88,8 @@ class RuntimeFacts:
     """Process id of qatlib's manager (qat.service), 0 when it does not run."""
     plugin: str | None = None
     """Command line of Intel's QAT device plugin, None when it does not run here."""
+    ours: tuple[File, ...] = ()
+    """Files that qatprep would write for this runtime, as they are now."""
     kubelet: str | None = None
     """Command line of the kubelet (k3s and RKE2 have it inside), None when it does not run here."""
 
@@ -146,6 +148,7 @@ def gather(host: Host) -> RuntimeFacts:
         )
         if place
         else (),
+        ours=_ours(host, chosen.unit, place),
         qatmgr=manager.pid if manager else 0,
         plugin=_cmdline(host, plugin.pid) if plugin else None,
         kubelet=kubelet_line,
@@ -343,6 +346,14 @@ def _containerd_version(host: Host, place: rancher.Place | None) -> Version | No
 def _file(host: Host, path: str) -> File | Unknown:
     text = _text(host, path)
     return text if isinstance(text, Unknown) else File(path, text)
+
+
+def _ours(host: Host, unit: str, place: rancher.Place | None) -> tuple[File, ...]:
+    paths = [units.drop_in_path(unit, memlock.DROPIN_NAME)]
+    if place:
+        paths.append(place.flag_file)
+    found = (_file(host, path) for path in paths)
+    return tuple(file for file in found if isinstance(file, File))
 
 
 def _crio_files(host: Host) -> tuple[File, ...] | Unknown:

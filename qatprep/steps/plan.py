@@ -9,7 +9,7 @@ from qatprep import devices
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
-from qatprep.steps import modules, persist, sriov
+from qatprep.steps import modules, persist, runtime, sriov
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.driver import BindPf, StartPf
@@ -69,9 +69,11 @@ class _Builder:
         return Plan(tuple(host), self.lanes, finish, self.forecast, tuple(self.left), tuple(self.refused))
 
     def files(self) -> None:
-        """What makes it last."""
+        """What makes it last, and what containers need of the node."""
         self.finish, left = persist.plan(self.facts, self.wish)
-        self.left += left
+        containers, refused = runtime.plan(self.facts, self.wish)
+        self.finish += containers
+        self.left += left + refused
 
     def _needs(self, module: str) -> bool:
         """Whether a module serves something in the lanes; nothing is loaded for PFs that are left alone."""
