@@ -21,7 +21,7 @@ import sys
 if not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from tests.vm import kernels
+from tests.vm import extras, kernels
 from tests.vm.errors import RigError
 from tests.vm.machine import Guest, GuestDied, Hardware
 
@@ -66,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
         out.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
         out.flush()
 
-    guest = Guest(kit, hardware, boot=options.boot, disk=options.disk, arguments=options.arguments)
+    extra = extras.build(cache(), "systemd", extras.SYSTEMD) if options.boot != "bare" else ""
+    guest = Guest(kit, hardware, boot=options.boot, extra=extra, disk=options.disk, arguments=options.arguments)
     with guest:
         if options.verbose:
             print(f"Linux {kit.release} was up after {guest.booted:.1f} s", file=sys.stderr)
