@@ -1,0 +1,249 @@
+"""What bootstrap does for containers: planned from recorded hosts, done with the real containerd, and undone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qatprep.errors import InputError
+from qatprep.host.base import RunResult
+from qatprep.host.linux import LinuxHost
+from qatprep.runtime.containerd import KEY
+from qatprep.runtime.dump import device_ownership, parse_dump
+from qatprep.steps.base import ChangeFailed, restore
+from qatprep.steps.lanes import Left
+from qatprep.steps.runtime import OwnDevices, RestartUnit, plan
+from qatprep.wish import Wish, parse
+from tests.checks.hosts import facts
+from tests.runtime.cases import DEBIAN, IMPORT, OTHER_V2, V2
+from tests.runtime.conftest import Containerd
+from tests.runtime.test_node import BASE, ENOUGH, MIB, OWNED, Node, file, process
+
+DROPIN = "/etc/systemd/system/containerd.service.d/90-qatprep-memlock.conf"
+SMALL = Node(drop_ins=(), daemon=8 * MIB)
+
+
+def planned(node: Node, wish: Wish | None = None) -> list[str]:
+    changes, left = plan(facts(BASE, node.text()), wish or Wish())
+    return [f"{type(c).__name__} {c.subject}" for c in changes] + [f"left {item.subject}" for item in left]
+
+
+def wish(**containers: object) -> Wish:
+    lines = "".join(f"  {key}: {value}\n" for key, value in containers.items())
+    return parse(f"containers:\n{lines}", "wish")
+
+
+# -- plan -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_that_is_right_needs_nothing() -> None:
+    assert planned(Node()) == []
+    assert planned(Node(), wish(device_ownership="true", restart="containerd.service")) == []
+
+
+def test_memlock_is_part_of_making_a_kubernetes_node_ready() -> None:
+    changes, _ = plan(facts(BASE, SMALL.text()), Wish())
+    assert changes[0].subject == DROPIN
+    assert changes[0].after.startswith("LimitMEMLOCK 8M -> 192M")
+    assert not any(isinstance(change, RestartUnit) for change in changes)
+
+
+@pytest.mark.parametrize(("size", "bytes_"), [("16777216", 16 * MIB), ("128M", 128 * MIB), ("1G", 1024 * MIB)])
+def test_memlock_as_wished(size: str, bytes_: int) -> None:
+    """The paper's size, too: on request."""
+    import base64
+
+    changes, _ = plan(facts(BASE, SMALL.text()), wish(memlock=size))
+    text = base64.b64decode(changes[0].new).decode()  # type: ignore[attr-defined]
+    assert f"LimitMEMLOCK={bytes_}" in text.splitlines()
+    assert planned(SMALL, wish(memlock="keep")) == []
+
+
+@pytest.mark.parametrize("size", ["16MB", "64k", "lots", "512", "-1"])
+def test_memlock_that_systemd_would_ignore_is_refused(size: str) -> None:
+    with pytest.raises(InputError, match="memlock"):
+        wish(memlock=size)
+
+
+def test_somebody_elses_drop_in_is_left_alone() -> None:
+    node = Node(drop_ins=(("containerd.service.d/90-qatprep-memlock.conf", "[Service]\nLimitMEMLOCK=8M"),))
+    assert planned(node) == [f"left {DROPIN}"]
+
+
+def test_nothing_for_hosts_without_kubernetes_unless_asked() -> None:
+    text = file("/usr/lib/systemd/system/containerd.service", "[Service]") + process(
+        900, "containerd", "/system.slice/containerd.service", argv="/usr/bin/containerd"
+    )
+    assert plan(facts(BASE, text), Wish()) == ([], [])
+    assert [c.subject for c in plan(facts(BASE, text), wish(memlock="256M"))[0]] == [DROPIN]
+
+
+def test_ownership_only_when_asked_for() -> None:
+    node = Node(config="version = 2\n")
+    assert planned(node) == []
+    assert planned(node, wish(device_ownership="true")) == ["OwnDevices /etc/containerd/config.toml"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("version = \n", "not TOML"),
+        ('disabled_plugins = ["cri"]\n', "CRI plugin"),
+        ("version = 7\n", "version = 7"),
+        ('root = "/x"\n', "which containerd reads it is not known"),
+    ],
+)
+def test_what_is_refused_and_why(config: str, words: str) -> None:
+    changes, left = plan(facts(BASE, Node(config=config).text()), wish(device_ownership="true"))
+    assert changes == []
+    assert words in left[0].why
+
+
+def test_restart_only_of_the_unit_that_is_named() -> None:
+    asked = wish(restart="containerd.service")
+    assert planned(SMALL, asked)[-1] == "RestartUnit containerd.service"
+    assert planned(Node(daemon=8 * MIB), asked) == ["RestartUnit containerd.service"]
+    assert planned(Node(daemon=8 * MIB), wish(restart="docker.service")) == ["left docker.service"]
+    change = plan(facts(BASE, SMALL.text()), asked)[0][-1]
+    assert "delete and recreate" in change.cost[0]
+
+
+def test_k3s_and_crio() -> None:
+    place = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"
+    k3s = (
+        file("/etc/systemd/system/k3s.service", f"[Service]\nLimitMEMLOCK={ENOUGH}")
+        + process(900, "k3s-server", "/system.slice/k3s.service", memlock=ENOUGH, argv="/usr/local/bin/k3s server")
+        + file(place, f"version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n  {KEY} = false")
+    )
+    crio = (
+        file("/usr/lib/systemd/system/crio.service", "[Service]")
+        + process(900, "crio", "/system.slice/crio.service", memlock=ENOUGH, argv="/usr/bin/crio")
+        + process(960, "kubelet", "/system.slice/kubelet.service", argv="/usr/bin/kubelet")
+        + file("/etc/systemd/system/crio.service.d/a.conf", "[Service]\nLimitMEMLOCK=1G")
+    )
+    asked = wish(device_ownership="true")
+    assert [c.subject for c in plan(facts(BASE, k3s), asked)[0]] == ["/etc/rancher/k3s/config.yaml.d/90-qatprep.yaml"]
+    assert [c.subject for c in plan(facts(BASE, crio), asked)[0]] == ["/etc/crio/crio.conf.d/90-qatprep.conf"]
+
+
+def test_docker_has_nothing_like_it() -> None:
+    text = process(900, "containerd", "/system.slice/containerd.service", argv="/usr/bin/containerd") + process(
+        901, "dockerd", "/system.slice/docker.service", argv="/usr/bin/dockerd"
+    )
+    changes, left = plan(facts(BASE, text), wish(device_ownership="true"))
+    assert changes == [] and "--group-add" in left[0].why
+
+
+def test_no_runtime_at_all() -> None:
+    assert plan(facts(BASE), Wish()) == ([], [])
+    left = plan(facts(BASE), wish(device_ownership="true"))[1]
+    assert left == [Left("containers", "nothing on this host runs containers", "QP-RT-001")]
+
+
+# -- done by the real containerd --------------------------------------------------------------------------------------
+
+
+class Machine(LinuxHost):
+    """This machine, with the containerd of one Debian suite as its own."""
+
+    def __init__(self, containerd: Containerd) -> None:
+        super().__init__()
+        self.containerd = str(containerd.path)
+
+    def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
+        assert argv[0] == "containerd", argv
+        return super().run([self.containerd, *argv[1:]], deadline=deadline)
+
+
+def own(main: Path) -> OwnDevices:
+    return OwnDevices(str(main), str(main), "test")
+
+
+def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mode & 0o7777)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("text", [DEBIAN, V2.replace("IMPORTS", ""), V2.replace("IMPORTS", IMPORT), None])
+def test_done_proven_and_undone(containerd: Containerd, text: str | None, tmp_path: Path) -> None:
+    main = tmp_path / "config.toml"
+    (tmp_path / "conf.d").mkdir()
+    if text is not None:
+        main.write_text(text.replace("DIR", str(tmp_path)))
+        main.chmod(0o640)
+    before = snapshot(tmp_path)
+    host = Machine(containerd)
+    change = own(main)
+    outcome = change.do(host)
+    assert outcome
+    assert device_ownership(parse_dump(containerd.dump(main))) is True
+    assert len(snapshot(tmp_path)) == len(before) + (str(outcome["path"]) not in before)  # no trial is left behind
+    if text is not None:
+        assert main.stat().st_mode & 0o7777 == 0o640
+    assert change.do(host) is None  # a second time there is nothing to do
+    again = restore(change.record())
+    again.undo(host, outcome)
+    again.undo(host, outcome)
+    assert snapshot(tmp_path) == before
+
+
+def test_what_containerd_would_lose_is_never_written(containerd: Containerd, tmp_path: Path) -> None:
+    """A drop-in of another's that replaces the main file's table on 1.x is edited in place, not overlaid."""
+    main = tmp_path / "config.toml"
+    (tmp_path / "conf.d").mkdir()
+    main.write_text(V2.replace("IMPORTS", IMPORT).replace("DIR", str(tmp_path)))
+    (tmp_path / "conf.d" / "other.toml").write_text(OTHER_V2)
+    outcome = own(main).do(Machine(containerd))
+    assert outcome
+    expected = "90-qatprep.toml" if containerd.version.major >= 2 else "other.toml"
+    assert Path(str(outcome["path"])).name == expected
+    assert device_ownership(parse_dump(containerd.dump(main))) is True
+
+
+@pytest.mark.parametrize("text", ["version = \n", 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'])
+def test_refused_without_a_trace(containerd: Containerd, text: str, tmp_path: Path) -> None:
+    main = tmp_path / "config.toml"
+    main.write_text(text)
+    before = snapshot(tmp_path)
+    with pytest.raises(ChangeFailed):
+        own(main).do(Machine(containerd))
+    assert snapshot(tmp_path) == before
+
+
+def test_a_link_is_left_alone(containerd: Containerd, tmp_path: Path) -> None:
+    real = tmp_path / "store.toml"
+    real.write_text(DEBIAN)
+    main = tmp_path / "config.toml"
+    main.symlink_to(real)
+    with pytest.raises(ChangeFailed, match="is a link"):
+        own(main).do(Machine(containerd))
+    assert real.read_text() == DEBIAN and os.path.islink(main)
+
+
+def test_undo_respects_what_somebody_changed_since(containerd: Containerd, tmp_path: Path) -> None:
+    main = tmp_path / "config.toml"
+    main.write_text(DEBIAN)
+    host = Machine(containerd)
+    outcome = own(main).do(host)
+    main.write_text(main.read_text() + "# mine\n")
+    with pytest.raises(ChangeFailed, match="changed by somebody"):
+        own(main).undo(host, outcome)
+    assert main.read_text().endswith("# mine\n")
+
+
+def test_without_containerd_nothing_is_written(tmp_path: Path) -> None:
+    class Bare(LinuxHost):
+        def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
+            return RunResult(tuple(argv), 127, "", "containerd: not found")
+
+    main = tmp_path / "config.toml"
+    main.write_text(OWNED.replace("true", "false"))
+    before = snapshot(tmp_path)
+    with pytest.raises(ChangeFailed, match="no containerd here"):
+        own(main).do(Bare())
+    assert snapshot(tmp_path) == before
