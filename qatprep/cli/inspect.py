@@ -213,7 +213,7 @@ def manifest(ctx: typer.Context, place: Place = "-", output: OutputOption = Outp
     from qatprep.report import inspect as report
 
     session: Session = ctx.obj
-    given = source.read(place, limit=manifests.LARGEST + 1)
+    given = source.read(place, limit=manifests.LARGEST, hint="a manifest is smaller than that")
     mistakes, known = manifests.check(given)
     if output is Output.json:
         session.json(report.manifest_document(given.name, known, mistakes))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LIMIT = 256 << 20
 """Bytes. A config_dump of a large mesh has around a hundred million."""
+LESS = "take less: /config_dump?resource=dynamic_listeners, /stats?filter=ssl"
 DEADLINE = 30.0
 """Seconds for a whole answer of an admin interface."""
 _CHUNK = 1 << 20
@@ -45,7 +46,7 @@ def is_url(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
 
-def read(place: str, *, limit: int = LIMIT) -> Input:
+def read(place: str, *, limit: int = LIMIT, hint: str = LESS) -> Input:
     """What is at `place`: a path, "-" for standard input, or an http(s) address. InputError when it cannot be had."""
     if is_url(place):
         return Input(place, _utf8(place, fetch(place, limit=limit)), urlsplit(place).query)
@@ -56,7 +57,7 @@ def read(place: str, *, limit: int = LIMIT) -> Input:
         while piece := f.read(_CHUNK):
             size += len(piece)
             if size > limit:
-                raise _too_large(name, limit)
+                raise _too_large(name, limit, hint)
             pieces.append(piece)
     return Input(name, _utf8(name, b"".join(pieces)))
 

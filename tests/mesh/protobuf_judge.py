@@ -50,6 +50,7 @@ MESSAGES = (
 
 def main() -> int:
     import yaml
+
     json_format = importlib.import_module("google.protobuf.json_format")
 
     bootstrap = importlib.import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
