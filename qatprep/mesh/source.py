@@ -112,11 +112,8 @@ def _has_fd() -> bool:
     return True
 
 
-def _too_large(name: str, limit: int) -> InputError:
-    return InputError(
-        f"{name} has more than {limit >> 20} MiB",
-        "take less: /config_dump?resource=dynamic_listeners, /stats?filter=ssl",
-    )
+def _too_large(name: str, limit: int, hint: str = "") -> InputError:
+    return InputError(f"{name} has more than {limit >> 20} MiB", hint or LESS)
 
 
 def _utf8(name: str, data: bytes) -> bytes:
