@@ -21,6 +21,8 @@ COMFORT = 0.7
 has other work, too, wants help; far above it every delay does the same, because queues fill before any timer fires."""
 SAVING = 0.15
 """Share of CPU time that acceleration must save to be worth another moving part, where plain signing keeps up too."""
+WORTH = 0.10
+"""Share of all workers' time that it must free to be worth a longer latency: saving half of next to nothing is not."""
 NEARLY = 1.10
 """Settings within this factor of the least CPU time count as equal; among them the lower latency wins."""
 BUSY = 0.75
@@ -121,14 +123,17 @@ def advise(points: Sequence[Point], capacities: Mapping[str, float], goal: Goal)
         return _accelerate(best, load, f"{what} {_shortfall(sync, goal)}; {_price(best)}", breaks, warnings)
     saving = 1 - best.cpu / sync.cpu if sync.cpu else 0.0
     use = load / capacities["sync"] if capacities.get("sync") else 0.0
-    if saving >= SAVING:
+    freed = use * saving
+    if saving >= SAVING and (freed >= WORTH or best.p99 <= sync.p99):
         reason = (
             f"{what} {best.setting.label} takes {saving:.0%} less CPU time than signing without a provider "
             f"({_us(best.cpu)} instead of {_us(sync.cpu)} an operation); {_price(best)}, "
             f"without a provider {_ms(sync.p99)}"
         )
         return _accelerate(best, load, reason, breaks, warnings)
-    if saving > 0:
+    if saving >= SAVING:
+        cpu = f"the best setting ({best.setting.label}) would free only {freed:.0%} of the workers' time"
+    elif saving > 0:
         cpu = f"the best setting ({best.setting.label}) saves only {saving:.0%} of CPU time"
     else:
         cpu = f"the best setting ({best.setting.label}) takes {-saving:.0%} more CPU time: its queues stay too empty"

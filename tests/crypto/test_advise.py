@@ -95,6 +95,18 @@ def test_a_small_saving_is_not_worth_another_moving_part() -> None:
     assert "saves only 10%" in advice.reason
 
 
+def test_half_of_next_to_nothing_is_not_worth_a_longer_latency() -> None:
+    """5 % of the workers' time are spent on signing: a queue would free half of that and make everybody wait."""
+    advice = advise(curve(50, (0.5, 1000, True), (20, 21, 500)), CAPACITIES, Goal(rate=50))
+    assert chosen(advice) == ("none", None)
+    assert "would free only 2% of the workers' time and has a p99 of 21 ms" in advice.reason
+
+
+def test_a_saving_without_a_price_is_taken() -> None:
+    advice = advise(curve(50, (0.5, 1000, True), (1, 0.4, 500)), CAPACITIES, Goal(rate=50))
+    assert chosen(advice) == ("cryptomb", 1)
+
+
 def test_qat_and_cryptomb_are_compared() -> None:
     points = [*curve(700, (2.0, 1000, True), (5, 6.0, 400)), point("qat", 5, 700, p99=7.0, cpu=60)]
     assert chosen(advise(points, {**CAPACITIES, "qat": 9000.0}, Goal(rate=700))) == ("qat", 5)
