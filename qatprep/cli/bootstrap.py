@@ -100,8 +100,10 @@ def bootstrap(
 
         def confirm(plan: Plan) -> bool:
             show(plan)
+            if not (yes or host.simulated or agreed(plan.costs, f"Make these {len(plan.changes)} changes?")):
+                return False
             watcher.expect(plan)
-            return yes or host.simulated or agreed(plan.costs, f"Make these {len(plan.changes)} changes?")
+            return True
 
         with watcher:
             result = run(host, wanted, only=only, progress=watcher, confirm=confirm)

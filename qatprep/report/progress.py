@@ -28,6 +28,14 @@ class Watcher:
         self._last: tuple[str, str] = ("", "")
 
     def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def expect(self, plan: Plan) -> None:
+        """Learn which change belongs to which device, and how many there are. From here on there is something to see."""
         if self._console.is_terminal and not self._quiet:
             self._live = Progress(
                 TextColumn("{task.fields[name]}"),
@@ -39,14 +47,6 @@ class Watcher:
                 transient=False,
             )
             self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def expect(self, plan: Plan) -> None:
-        """Learn which change belongs to which device, and how many there are."""
         for lane, changes in (("host", plan.host), *plan.lanes.items()):
             for change in changes:
                 self._lanes[change.subject] = lane
