@@ -35,7 +35,7 @@ class Watcher:
             self._live.stop()
 
     def expect(self, plan: Plan) -> None:
-        """Learn which change belongs to which device, and how many there are. From here on there is something to see."""
+        """Learn which change belongs to which device, and how many there are; from here on they are shown."""
         if self._console.is_terminal and not self._quiet:
             self._live = Progress(
                 TextColumn("{task.fields[name]}"),
