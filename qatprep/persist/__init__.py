@@ -65,6 +65,17 @@ def files(wish: Wish, program: tuple[str, ...]) -> tuple[File, ...]:
     return tuple(wanted)
 
 
+def standalone_files(wish: Wish) -> tuple[File, ...]:
+    """The same for hosts without qatprep: a shell script does the work."""
+    from qatprep.persist import standalone, units
+
+    unit = File(
+        facts.APPLY, units.apply_unit(("/bin/sh", facts.SCRIPT)), words="prepares the devices before containers"
+    )
+    script = File(facts.SCRIPT, standalone.script(wish), 0o755, "what the unit runs")
+    return (*(file for file in files(wish, ("/usr/bin/qatprep",)) if not file.unit), script, unit)
+
+
 def wish_file(wish: Wish, text: str | None) -> File | None:
     """The wish for the next boot, where the host's own file (`text`, None when there is none) says otherwise."""
     from qatprep.errors import InputError

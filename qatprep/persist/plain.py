@@ -44,7 +44,7 @@ def helper() -> str:
     device; they are read from the group's own directory. A group that holds anything but QAT VFs and bridges is left
     to root: whoever opens it gets the other device as well.
     """
-    known = "|".join(f"0x8086:{number}" for number in VF_IDS)
+    known = " | ".join(f"0x8086:{number}" for number in VF_IDS)
     return f"""\
 #!/bin/sh
 {head("asked by the udev rule 90-qatprep.rules. Status 0: the VFIO group $1 is that of a QAT VF.")}\
@@ -65,11 +65,12 @@ exit $answer
 
 def rules(wish: Wish) -> str:
     """udev(7). vfio: group nodes, /dev/vfio/<N>. vfio-dev (6.1 and later): /dev/vfio/devices/vfio<N>, below the PCI
-    device in udev, so that the rule can look for itself."""
+    device in udev, so that the rule can look for itself. The helper is handed to sh rather than run: what lies in /etc
+    may be read everywhere, but not be executed everywhere."""
     owner = f'GROUP="{wish.group}", MODE="{wish.mode:04o}"'
     return (
         head("group and mode of the device nodes of QAT VFs, and of no others.")
-        + f'ACTION!="remove", SUBSYSTEM=="vfio", KERNEL=="[0-9]*", PROGRAM=="{HELPER} %k", {owner}\n'
+        + f'ACTION!="remove", SUBSYSTEM=="vfio", KERNEL=="[0-9]*", PROGRAM=="/bin/sh {HELPER} %k", {owner}\n'
         + 'ACTION!="remove", SUBSYSTEM=="vfio-dev", ATTRS{vendor}=="0x8086", '
         + f'ATTRS{{device}}=="{"|".join(VF_IDS)}", {owner}\n'
     )

@@ -42,6 +42,11 @@ DeviceAllow=/dev/kmsg r
 
 
 def apply(program: tuple[str, ...]) -> str:
+    """qatprep-apply.service for an installed qatprep."""
+    return apply_unit((*program, "bootstrap", "--boot", "--yes"))
+
+
+def apply_unit(command: tuple[str, ...]) -> str:
     """qatprep-apply.service: makes the devices ready before anybody is there to use them.
 
     It may write to /sys, load modules, and give nodes to a group; /etc and /usr are read-only to it. A boot goes on
@@ -53,12 +58,12 @@ def apply(program: tuple[str, ...]) -> str:
 Description=Make QAT devices ready (qatprep)
 After=systemd-modules-load.service systemd-sysusers.service systemd-udevd.service sys-kernel-debug.mount
 Before={" ".join(USERS)}
-RequiresMountsFor={_directory(program)}
+RequiresMountsFor={_directory(command)}
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart={words((*program, "bootstrap", "--boot", "--yes"))}
+ExecStart={words(command)}
 TimeoutStartSec={BOOT_SECONDS}
 TimeoutStopSec=10
 # A write that waits in the kernel must be left to end by itself: killing its process cannot end it.
@@ -72,6 +77,7 @@ ReadWritePaths=/run
 # modprobe; nodes; the kernel log; who has a VF open; a program in a directory of somebody else's.
 CapabilityBoundingSet=CAP_SYS_MODULE CAP_CHOWN CAP_FOWNER CAP_SYSLOG CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
 SystemCallFilter=@system-service @module
+SystemCallFilter=~@resources
 
 [Install]
 WantedBy=multi-user.target
@@ -99,8 +105,10 @@ Nice=10
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ReadWritePaths=-{words((path.rsplit("/", 1)[0],))}
-CapabilityBoundingSet=CAP_SYSLOG CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
+# The kernel log; who has a VF open; a directory that belongs to node_exporter's user.
+CapabilityBoundingSet=CAP_SYSLOG CAP_SYS_PTRACE CAP_DAC_OVERRIDE
 SystemCallFilter=@system-service
+SystemCallFilter=~@resources
 """
 
 

@@ -95,7 +95,7 @@ class Udev:
         No program of a host is really run here; others fail, as a program that is not there does (udev(7)).
         """
         words = command.replace("%k", kernel).split()
-        script = self.machine.text(words[0]) if len(words) == 2 else ""
+        script = self.machine.text(words[-2]) if len(words) > 1 else ""
         listing = self.machine.tree.find(f"{IOMMU_GROUPS}/{kernel}/devices")
         if "qatprep" not in script or listing is None:
             return False

@@ -1,0 +1,73 @@
+"""qatprep metrics: the node for Prometheus."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from qatprep.cli.options import ConfigOption, RootOption, SetOption, SimulateOption
+from qatprep.cli.session import Session
+from qatprep.exits import ExitCode
+
+app = typer.Typer()
+
+
+@app.command()
+def metrics(
+    ctx: typer.Context,
+    write: Annotated[
+        str, typer.Option("--write", metavar="FILE", help="Replace FILE at once, as a whole; its name ends in .prom.")
+    ] = "",
+    config: ConfigOption = "",
+    setting: SetOption = None,
+    root: RootOption = "/",
+    simulate: SimulateOption = "",
+) -> ExitCode:
+    """Print the node as metrics in Prometheus' text format: findings, drift, PFs, VFs, last run.
+
+    Status 0 whatever the node is like: what to make of it is for the alerts (docs/alerts.yaml).
+    """
+    from qatprep import facts, wish
+    from qatprep.checks.registry import evaluate
+    from qatprep.engine import journal
+    from qatprep.errors import QatprepError
+    from qatprep.report.prometheus import render
+    from qatprep.steps.plan import make_plan
+
+    session: Session = ctx.obj
+    host = session.host(root, simulate)
+    wanted = wish.load(host, config, setting or ())
+    found = facts.gather(host)
+    try:
+        runs = journal.runs(host)
+    except QatprepError as e:
+        session.say(f"{e.message}; nothing is said about runs")
+        runs = None
+    text = render(found, wanted, evaluate(found, wanted), make_plan(found, wanted), runs)
+    if write:
+        _replace(write, text)
+    else:
+        session.out.write(text)
+    return ExitCode.OK
+
+
+def _replace(path: str, text: str) -> None:
+    """A file of this machine, whichever host was looked at: temporary file beside it, then rename.
+
+    The collector must never read half a file, nor one that is not called *.prom (node_exporter, collector/textfile.go).
+    """
+    from qatprep.errors import InputError, QatprepError
+    from qatprep.host.linux import LinuxHost
+
+    if not path.endswith(".prom"):
+        raise InputError(f"--write {path!r}: the textfile collector reads only files whose name ends in .prom")
+    full = os.path.abspath(path)
+    try:
+        LinuxHost().replace(full, text.encode(), uid=os.geteuid(), gid=os.getegid())
+    except OSError as e:
+        raise QatprepError(
+            f"cannot write {path!r}: {e.strerror}",
+            "its directory must be there: it is the one node_exporter was given by --collector.textfile.directory",
+        ) from e

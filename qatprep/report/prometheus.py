@@ -1,0 +1,164 @@
+"""The node as metrics in Prometheus' text format (version 0.0.4), for node_exporter's textfile collector.
+
+No timestamps: the collector refuses them, and tells the file's age itself (node_textfile_mtime_seconds).
+"""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qatprep.checks.base import Status
+from qatprep.checks.table import BY_ID
+from qatprep.checks.verdict import State
+from qatprep.devices import SERVICES
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
+from qatprep.report.rollback import run_status
+from qatprep.version import VERSION
+
+if TYPE_CHECKING:
+    from qatprep.checks.registry import Report
+    from qatprep.engine.journal import Run
+    from qatprep.facts import Facts
+    from qatprep.steps.lanes import Plan
+    from qatprep.wish import Wish
+
+Labels = tuple[tuple[str, str], ...]
+
+STATUS_VALUES = {
+    Status.OK: 0,
+    Status.WARN: 1,
+    Status.UNKNOWN: 2,
+    Status.FAIL: 3,
+    Status.BLOCKED: 4,
+    Status.SKIPPED: -1,
+}
+"""What qatprep_finding_status says. Frozen: alerts compare with these numbers."""
+
+METRICS = {
+    "qatprep_build_info": "Always 1; the labels tell which qatprep wrote this.",
+    "qatprep_node_ready": "Whether the node is ready for what `for` names (qat, cryptomb): 1 yes, 0 something to mend;"
+    " absent where the node has no such device, or it cannot be told.",
+    "qatprep_finding_status": "Worst result of each check: 0 ok, 1 warn, 2 unknown, 3 fail, 4 blocked, -1 skipped.",
+    "qatprep_drift_changes": "Changes that bootstrap would make now; 0 when the node is as wished.",
+    "qatprep_devices_left": "Devices and files that bootstrap cannot set up for something that is broken above them.",
+    "qatprep_pf_info": "Always 1; the labels tell kind, driver and services of each PF.",
+    "qatprep_pf_up": "Whether the PF runs: bound to its driver, and its state is up.",
+    "qatprep_vfs": "VFs of each PF by state: possible, made, bound (to VFIO), ready (node as wished), held (in use).",
+    "qatprep_last_run_timestamp_seconds": "When the last run that changed this node began, in seconds since 1970.",
+    "qatprep_last_run_success": "Whether that run did what it was to do: 1, or 0 when it was undone or cut off.",
+}
+"""Names are API: documented in docs/persistence.md, never reused. All are gauges."""
+
+
+@dataclass
+class _Family:
+    name: str
+    samples: list[tuple[Labels, float]] = field(default_factory=list)
+
+    def add(self, value: float, *labels: tuple[str, str]) -> None:
+        self.samples.append((labels, value))
+
+
+def render(facts: Facts, wish: Wish, report: Report, plan: Plan, runs: Sequence[Run] | None) -> str:
+    """The whole text. `runs` is None where the journals cannot be read: nothing is said about runs then."""
+    out: list[str] = []
+    for family in _families(facts, wish, report, plan, runs):
+        if not family.samples:
+            continue
+        out += [f"# HELP {family.name} {METRICS[family.name]}", f"# TYPE {family.name} gauge"]
+        for labels, value in family.samples:
+            inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
+            out.append(f"{family.name}{{{inner}}} {value:.15g}" if inner else f"{family.name} {value:.15g}")
+    return "\n".join(out) + "\n"
+
+
+def _families(facts: Facts, wish: Wish, report: Report, plan: Plan, runs: Sequence[Run] | None) -> Iterator[_Family]:
+    build = _Family("qatprep_build_info")
+    build.add(1, ("version", VERSION), ("kernel", facts.kernel.release))
+    yield build
+    ready = _Family("qatprep_node_ready")
+    for verdict in report.verdicts:
+        if verdict.state in (State.READY, State.NOT_READY):
+            ready.add(int(verdict.state is State.READY), ("for", str(verdict.subject)))
+    yield ready
+    yield _findings(report)
+    drift = _Family("qatprep_drift_changes")
+    drift.add(len(plan.changes))
+    yield drift
+    left = _Family("qatprep_devices_left")
+    left.add(len({item.subject for item in plan.left}))
+    yield left
+    yield from _devices(facts, wish)
+    if runs:
+        stamp, success = _Family("qatprep_last_run_timestamp_seconds"), _Family("qatprep_last_run_success")
+        stamp.add(calendar.timegm(time.strptime(runs[-1].time, "%Y-%m-%dT%H:%M:%SZ")))
+        success.add(int(run_status(runs[-1]) == "applied"))
+        yield stamp
+        yield success
+
+
+def _findings(report: Report) -> _Family:
+    family = _Family("qatprep_finding_status")
+    worst: dict[str, Status] = {}
+    order = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.BLOCKED, Status.OK, Status.SKIPPED)
+    for finding in report.findings:
+        worst[finding.id] = min(worst.get(finding.id, Status.SKIPPED), finding.status, key=order.index)
+    for id, status in worst.items():
+        stage = str(BY_ID[id].stage) if id in BY_ID else ""
+        family.add(STATUS_VALUES[status], ("id", id), ("stage", stage))
+    return family
+
+
+def _devices(facts: Facts, wish: Wish) -> Iterator[_Family]:
+    info, up, vfs = _Family("qatprep_pf_info"), _Family("qatprep_pf_up"), _Family("qatprep_vfs")
+    gid = facts.nodes.gid(wish.group)
+    held = Counter(holder.vf for holder in facts.nodes.holders)
+    for pf in facts.pci.pfs:
+        device = ("device", pf.bdf)
+        info.add(
+            1,
+            device,
+            ("family", pf.name),
+            ("numa_node", str(pf.numa_node)),
+            ("driver", pf.driver if isinstance(pf.driver, str) else ""),
+            ("services", _services(pf)),
+        )
+        if not isinstance(pf.state, Unknown):
+            # Kernels before 6.0 have no state: a PF that its driver holds is up.
+            up.add(int(pf.driver == pf.family.driver and pf.state in ("up", None)), device)
+        if isinstance(pf.total_vfs, int):
+            vfs.add(pf.total_vfs, device, ("state", "possible"))
+        _count(vfs, pf.bdf, pf.vfs, gid, wish, held)
+    for vf in facts.pci.vfs:
+        _count(vfs, vf.bdf, (vf,), gid, wish, held)
+    yield info
+    yield up
+    yield vfs
+
+
+def _count(
+    family: _Family, bdf: str, vfs: tuple[Vf, ...], gid: int | Unknown | None, wish: Wish, held: Counter[str]
+) -> None:
+    device = ("device", bdf)
+    good = [vf for vf in vfs if isinstance(vf.node, DeviceNode) and (vf.node.gid, vf.node.mode) == (gid, wish.mode)]
+    family.add(len(vfs), device, ("state", "made"))
+    family.add(sum(vf.bound is True for vf in vfs), device, ("state", "bound"))
+    family.add(len(good), device, ("state", "ready"))
+    family.add(sum(bool(held[vf.bdf]) for vf in vfs), device, ("state", "held"))
+
+
+def _services(pf: Pf) -> str:
+    """In one order, whatever order the kernel spells them in."""
+    if not isinstance(pf.services, Services):
+        return ""
+    return ";".join(token for token in SERVICES if token in pf.services.tokens)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,144 @@
+"""Metrics: what they say, in a format that Prometheus takes, and the alerts that use them."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qatprep.exits import ExitCode
+from qatprep.report.prometheus import METRICS
+from tests.conftest import qatprep
+from tests.persist.hosts import installed
+
+ROOT = Path(__file__).parent.parent.parent
+Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
+
+_LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'
+_SAMPLE = re.compile(
+    rf"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{(?P<labels>{_LABEL}(?:,{_LABEL})*)\}})? (?P<value>-?[0-9.e+]+)"
+)
+
+
+def parse(text: str) -> Samples:
+    """The text format by its own grammar, as strictly as `promtool check metrics` reads it."""
+    found: Samples = {}
+    announced: list[str] = []
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name = line.split(" ")[2]
+            assert name not in announced, f"{name} twice"
+            announced.append(name)
+        elif line.startswith("# TYPE "):
+            assert line.split(" ")[2:] == [announced[-1], "gauge"]
+        else:
+            match = _SAMPLE.fullmatch(line)
+            assert match and match["name"] == announced[-1], line
+            labels = tuple(
+                (key, value) for key, value in re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', match["labels"] or "")
+            )
+            family = found.setdefault(match["name"], {})
+            assert labels not in family, f"{line} twice"
+            family[labels] = float(match["value"])
+    return found
+
+
+def metrics(name: str, *arguments: str) -> Samples:
+    called = qatprep("metrics", "--simulate", name, *arguments)
+    assert called.code == ExitCode.OK, called.err
+    return parse(called.out)
+
+
+def vfs(samples: Samples, device: str) -> dict[str, float]:
+    return {
+        dict(labels)["state"]: v for labels, v in samples["qatprep_vfs"].items() if dict(labels)["device"] == device
+    }
+
+
+def status(samples: Samples, id: str) -> float:
+    return next(value for labels, value in samples["qatprep_finding_status"].items() if dict(labels)["id"] == id)
+
+
+def test_a_ready_node_and_a_bare_one() -> None:
+    ready, bare = metrics("spr-2s-ready"), metrics("spr-2s")
+    assert ready["qatprep_node_ready"][(("for", "qat"),)] == 1
+    assert bare["qatprep_node_ready"][(("for", "qat"),)] == 0
+    assert ready["qatprep_drift_changes"][()] == 0
+    assert bare["qatprep_drift_changes"][()] > 100
+    everything = {"possible": 16.0, "made": 16.0, "bound": 16.0, "ready": 16.0, "held": 0.0}
+    assert vfs(ready, "0000:6b:00.0") == everything
+    assert vfs(bare, "0000:6b:00.0") == {**everything, "made": 0, "bound": 0, "ready": 0}
+    assert status(ready, "QP-SRIOV-001") == 0
+    assert status(bare, "QP-SRIOV-001") == 3
+    assert status(bare, "QP-VFIO-001") == 4
+
+
+def test_troubles_show() -> None:
+    counts = metrics("nodes-root-only")["qatprep_vfs"]
+    assert min(value for labels, value in counts.items() if ("state", "ready") in labels) < 16
+    held = [value for labels, value in metrics("vf-held")["qatprep_vfs"].items() if ("state", "held") in labels]
+    assert sum(held) >= 1
+    assert 0 in metrics("pf-down")["qatprep_pf_up"].values()
+
+
+def test_a_node_without_qat_raises_no_alarm() -> None:
+    samples = metrics("no-qat")
+    assert (("for", "qat"),) not in samples.get("qatprep_node_ready", {})
+    assert "qatprep_pf_up" not in samples
+    assert 3 not in samples["qatprep_finding_status"].values()
+
+
+@pytest.mark.parametrize("name", ["vm-vfs", "gen2-c62x", "domain-0001", "spr-2s-as-user", "mixed-generations"])
+def test_every_kind_of_host_can_be_told(name: str) -> None:
+    assert metrics(name)["qatprep_build_info"]
+
+
+def test_the_last_run() -> None:
+    host = installed()
+    assert "qatprep_last_run" not in qatprep("metrics", host=host).out
+    qatprep("bootstrap", "--no-smoke", host=host)
+    samples = parse(qatprep("metrics", host=host).out)
+    assert samples["qatprep_last_run_success"][()] == 1
+    assert samples["qatprep_last_run_timestamp_seconds"][()] == 1772438400  # 2026-03-02T08:00:00Z
+    qatprep("rollback", "--yes", host=host)
+    assert parse(qatprep("metrics", host=host).out)["qatprep_last_run_success"][()] == 0
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "qatprep.prom"
+    target.write_text("old")
+    before = target.stat().st_ino
+    called = qatprep("metrics", "--simulate", "spr-2s", "--write", str(target))
+    assert (called.code, called.out) == (ExitCode.OK, "")
+    assert parse(target.read_text())
+    assert target.stat().st_ino != before
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+    assert os.listdir(tmp_path) == ["qatprep.prom"]
+
+
+def test_where_it_cannot_be_written(tmp_path: Path) -> None:
+    called = qatprep("metrics", "--simulate", "spr-2s", "--write", str(tmp_path / "no" / "q.prom"))
+    assert called.code == ExitCode.ERROR and "textfile.directory" in called.err
+    called = qatprep("metrics", "--simulate", "spr-2s", "--write", str(tmp_path / "q.txt"))
+    assert called.code == ExitCode.USAGE and ".prom" in called.err
+
+
+def test_the_names_are_documented() -> None:
+    text = (ROOT / "docs" / "persistence.md").read_text()
+    assert set(re.findall(r"^\| `(qatprep_\w+)", text, re.MULTILINE)) == set(METRICS)
+
+
+def test_the_alerts_use_what_there_is() -> None:
+    document = yaml.safe_load((ROOT / "docs" / "alerts.yaml").read_text())
+    rules = [rule for group in document["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    for rule in rules:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        names = set(re.findall(r"\b(?:qatprep|node)_\w+", rule["expr"]))
+        assert names and names <= {*METRICS, "node_textfile_mtime_seconds"}
+        assert rule["annotations"]["summary"] and rule["labels"]["severity"]
