@@ -37,7 +37,9 @@ ProviderOption = Annotated[Kind, typer.Option("--provider", "-p", help="Who sign
 DelayOption = Annotated[
     str, typer.Option("--poll-delay", metavar="TIME", help="For example 5ms; the paper's 5 ms or 10 ms unless given.")
 ]
-TuneOption = Annotated[str, typer.Option("--tune", metavar="FILE", help="Take it from `qatprep tune --output json`.")]
+TuneOption = Annotated[
+    str, typer.Option("--tune", metavar="FILE", help="Take it from what `qatprep tune --save FILE` wrote.")
+]
 FallbackOption = Annotated[bool, typer.Option("--fallback", help="Serve in software where the hardware is missing.")]
 ResourceOption = Annotated[str, typer.Option("--resource", metavar="NAME", help="cy, asym ... or the full name.")]
 DevicesOption = Annotated[int, typer.Option("--devices", metavar="N", help="VFs for each container.")]

@@ -65,15 +65,15 @@ def choose(kind: Kind, *, delay: str = "", tune: str = "", fallback: bool = Fals
 
 
 def from_tune(kind: Kind, path: str) -> tuple[int, str]:
-    """Nanoseconds and where they come from, of what `qatprep tune --output json` wrote.
+    """Nanoseconds and where they come from, of what `qatprep tune --save FILE` wrote.
 
-    Read are `recommendation.provider` and `recommendation.poll_delay_ms` (or `poll_delay_us`).
+    Read are `recommendation.provider` and `recommendation.poll_delay_ms` (schema/tune.json).
     """
     document = _load(path)
     if document.get("schema") != TUNE_SCHEMA:
         raise InputError(
             f"{path!r} has the schema {str(document.get('schema'))[:60]!r}, not {TUNE_SCHEMA!r}",
-            "make one with `qatprep tune --output json`",
+            "make one with `qatprep tune --save FILE`",
         )
     recommended = document.get("recommendation")
     if not isinstance(recommended, dict):
@@ -85,11 +85,9 @@ def from_tune(kind: Kind, path: str) -> tuple[int, str]:
             f"{path!r} recommends {words}, and {kind} was asked for",
             f"give --poll-delay if you want {kind} all the same",
         )
-    for key, unit in (("poll_delay_us", durations.US), ("poll_delay_ms", durations.MS)):
-        value = recommended.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
-            nanoseconds = round(value * unit / durations.MS) * durations.MS
-            return nanoseconds, f"measured on this node ({path})"
+    delay = recommended.get("poll_delay_ms")
+    if isinstance(delay, int) and not isinstance(delay, bool) and 0 < delay < 1_000_000:
+        return delay * durations.MS, f"measured on this node ({path})"
     raise InputError(f"{path!r} recommends {kind} without a poll delay")
 
 
@@ -104,7 +102,7 @@ def _load(path: str) -> dict[str, Any]:
     try:
         document = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:
-        raise InputError(f"{path!r} is not JSON", "make one with `qatprep tune --output json`") from e
+        raise InputError(f"{path!r} is not JSON", "make one with `qatprep tune --save FILE`") from e
     if not isinstance(document, dict):
         raise InputError(f"{path!r} is no tune result")
     return document

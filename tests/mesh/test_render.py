@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
 import pytest
 import yaml
 from cryptography import x509
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+import qatprep
 from qatprep.errors import InputError
 from qatprep.mesh import durations
 from qatprep.mesh.kubernetes import Workload
@@ -275,22 +277,29 @@ def tune(tmp_path: Path, **recommendation: Any) -> str:
     return str(path)
 
 
+def advice(provider: str, delay: Any) -> dict[str, Any]:
+    return {"provider": provider, "poll_delay_ms": delay, "at_rate": 500.0, "reason": "measured", "warnings": []}
+
+
 def test_tune_result_gives_the_delay(tmp_path: Path) -> None:
-    path = tune(tmp_path, provider="cryptomb", poll_delay_us=2500)
-    chosen = choose(Kind.CRYPTOMB, tune=path)
-    assert durations.for_envoy(chosen.delay) == "0.002s"
-    assert "measured on this node" in chosen.source
-    assert certificate(rendered("envoy", "-p", "cryptomb", "--tune", path))
+    recommendation = advice("cryptomb", 3)
+    schema = json.loads((Path(qatprep.__file__).parent / "schema" / "tune.json").read_text())
+    fastjsonschema.compile(schema["properties"]["recommendation"])(recommendation)
+    path = tune(tmp_path, **recommendation)
+    made = certificate(rendered("envoy", "-p", "cryptomb", "--tune", path))
+    assert made["private_key_provider"]["typed_config"]["poll_delay"] == "0.003s"
+    assert "measured on this node" in choose(Kind.CRYPTOMB, tune=path).source
 
 
 @pytest.mark.parametrize(
     ("recommendation", "words"),
     [
-        ({"provider": "none"}, "not to accelerate"),
-        ({"provider": "qat", "poll_delay_ms": 5}, "the provider 'qat'"),
-        ({"provider": "cryptomb"}, "without a poll delay"),
-        ({"provider": "cryptomb", "poll_delay_ms": True}, "without a poll delay"),
-        ({"provider": "cryptomb", "poll_delay_us": 100}, "too short"),
+        (advice("none", None), "not to accelerate"),
+        (advice("qat", 5), "the provider 'qat'"),
+        (advice("cryptomb", None), "without a poll delay"),
+        (advice("cryptomb", True), "without a poll delay"),
+        (advice("cryptomb", 0), "without a poll delay"),
+        (advice("cryptomb", "3"), "without a poll delay"),
     ],
 )
 def test_tune_results_that_do_not_fit(recommendation: dict[str, Any], words: str, tmp_path: Path) -> None:
