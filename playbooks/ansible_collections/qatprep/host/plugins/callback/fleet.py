@@ -85,7 +85,7 @@ class CallbackModule(CallbackBase):
     def _take(self, result, failed=False):
         action = result._task.action
         told = result._result
-        if action not in OURS or "status" not in told:
+        if action not in OURS or told.get("skipped"):
             return
         name = result._host.get_name()
         began = self._began.get((name, result._task._uuid), time.time())
@@ -98,7 +98,7 @@ class CallbackModule(CallbackBase):
         self.nodes[name] = {
             "node": name,
             "verb": action.rsplit(".", 1)[-1],
-            "status": told["status"] or "failed",
+            "status": told.get("status") or "failed",
             "failed": failed,
             "changed": bool(told.get("changed")),
             "changes": told.get("changes", 0),

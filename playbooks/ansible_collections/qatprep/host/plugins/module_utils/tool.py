@@ -72,6 +72,7 @@ def call(module, *arguments):
     rc, out, err = module.run_command(argv)
     seconds = time.time() - begin
     message, hint = _said(err)
+    hint = hint.replace("say --yes", "accept_cost: true (qatprep_accept_cost of the role) goes ahead")
     try:
         document = json.loads(out)
     except ValueError:

@@ -1,0 +1,158 @@
+"""Modules, role and playbooks over simulated hosts on this machine (connection: local)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet.lab import PLAYBOOKS, ROOT, Played, play, program
+
+COLLECTION = PLAYBOOKS / "ansible_collections" / "qatprep" / "host"
+ALL_AT_ONCE = ("-e", "qatprep_serial=100%", "-e", "qatprep_max_fail_percentage=100")
+
+pytestmark = pytest.mark.usefixtures("ansible")
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A directory for PATH: qatprep as it is installed on a node."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    _program(directory / "qatprep", f'PYTHONPATH={ROOT} exec {sys.executable} -m qatprep "$@"')
+    return directory
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def local(directory: Path, verb: str, nodes: dict[str, dict[str, Any]], *options: str) -> Played:
+    """Hosts on this machine, each with the simulated host of its variables."""
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
+    inventory = {name: {**common, **variables} for name, variables in nodes.items()}
+    return play(directory, inventory, verb, *options, path=str(directory / "bin"))
+
+
+def test_every_outcome_is_told(tmp_path: Path, tools: Path) -> None:
+    # A simulated host never asks: here is what a real one says to a program that would cost it its VFs.
+    asks = tmp_path / "asks"
+    _program(asks, 'echo "qatprep: this would cost something" >&2; echo "  hint: say --yes" >&2; exit 2')
+    to_dc = {"qatprep_simulate": "spr-2s-ready", "qatprep_settings": {"devices.services": "dc"}}
+    nodes: dict[str, dict[str, Any]] = {
+        "fresh": {"qatprep_simulate": "srf-1s"},
+        "ready": {"qatprep_simulate": "spr-2s-ready"},
+        "held": {"qatprep_simulate": "vf-held"},
+        "costly": {"qatprep_pyz": str(asks), "qatprep_path": str(tmp_path / "bin" / "asks")},
+        "agreed": {**to_dc, "qatprep_accept_cost": True, "qatprep_smoke": False},
+        "left": {"qatprep_simulate": "fw-missing", "qatprep_allow_left": True},
+        "unknown": {"qatprep_simulate": "spr-3s"},
+        "mistyped": {"qatprep_simulate": "srf-1s", "qatprep_settings": {"nodes.mood": "0660"}},
+        "other": {"qatprep_simulate": "srf-1s", "qatprep_settings": {"devices.vfs": False}, "qatprep_devices": ["6b*"]},
+    }
+    got = local(tmp_path, "bootstrap", nodes, *ALL_AT_ONCE)
+    rows = {name: got.node(name) for name in nodes}
+    failed = {name for name, row in rows.items() if row["failed"]}
+    assert failed == {"held", "costly", "unknown", "mistyped"}, got.out
+    assert {name: rows[name]["status"] for name in nodes if name not in failed} == {
+        "fresh": "applied",
+        "ready": "unchanged",
+        "agreed": "applied",
+        "left": "unchanged",
+        "other": "unchanged",
+    }
+    assert rows["fresh"]["changes"] == 67
+    assert "0000:6b:00.3" in rows["held"]["message"] and "envoy (process 4711)" in rows["held"]["message"]
+    assert "would cost something" in rows["costly"]["message"]
+    assert '"hint": "accept_cost: true (qatprep_accept_cost of the role) goes ahead"' in got.out
+    assert "'spr-3s'" in rows["unknown"]["message"]
+    assert '"hint": "did you mean' in got.out
+    assert "'mood'" in rows["mistyped"]["message"]
+    assert [f["id"] for f in got.report["findings"]] == ["QP-FW-001"]
+
+
+def test_doctor_fails_where_asked_to(tmp_path: Path, tools: Path) -> None:
+    nodes = {
+        "told": {"qatprep_simulate": "dmar-absent"},
+        "strict": {"qatprep_simulate": "dmar-absent", "qatprep_fail_on": "fail"},
+        "well": {"qatprep_simulate": "spr-2s-ready", "qatprep_fail_on": "fail"},
+    }
+    got = local(tmp_path, "doctor", nodes, "-e", "qatprep_profile=qat")
+    assert {name: got.recap(name)["failed"] for name in nodes} == {"told": 0, "strict": 1, "well": 0}, got.out
+    assert got.node("strict")["message"].startswith("QP-IOMMU-001 ")
+    assert {f["id"]: f["nodes"] for f in got.report["findings"]}["QP-IOMMU-001"] == ["strict", "told"]
+    assert re.search(r"^told +doctor +fail +0 +\S+  QP-IOMMU-001$", got.out, re.MULTILINE)
+    assert re.search(r"^QP-IOMMU-001 +fail +2  .*  strict told$", got.out, re.MULTILINE)
+
+
+def test_one_broken_node_stops_the_others(tmp_path: Path, tools: Path) -> None:
+    """The first node goes alone, and no failure is allowed unless said otherwise."""
+    nodes = {name: {"qatprep_simulate": host} for name, host in {"a": "fw-missing", "b": "srf-1s"}.items()}
+    got = local(tmp_path, "bootstrap", nodes)
+    assert got.code == 2
+    assert [row["node"] for row in got.report["nodes"]] == ["a"]
+
+
+def test_a_node_without_the_tool(tmp_path: Path) -> None:
+    if shutil.which("qatprep"):
+        pytest.skip("qatprep is installed on this machine")
+    got = local(tmp_path, "doctor", {"bare": {}})
+    assert got.node("bare")["message"] == "there is no qatprep on this node"
+    assert "qatprep_pyz=" in got.out
+
+
+def test_nodes_are_drained_only_when_asked_and_only_for_a_change(tmp_path: Path, tools: Path) -> None:
+    log = tmp_path / "kubectl.log"
+    _program(tools / "kubectl", f'echo "$@" >>{log}; case "$2 $3" in "node mine") echo true ;; esac')
+    nodes = {
+        "busy": {"qatprep_simulate": "srf-1s"},
+        "mine": {"qatprep_simulate": "srf-1s"},
+        "ready": {"qatprep_simulate": "spr-2s-ready"},
+        "held": {"qatprep_simulate": "vf-held"},
+        "broken": {"qatprep_simulate": "fw-missing"},
+    }
+    local(tmp_path, "bootstrap", nodes, *ALL_AT_ONCE, "--limit", "busy")
+    assert not log.exists(), "draining is off unless asked for"
+    got = local(tmp_path, "bootstrap", nodes, *ALL_AT_ONCE, "-e", '{"qatprep_drain": true}')
+    calls = log.read_text().splitlines()
+    drained = {line.split()[1] for line in calls if line.startswith("drain ")}
+    assert drained == {"busy", "mine", "held"}, got.out
+    assert "drain busy --ignore-daemonsets --delete-emptydir-data --timeout=300s" in calls
+    # Who was cordoned before stays so, and so does a node that could not be prepared.
+    assert [line for line in calls if line.startswith("uncordon")] == ["uncordon busy"]
+    assert {name for name in nodes if got.recap(name)["failed"]} == {"held", "broken"}
+    log.unlink()
+    local(tmp_path, "bootstrap", nodes, *ALL_AT_ONCE, "-e", '{"qatprep_drain": true}', "--check")
+    assert not log.exists(), "check mode drains nothing"
+
+
+def test_the_collection_is_one(tmp_path: Path) -> None:
+    """It builds, and what is built has everything; ansible-lint's strictest profile has nothing to say."""
+    galaxy, lint = program("ansible-galaxy"), program("ansible-lint")
+    assert galaxy
+    copy = tmp_path / "ansible_collections" / "qatprep" / "host"
+    shutil.copytree(COLLECTION, copy, ignore=shutil.ignore_patterns("__pycache__", ".ansible"))
+    env = {**os.environ, "HOME": str(tmp_path), "ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "NO_COLOR": "1"}
+    env.pop("ANSIBLE_CONFIG", None)
+    command = [galaxy, "collection", "build", "--output-path", str(tmp_path), str(copy)]
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    listing = subprocess.run(
+        ["tar", "tzf", tmp_path / "qatprep-host-0.1.0.tar.gz"], capture_output=True, text=True, check=True
+    )
+    wanted = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()} - {"galaxy.yml"}
+    assert wanted <= set(listing.stdout.split())
+    if lint is None:
+        pytest.skip("ansible-lint is not installed (pip install ansible-lint)")
+    env["PATH"] = f"{Path(lint).parent}:{env['PATH']}"
+    done = subprocess.run(
+        [lint, "--offline", "--profile", "production"], cwd=copy, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Passed" in done.stdout + done.stderr
