@@ -14,8 +14,7 @@ from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
 
 CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
-DEFAULT_DRIVERS = ("4xxxvf", "420xxvf")
-"""-kernel-vf-drivers of the plugin since v0.31."""
+QAT_LABEL = "intel.feature.node.kubernetes.io/qat"
 
 
 def node(ctx: Context) -> bool:
@@ -26,6 +25,10 @@ def _served(ctx: Context) -> bool:
     """Whether the plugin runs here, or has registered something."""
     registered = ctx.facts.kubernetes.registered
     return node(ctx) and bool(ctx.facts.runtime.plugin or isinstance(registered, Unknown) or registered)
+
+
+def _asked(ctx: Context) -> bool:
+    return ctx.facts.kubernetes.node is not None
 
 
 def _expected(ctx: Context) -> dict[str, int]:
@@ -49,6 +52,8 @@ def _registered(ctx: Context) -> Iterable[Finding]:
         yield unseen("QP-K8S-001", "cannot see which devices the kubelet knows", registered)
         return
     known = {name: set(ids) for name, ids in (registered or {}).items()}
+    api = ctx.facts.kubernetes.node
+    allocatable = dict(api.allocatable) if api is not None and not isinstance(api, Unknown) else {}
     total = sum(expected.values())
     for resource, count in expected.items():
         have = len(known.get(resource, ()))
@@ -59,6 +64,7 @@ def _registered(ctx: Context) -> Iterable[Finding]:
                 evidence=(
                     Evidence(CHECKPOINT, f"{resource}: {have}"),
                     Evidence("cfg_services of the PFs", f"{resource}: {count}"),
+                    *_said_by_api(allocatable, resource),
                 ),
                 cause=_why_missing(ctx, known, resource),
                 fix=(
@@ -73,6 +79,31 @@ def _registered(ctx: Context) -> Iterable[Finding]:
             evidence=(Evidence(CHECKPOINT, f"{name}: {len(known[name])}"),),
             cause="Services were changed after the plugin had registered, or it is gone: the checkpoint outlives it.",
             fix=("kubectl -n kube-system rollout restart daemonset intel-qat-plugin",),
+        )
+
+
+def _said_by_api(allocatable: dict[str, int], resource: str) -> tuple[Evidence, ...]:
+    if not allocatable:
+        return ()
+    return (Evidence("node.status.allocatable of the API server", f"{resource}: {allocatable.get(resource, 0)}"),)
+
+
+def _labelled(ctx: Context) -> Iterable[Finding]:
+    api = ctx.facts.kubernetes.node
+    if api is None:
+        return
+    if isinstance(api, Unknown):
+        yield unseen("QP-K8S-012", "the API server could not be asked for this node", api)
+    elif dict(api.labels).get(QAT_LABEL) != "true" and ctx.pfs:
+        yield warned(
+            "QP-K8S-012",
+            f"the node has no label {QAT_LABEL}=true: manifests that select by it leave it out",
+            evidence=(Evidence(f"node {api.name}", ", ".join(name for name, _ in api.labels) or "no label of QAT"),),
+            cause="node-feature-discovery gives it, with Intel's rules: it wants a QAT device, intel_qat and vfio_pci.",
+            fix=(
+                "Deploy node-feature-discovery with Intel's rules, or publish the label from here:",
+                "qatprep render kubernetes --as nfd > /etc/kubernetes/node-feature-discovery/features.d/qatprep",
+            ),
         )
 
 
@@ -265,6 +296,7 @@ CHECKS = (
     _check("QP-K8S-004", _qatlib_service, _served),
     _check("QP-K8S-007", _cpu_manager, node),
     _check("QP-K8S-009", _same_pf, _served),
+    _check("QP-K8S-012", _labelled, _asked),
     *(_check(id, nothing, never) for id in _NOT_HERE),
 )
 ENVOY_ON_NODE = {"QP-ENVOY-010": _workers, "QP-ENVOY-011": _isolated}

@@ -14,6 +14,7 @@ TITLES = {
     "QP-K8S-009": "several VFs of one container come from several PFs",
     "QP-K8S-010": "the container has the device files of its VFs",
     "QP-K8S-011": "the container's user may open them",
+    "QP-K8S-012": "the node has the label that manifests select by",
 }
 
 PAGES = {
@@ -132,4 +133,15 @@ How it is found out: qatprep inspect log.
 How to mend it: device ownership of the runtime (QP-RT-001), with runAsUser and runAsGroup in the pod; with Docker
 --group-add the group of the node. chmod a+rw opens the device to everybody (QP-NODE-002), and a+r is not enough. Also
 look at QP-K8S-006.""",
+    "QP-K8S-012": """\
+Manifests for QAT, those of qatprep render among them, select nodes by intel.feature.node.kubernetes.io/qat=true.
+
+Why it matters: without the label no such pod comes to this node.
+
+How it is found out: the node as the API server has it, asked by kubectl with the kubelet's own kubeconfig
+(/etc/kubernetes/kubelet.conf), else the administrator's. Nothing is asked where there is no kubectl.
+
+How to mend it: node-feature-discovery with Intel's rules; or a feature file for it:
+
+    qatprep render kubernetes --as nfd > /etc/kubernetes/node-feature-discovery/features.d/qatprep""",
 }

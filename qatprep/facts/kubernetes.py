@@ -7,10 +7,11 @@ never seen on a running kubelet here.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from qatprep.facts.base import ABSENT, Unknown, unknown
+from qatprep.facts.base import ABSENT, Unknown, exists, read_line, unknown
 from qatprep.facts.pci import Pf, Services
 from qatprep.facts.runtime import flag
 from qatprep.host.base import Host
@@ -54,6 +55,17 @@ class Kubelet:
 
 
 @dataclass(frozen=True)
+class Node:
+    """The node as the API server has it."""
+
+    name: str
+    allocatable: tuple[tuple[str, int], ...]
+    """QAT resources that may be given to pods."""
+    labels: tuple[tuple[str, str], ...]
+    """Those that speak of QAT or of the CPU's instruction sets."""
+
+
+@dataclass(frozen=True)
 class KubernetesFacts:
     here: bool
     """Whether this is a Kubernetes node."""
@@ -62,6 +74,8 @@ class KubernetesFacts:
     pods: tuple[PodDevices, ...] = ()
     cpus: CpuManager | Unknown | None = None
     kubelet: Kubelet | Unknown = Kubelet()
+    node: Node | Unknown | None = None
+    """None where there is no kubectl or no kubeconfig here to ask by."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,44 @@ def gather(host: Host, kubelet_line: str | None = None) -> KubernetesFacts:
     state = _json(host, f"{root}/cpu_manager_state")
     here = kubelet_line is not None or checkpoint is not None or state is not None or kubelet != Kubelet()
     registered, pods = _devices(checkpoint)
-    return KubernetesFacts(here, registered, pods, _cpus(state), kubelet)
+    node = _node(host, flag(kubelet_line, "hostname-override")) if kubelet_line is not None else None
+    return KubernetesFacts(here, registered, pods, _cpus(state), kubelet, node)
+
+
+KUBECONFIGS = (
+    "/etc/kubernetes/kubelet.conf",
+    "/etc/kubernetes/admin.conf",
+    "/etc/rancher/k3s/k3s.yaml",
+    "/etc/rancher/rke2/rke2.yaml",
+)
+"""The kubelet's own is enough to read its own node (Kubernetes' node authorizer)."""
+
+
+def _node(host: Host, name: str) -> Node | Unknown | None:
+    """Ask the API server for this node, briefly; nothing is asked of it but that."""
+    name = (name or str(read_line(host, "/proc/sys/kernel/hostname") or "")).strip().lower()
+    config = next((path for path in KUBECONFIGS if exists(host, path) is True), "")
+    if not config or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,252}", name):
+        return None
+    argv = ["kubectl", "--kubeconfig", config, "--request-timeout=3s", "get", "--raw", f"/api/v1/nodes/{name}"]
+    done = host.run(argv, deadline=5)
+    if done.rc == 127:
+        return None
+    if done.rc:
+        said = (done.stderr.strip().splitlines() or [f"status {done.rc}"])[-1]
+        return Unknown(f"kubectl --kubeconfig {config}: {said[:200]}")
+    try:
+        document = json.loads(done.stdout)
+        status, metadata = document["status"], document["metadata"]
+        amounts = {str(k): str(v) for k, v in (status.get("allocatable") or {}).items()}
+        labels = {str(k): str(v) for k, v in (metadata.get("labels") or {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Unknown(f"kubectl --kubeconfig {config}: not a node in JSON")
+    return Node(
+        name,
+        tuple((k, int(v)) for k, v in sorted(amounts.items()) if k.startswith(PREFIX) and v.isdigit()),
+        tuple((k, v) for k, v in sorted(labels.items()) if "qat" in k or "AVX512" in k),
+    )
 
 
 def _json(host: Host, path: str) -> dict[str, Any] | Unknown | None:

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qatprep.checks.base import Finding, Status
+from qatprep.checks.base import Finding, Profile, Status
+from qatprep.checks.registry import Report, evaluate
+from qatprep.facts import gather
 from qatprep.facts.kubernetes import resource_name
-from qatprep.wish import parse
-from tests.checks.hosts import facts, judge
+from qatprep.host.base import RunResult
+from qatprep.host.capture import Capture
+from qatprep.wish import Wish, parse
+from tests.checks.hosts import facts, judge, tree
 
 MIB = 1 << 20
 MINE = ("QP-MEM", "QP-RT")
@@ -291,6 +295,48 @@ def test_two_vfs_of_one_pf() -> None:
 def test_broken_checkpoint_is_unknown() -> None:
     text = file("/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint", "not json")
     assert short(Node(more=text)) == ["QP-K8S-001 unknown"]
+
+
+class WithKubectl(Capture):
+    """A recorded node whose kubectl answers."""
+
+    answer = RunResult((), 127, "", "")
+    asked: tuple[str, ...] = ()
+
+    def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
+        if argv[0] != "kubectl":
+            return super().run(argv, deadline=deadline)
+        self.asked = tuple(argv)
+        return self.answer
+
+
+def ask(
+    labels: dict[str, str], allocatable: dict[str, str], rc: int = 0, stderr: str = ""
+) -> tuple[WithKubectl, Report]:
+    extra = "/etc/kubernetes/kubelet.conf = secret\n/proc/sys/kernel/hostname = Node7\n"
+    host = WithKubectl(tree(BASE, Node(registered={"cy": every_vf()[:16]}).text() + extra), "x")
+    document = {"metadata": {"name": "node7", "labels": labels}, "status": {"allocatable": allocatable}}
+    host.answer = RunResult((), rc, json.dumps(document), stderr)
+    return host, evaluate(gather(host), Wish(), Profile.QAT)
+
+
+def test_the_api_server_is_asked_for_this_node_alone() -> None:
+    host, report = ask({"intel.feature.node.kubernetes.io/qat": "true"}, {"qat.intel.com/cy": "16", "cpu": "64"})
+    assert host.asked[-2:] == ("--raw", "/api/v1/nodes/node7")
+    assert host.asked[1:3] == ("--kubeconfig", "/etc/kubernetes/kubelet.conf")
+    found = next(f for f in report.findings if f.id == "QP-K8S-001")
+    assert found.evidence[-1].value == "qat.intel.com/cy: 16"
+    assert "QP-K8S-012" not in report.ids(Status.WARN)
+
+
+def test_a_node_without_the_label() -> None:
+    assert "QP-K8S-012" in ask({}, {})[1].ids(Status.WARN)
+
+
+def test_an_api_server_that_does_not_answer() -> None:
+    report = ask({}, {}, rc=1, stderr="Unable to connect to the server: timeout")[1]
+    found = next(f for f in report.findings if f.id == "QP-K8S-012")
+    assert found.status == "unknown" and "Unable to connect" in found.cause
 
 
 def test_workers_against_cpus() -> None:
