@@ -199,7 +199,7 @@ RULES: dict[str, Rule] = {
         "VFIO locks the memory that a device works on: 16 MB for each VF and what the program uses beside. The "
         "limit of the program (RLIMIT_MEMLOCK) was lower.",
         ("For containers: LimitMEMLOCK= of the container runtime's unit; for a service: of its own unit.",),
-        ("QP-MEMLOCK-*",),
+        ("QP-MEM-*",),
     ),
     "no-remapping": Rule(
         "the IOMMU has no interrupt remapping",
