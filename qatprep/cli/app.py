@@ -22,6 +22,8 @@ VERBS = {
     "tune": "Find the provider and the poll delay for a load, or say that acceleration does not pay.",
     "render": "Print configuration for Envoy, Istio and Kubernetes.",
     "inspect": "Read Envoy's dumps, statistics and logs, and say whether acceleration is really used.",
+    "gen-conf": "Print or write the files that keep a node prepared, for hosts where no tool may run.",
+    "metrics": "Print or write the node's state for Prometheus.",
     "explain": "Tell what a finding means and how to mend it.",
     "device": "List devices, set services, create and remove VFs, bind and unbind.",
     "hosts": "List the hosts that --simulate knows.",
