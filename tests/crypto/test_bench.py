@@ -112,6 +112,7 @@ SPEED = [
     ("+DTP:2048:public:rsa:1\n+R2:84766:2048:1.00\n+F2:2:2048:5117.000000:84766.000000\n", 5117.0),
     ("+F4:3:256:76140.000000:25992.000000\n", 76140.0),
     ("Forked child 0\n+F2:2:2048:9876.5:123.4\n", 9876.5),
+    ("+R1:4784:2048:0.99\n+F2:2:2048:4937.4:80828.0:74697.0:4779.8\n+F9:2:32.6:72497.9:4872.7\n", 4937.4),
     ("", None),
     ("+F:25:AES-128-GCM:55703127.27\n", None),
 ]
@@ -120,6 +121,34 @@ SPEED = [
 @pytest.mark.parametrize(("text", "rate"), SPEED)
 def test_what_openssl_speed_says_of_signing(text: str, rate: float | None) -> None:
     assert peers.speed_rate(text) == rate
+
+
+class EngineHost(LinuxHost):
+    """This machine with an openssl that has qatengine."""
+
+    def __init__(self, rate: float, stderr: str = "") -> None:
+        super().__init__("/")
+        self.rate = rate
+        self.stderr = stderr
+
+    def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
+        if argv[1] == "engine":
+            return RunResult(tuple(argv), 0, "(qatengine) Reference implementation of QAT crypto engine v2.0.0\n", "")
+        rate, stderr = (self.rate, self.stderr) if "-engine" in argv else (5000.0, "")
+        return RunResult(tuple(argv), 0, f"+F2:2:2048:{rate}:80000.0\n", f"Engine set.\n{stderr}\n")
+
+
+def test_qatengine_that_accelerates_is_a_peer() -> None:
+    host = EngineHost(40000.0)
+    assert peers.EnginePeer.installed(host)
+    assert peers.EnginePeer(host).rate(K.RSA_2048, 1, 0.2) == 40000.0
+
+
+def test_qatengine_that_falls_back_to_openssl_is_no_peer() -> None:
+    """As Debian 13's does on a machine without QAT: one line in passing, then OpenSSL's own rate as its own."""
+    host = EngineHost(4937.4, "Cannot open /dev/vfio")
+    with pytest.raises(QatprepError, match=r"fallen back to OpenSSL \(Cannot open /dev/vfio\): 4937/s with it, 5000/s"):
+        peers.EnginePeer(host).rate(K.RSA_2048, 1, 0.2)
 
 
 def test_what_openssl_speed_says_of_aes() -> None:
