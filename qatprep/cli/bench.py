@@ -55,7 +55,7 @@ def rsa(
         report.print_rsa(session.console(), result)
     if result.interrupted:
         return ExitCode.INTERRUPTED
-    return ExitCode.ERROR if any(row.trouble for row in result.rows) else ExitCode.OK
+    return ExitCode.FINDINGS if any(row.trouble for row in result.rows) else ExitCode.OK
 
 
 @app.command()
