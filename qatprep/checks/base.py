@@ -40,7 +40,7 @@ class Stage(StrEnum):
     NODES = "nodes"
     PERSISTENCE = "persistence"
     MEMLOCK = "memlock"
-    RUNTIME = "container runtime"
+    RUNTIME = "runtime"
     KUBERNETES = "kubernetes"
     MESH = "mesh"
     LOG = "kernel log"

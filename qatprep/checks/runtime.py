@@ -10,13 +10,13 @@ from qatprep.checks.words import BOOTSTRAP, failed, finding, listed, many, unsee
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import Container, UnitLimit
 from qatprep.runtime import containerd, crio
-from qatprep.runtime.memlock import DROPIN_NAME, PER_VF, Limit, drop_in, spell
+from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.units import drop_in_path
 from qatprep.wish import memlock_for
 
 Run = Callable[[Context], Iterable[Finding]]
 
-RECREATE = "kubectl delete pod: the pods named above, so that they are made anew"
+RECREATE = "Delete these pods (kubectl delete pod NAME), so that they are made anew."
 
 
 def applies(ctx: Context) -> bool:
@@ -51,7 +51,7 @@ def with_devices(ctx: Context) -> list[tuple[Container, int]]:
     found = []
     for container in ctx.facts.runtime.containers:
         number = by_pod.get(container.pod, 0) if container.pod else 0
-        number = number or held.get(f"pod {container.pod}" if container.pod else f"container {container.id}", 0)
+        number = number or held.get(container.holder, 0)
         if number:
             found.append((container, number))
     return found
@@ -86,7 +86,7 @@ def _unit(ctx: Context) -> Iterable[Finding]:
             cause="A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
             "for it: a container inherits the limit of the daemon that started it. The paper's 16777216 is one VF, and "
             "leaves nothing for anything else.",
-            fix=_memlock_fix(facts.runtime.unit, size),
+            fix=_memlock_fix(facts.runtime.unit, facts.unit.source, size),
             step=BOOTSTRAP if ctx.facts.kubernetes.here else "",
         )
 
@@ -104,8 +104,8 @@ def _by_crio(ctx: Context, size: int) -> bool:
     return False
 
 
-def _memlock_fix(unit: str, size: int) -> tuple[str, ...]:
-    path = drop_in_path(unit, DROPIN_NAME)
+def _memlock_fix(unit: str, source: str, size: int) -> tuple[str, ...]:
+    path = drop_in_path(unit, drop_in_name(source) or source.rsplit("/", 1)[-1])
     last = drop_in(size).splitlines()[-1]
     return (
         f"mkdir -p {path.rsplit('/', 1)[0]} && printf '[Service]\\n{last}\\n' > {path}",
@@ -152,7 +152,9 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             f"{many(len(small), 'container')} with QAT devices may lock too little memory: "
             f"{listed(dict.fromkeys(c.label for c, _ in small))}",
             evidence=tuple(
-                Evidence(f"/proc/{c.pid}/limits", f"{c.command}: {_soft(c.limit)}, for {many(number, 'VF')}")
+                Evidence(
+                    f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {_soft(c.limit)}, for {many(number, 'VF')}"
+                )
                 for c, number in small[:8]
             ),
             cause="A container keeps the limit that its pod's shim was started with, also over a restart of the "

@@ -63,7 +63,13 @@ class Container:
 
     @property
     def label(self) -> str:
-        return f"pod {self.pod}" if self.pod else f"container {self.id[:12]}"
+        """Short: the whole UID makes a line that nobody reads."""
+        return f"pod {self.pod[:8]}" if self.pod else f"container {self.id[:12]}"
+
+    @property
+    def holder(self) -> str:
+        """As facts/nodes.py calls who holds a VF."""
+        return f"pod {self.pod}" if self.pod else f"container {self.id}"
 
 
 @dataclass(frozen=True)
@@ -349,7 +355,7 @@ def _file(host: Host, path: str) -> File | Unknown:
 
 
 def _ours(host: Host, unit: str, place: rancher.Place | None) -> tuple[File, ...]:
-    paths = [units.drop_in_path(unit, memlock.DROPIN_NAME)]
+    paths = [units.drop_in_path(unit, name) for name in memlock.DROPIN_NAMES]
     if place:
         paths.append(place.flag_file)
     found = (_file(host, path) for path in paths)

@@ -236,7 +236,7 @@ RULES = (
         r"Ignoring unknown key in TOML for plugin.{0,200}device_ownership",
         "containerd ignores the key for device ownership",
         "It stands in the table of another config version, or is misspelt.",
-        "qatprep doctor --only 'container runtime'",
+        "qatprep doctor --only runtime",
     ),
     Rule(
         "QP-RT-005",

@@ -26,7 +26,9 @@ PAPER = 16 * MIB
 SYSTEMD_DEFAULT = 8 * MIB
 """DefaultLimitMEMLOCK= of systemd (systemd-system.conf(5)) where nobody sets it."""
 
-DROPIN_NAME = "90-qatprep-memlock.conf"
+DROPIN_NAMES = ("90-qatprep-memlock.conf", "zz-qatprep-memlock.conf")
+"""systemd reads drop-ins by name, and the last to set a limit wins: the second is for units with one like the paper's
+memlock.conf, which sorts behind the first."""
 
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50, "E": 1 << 60}
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)([BKMGTPE]?)")
@@ -77,6 +79,15 @@ def spell(size: float) -> str:
         if number and number % _UNITS[letter] == 0:
             return f"{number // _UNITS[letter]}{letter}"
     return str(number)
+
+
+def drop_in_name(source: str) -> str | None:
+    """The name under which a drop-in overrules the one that decides now (`source`, "" or a unit file: any will do).
+
+    None when even the last name would not.
+    """
+    deciding = source.rsplit("/", 1)[-1] if ".d/" in source else ""
+    return next((name for name in DROPIN_NAMES if name >= deciding), None)
 
 
 def drop_in(size: int) -> str:

@@ -20,7 +20,7 @@ from qatprep.runtime import crio, rancher
 from qatprep.runtime.containerd import CONF_D, ConfigSet, Version, judge, parse_version
 from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.runtime.edit import candidates
-from qatprep.runtime.memlock import DROPIN_NAME, INFINITY, drop_in, spell
+from qatprep.runtime.memlock import INFINITY, drop_in, drop_in_name, spell
 from qatprep.runtime.prove import Dump, DumpFailed, proven
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
@@ -232,7 +232,11 @@ def _memlock(facts: Facts, wish: Wish, changes: list[Change], left: list[Left]) 
     have = runtime.unit.limit.soft
     if have >= wanted and (asked == 0 or have in (wanted, INFINITY)):
         return
-    path = drop_in_path(unit, DROPIN_NAME)
+    name = drop_in_name(runtime.unit.source)
+    if name is None:
+        left.append(Left(runtime.unit.source, "it is read after any drop-in of ours: change it there", "QP-MEM-001"))
+        return
+    path = drop_in_path(unit, name)
     old = next((file.text for file in runtime.ours if file.path == path), None)
     if old is not None and not _ours(old):
         left.append(Left(path, "it is there already, and not qatprep's", "QP-MEM-001"))

@@ -13,7 +13,7 @@ from qatprep.host.select import scenario
 from qatprep.host.tree import Tree
 from qatprep.wish import Wish
 
-_OTHERS = ("persistence", "memlock", "container runtime", "kubernetes", "mesh")
+_OTHERS = ("persistence", "memlock", "runtime", "kubernetes", "mesh")
 CHAIN = frozenset(stage for stage in Stage if stage.value not in _OTHERS)
 """The stages of the hardware chain, of the CPU and of the kernel log: what tests in this folder are about."""
 

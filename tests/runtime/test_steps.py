@@ -72,6 +72,20 @@ def test_somebody_elses_drop_in_is_left_alone() -> None:
     assert planned(node) == [f"left {DROPIN}"]
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("10-own.conf", "90-qatprep-memlock.conf"),
+        ("memlock.conf", "zz-qatprep-memlock.conf"),  # the paper's name: systemd reads it after 90-...
+        ("zzz.conf", None),
+    ],
+)
+def test_a_drop_in_that_would_overrule_ours(theirs: str, ours: str | None) -> None:
+    node = Node(drop_ins=((f"containerd.service.d/{theirs}", "[Service]\nLimitMEMLOCK=16777216"),), daemon=16 * MIB)
+    directory = "/etc/systemd/system/containerd.service.d"
+    assert planned(node) == ([f"InstallFile {directory}/{ours}"] if ours else [f"left {directory}/{theirs}"])
+
+
 def test_nothing_for_hosts_without_kubernetes_unless_asked() -> None:
     text = file("/usr/lib/systemd/system/containerd.service", "[Service]") + process(
         900, "containerd", "/system.slice/containerd.service", argv="/usr/bin/containerd"
