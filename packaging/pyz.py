@@ -20,6 +20,8 @@ import tempfile
 import zipapp
 from pathlib import Path
 
+from elf import without_runpath
+
 ROOT = Path(__file__).resolve().parent.parent
 VENDORED = (
     "typer", "shellingham", "annotated-doc", "rich", "pyyaml", "fastjsonschema", "tomlkit", "sh", "pyudev",
@@ -32,12 +34,25 @@ LEFT_OUT = {
     "pygments": "rich's own, for source code, which qatprep does not print",
 }
 """Requirements that stay out, and why."""
+REPLACED = {
+    "typer/rich_utils.py": '''\
+"""Not typer's own, which needs Markdown and Pygments: what completion uses of it."""
+
+
+def rich_render_text(text):
+    from rich.text import Text
+
+    return Text.from_markup(text).plain
+'''
+}
+"""Files of the vendored packages that are put in the place of theirs."""
 START = '''\
 """Starts qatprep out of its single file."""
 
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 
 if sys.version_info < (3, 11):
@@ -53,8 +68,6 @@ class Native(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name != "qatprep._native":
             return None
-        import os
-
         try:
             data = __loader__.get_data(f"{ARCHIVE}/{NATIVE}")
             fd = os.memfd_create("qatprep._native", os.MFD_CLOEXEC)
@@ -66,6 +79,7 @@ class Native(importlib.abc.MetaPathFinder):
         )
 
 
+os.environ.setdefault("TYPER_USE_RICH", "0")  # only for help in colours, which needs more of rich than is in here
 sys.meta_path.append(Native())
 sys.argv[0] = ARCHIVE
 
@@ -73,30 +87,49 @@ from qatprep.__main__ import console  # noqa: E402
 
 console()
 '''
+NATIVE = "_native.abi3.so"
 STAMP = 1_767_225_600
-"""Seconds: the time every member carries unless SOURCE_DATE_EPOCH says another."""
+"""Seconds: the time of every file unless SOURCE_DATE_EPOCH says another."""
 
 
 def main(target: Path) -> None:
-    check()
     with tempfile.TemporaryDirectory() as directory:
-        stage = Path(directory)
-        copy_tree(ROOT / "qatprep", stage / "qatprep", (".py", ".json"))
-        copy_tree(ROOT / "fixtures" / "sysfs", stage / "qatprep" / "hosts", (".py", ".txt", ".yaml"))
-        native = ROOT / "qatprep" / "_native.abi3.so"
-        if native.exists():
-            shutil.copy(native, stage / "qatprep")
-        for name in VENDORED:
-            vendor(name, stage)
-        (stage / "__main__.py").write_text(START)
-        stamp = int(os.environ.get("SOURCE_DATE_EPOCH", STAMP))
-        for path in [*stage.rglob("*"), stage]:
-            path.chmod(0o755 if path.is_dir() else 0o644)
-            os.utime(path, (stamp, stamp))
+        place = Path(directory)
+        stage(place)
+        (place / "__main__.py").write_text(START)
+        normal(place)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.environ["TZ"] = "UTC"  # the archive's times are local ones
-        zipapp.create_archive(stage, target, interpreter="/usr/bin/env python3", compressed=True)
+        zipapp.create_archive(place, target, interpreter="/usr/bin/env python3", compressed=True)
     target.chmod(target.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+def stage(place: Path) -> None:
+    """Everything that runs without being compiled for one Python: qatprep, its simulated hosts, what it needs."""
+    check()
+    copy_tree(ROOT / "qatprep", place / "qatprep", (".py", ".json"))
+    copy_tree(ROOT / "fixtures" / "sysfs", place / "qatprep" / "hosts", (".py", ".txt", ".yaml"))
+    native = ROOT / "qatprep" / NATIVE
+    if native.exists():
+        (place / "qatprep" / NATIVE).write_bytes(without_runpath(native.read_bytes()))
+    for name in VENDORED:
+        vendor(name, place)
+    for name, text in REPLACED.items():
+        if not (place / name).exists():
+            raise SystemExit(f"{name} is gone: see REPLACED in {__file__}")
+        (place / name).write_text(text)
+
+
+def stamp() -> int:
+    """Seconds: the time that every file of a package carries."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH", STAMP))
+
+
+def normal(place: Path) -> None:
+    """Modes and times that depend on nothing but the content."""
+    for path in [*place.rglob("*"), place]:
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+        os.utime(path, (stamp(), stamp()))
 
 
 def check() -> None:
@@ -115,12 +148,12 @@ def check() -> None:
 def copy_tree(source: Path, target: Path, suffixes: tuple[str, ...]) -> None:
     for path in source.rglob("*"):
         if path.suffix in suffixes and "__pycache__" not in path.parts and path.is_file():
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
+            to = target / path.relative_to(source)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
 
 
-def vendor(name: str, stage: Path) -> None:
+def vendor(name: str, place: Path) -> None:
     """The Python files, data and licences of an installed distribution."""
     distribution = importlib.metadata.distribution(name)
     for file in distribution.files or []:
@@ -130,9 +163,9 @@ def vendor(name: str, stage: Path) -> None:
         info = file.parts[0].endswith(".dist-info") and not kept
         if compiled or scripts or info or file.parts[0] == "_yaml":
             continue
-        place = stage / str(file)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(str(file.locate()), place)
+        to = place / str(file)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(str(file.locate()), to)
 
 
 if __name__ == "__main__":
