@@ -21,6 +21,13 @@ from tests.crypto.conftest import call, valid
 
 HERE = LinuxHost("/")
 pytestmark = pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
+
+
+@pytest.fixture(autouse=True)
+def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "CALIBRATION_SECONDS", 0.05)
+
+
 QUICK = ("--seconds", "0.12", "--workers", "1", "--poll-delay", "2", "--poll-delay", "20")
 
 
