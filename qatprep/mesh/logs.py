@@ -261,13 +261,13 @@ RULES = (
     ),
 )  # fmt: skip
 
-_MAYBE = re.compile(
-    r"vfio|qat|crypto_?mb|memlock|private.key|multi-buffer|rsa keys|ecdsa keys|key type|toml|config version|"
-    r"device_?ownership|overcommit|resource value|iommu|router'|duration|polldelay|such field|x86_64 arch|plugin key|"
-    r"to bool|service instances|instances|no device found|viable|denied",
-    re.IGNORECASE,
+_WORDS = (
+    *("vfio", "qat", "cryptomb", "crypto_mb", "memlock", "private key", "multi-buffer", "rsa keys", "ecdsa keys"),
+    *("key type", "toml", "config version", "deviceownership", "device_ownership", "overcommit", "resource value"),
+    *("iommu", "router'", "duration", "polldelay", "poll_delay", "such field", "x86_64 arch", "plugin key", "to bool"),
+    *("instances", "no device found", "viable", "avc:"),
 )
-"""A line without any of these words is none of ours; most lines of a log are not."""
+"""A line without any of these is none of ours, and most lines of a log are not."""
 _COMPILED = [(rule, re.compile(rule.pattern, re.IGNORECASE)) for rule in RULES]
 
 
@@ -293,7 +293,8 @@ def read(lines: Iterable[tuple[int, str]]) -> Log:
     by_rule: dict[str, Hit] = {}
     for number, line in lines:
         log.lines = number
-        if not _MAYBE.search(line):
+        low = line.lower()
+        if not any(word in low for word in _WORDS):
             continue
         for rule, pattern in _COMPILED:
             match = pattern.search(line)
