@@ -119,10 +119,13 @@ def play(
 
 
 class Lab:
-    """Nodes by name, each with the simulated host it stands for."""
+    """Nodes by name, each with the simulated host it stands for. `readable` are more directories that they see."""
 
-    def __init__(self, directory: Path, nodes: Mapping[str, str]) -> None:
+    SSH = _SSH
+
+    def __init__(self, directory: Path, nodes: Mapping[str, str], readable: Sequence[str] = ()) -> None:
         self.directory = directory
+        self._readable = sorted({str(ROOT), sys.prefix, sys.base_prefix, *readable})
         self.nodes = dict(nodes)
         self._id = f"qp{os.getpid() % 100000}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -148,6 +151,11 @@ class Lab:
             _ip("-n", self._controller, "link", "del", f"v{number}")
             _ip("netns", "del", self._space(name))
         _ip("netns", "del", self._controller)
+
+    @property
+    def prefix(self) -> list[str]:
+        """What is put before a command to run it where the nodes can be reached."""
+        return ["ip", "netns", "exec", self._controller]
 
     @property
     def _controller(self) -> str:
@@ -184,9 +192,8 @@ class Lab:
     def _start(self, name: str) -> None:
         place = self.directory / "nodes" / name
         place.parent.mkdir(exist_ok=True)
-        readable = sorted({str(ROOT), sys.prefix, sys.base_prefix})
         command = ["ip", "netns", "exec", self._space(name), "unshare", "-m", "-u", "-p", "-f", "--kill-child"]
-        command += ["sh", str(_NODE), name, str(place), str(self._keys), *readable]
+        command += ["sh", str(_NODE), name, str(place), str(self._keys), *self._readable]
         with open(self.log(name), "wb") as log:
             self._processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -216,7 +223,7 @@ class Lab:
 
     def on(self, name: str, command: str) -> str:
         """What a shell command prints on a node, over ssh."""
-        argv = ["ip", "netns", "exec", self._controller, "ssh", "-i", str(self._keys / "user"), *_SSH.split()]
+        argv = [*self.prefix, "ssh", "-i", str(self._keys / "user"), *_SSH.split()]
         argv += [f"root@{self.address(name)}", command]
         done = subprocess.run(argv, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
         return done.stdout
@@ -235,8 +242,7 @@ class Lab:
         }
 
     def play(self, verb: str, *options: str) -> Played:
-        before = ("ip", "netns", "exec", self._controller)
-        return play(self.directory, self.inventory(), verb, *options, before=before)
+        return play(self.directory, self.inventory(), verb, *options, before=self.prefix)
 
 
 def _ip(*words: str, must: bool = False) -> str:
