@@ -279,8 +279,6 @@ def _problems(id: str) -> Run:
         for problem in containerd.judge(files, facts.version).problems:
             if problem.kind not in _KINDS[id] or (problem.kind == "cri-disabled" and docker):
                 continue
-            if problem.kind == "not-imported" and containerd.KEY not in _content(ctx, problem.path):
-                continue
             bad = id in ("QP-RT-003", "QP-RT-004") or problem.fatal
             yield finding(
                 id,
@@ -292,13 +290,6 @@ def _problems(id: str) -> Run:
             )
 
     return run
-
-
-def _content(ctx: Context, path: str) -> str:
-    files = ctx.facts.runtime.containerd
-    if files is None or isinstance(files, Unknown):
-        return ""
-    return next((file.text or "" for file in files.files if file.path == path), containerd.KEY)
 
 
 _CAUSES = {

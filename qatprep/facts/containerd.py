@@ -43,8 +43,13 @@ def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unkn
             if not isinstance(imported, Unknown):
                 pending.append(File(path, imported))
     there = names(host, conf_d)
-    ignored = () if isinstance(there, Unknown) else tuple(f"{conf_d}/{n}" for n in there if n.endswith(".toml"))
-    return ConfigSet(File(main, text), tuple(imports), globs, tuple(path for path in ignored if path not in seen))
+    ignored = []
+    for name in () if isinstance(there, Unknown) else there:
+        path = f"{conf_d}/{name}"
+        if name.endswith(".toml") and path not in seen:
+            content = _read(host, path)
+            ignored.append(File(path, None if isinstance(content, Unknown) else content))
+    return ConfigSet(File(main, text), tuple(imports), globs, tuple(ignored))
 
 
 def _read(host: Host, path: str) -> str | Unknown | None:

@@ -92,6 +92,8 @@ def _line(line: bytes, utf16: str) -> str:
 
 def _open(place: str) -> IO[bytes]:
     if place == "-":
+        if sys.stdin.isatty():
+            raise InputError("nothing is piped in", "give a file or an address; -h tells more")
         return os.fdopen(os.dup(sys.stdin.fileno()), "rb") if _has_fd() else io.BytesIO(sys.stdin.read().encode())
     try:
         f = open(place, "rb")  # noqa: SIM115

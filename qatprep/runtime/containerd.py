@@ -60,7 +60,7 @@ class ConfigSet:
     imports: tuple[File, ...] = ()
     globs: tuple[str, ...] = ()
     """The main file's own imports patterns that end in /*.toml, in order."""
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[File, ...] = ()
     """Files in /etc/containerd/conf.d that nothing imports."""
 
     @property
@@ -157,8 +157,10 @@ def judge(files: ConfigSet, binary: Version | None) -> Verdict:
                 )
             )
             return Verdict(None, file.path, tuple(problems))
-    for path in files.ignored:
-        problems.append(Problem("not-imported", path, f"{files.main.path} has no `imports` that names this file"))
+    for file in files.ignored:
+        if KEY in (file.text or ""):
+            words = f"{files.main.path} has no `imports` that names this file"
+            problems.append(Problem("not-imported", file.path, words))
     return Verdict(on, where, tuple(problems))
 
 

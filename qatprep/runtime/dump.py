@@ -61,6 +61,9 @@ def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[Differen
         for name in sorted({str(item) for item in old} ^ {str(item) for item in new}):
             yield Difference(f"imports: {name}", "read" if name in old else "", "read" if name in new else "")
         return
+    # A table that is not there says what an empty one says.
+    old = {} if old is _MISSING and isinstance(new, dict) else old
+    new = {} if new is _MISSING and isinstance(old, dict) else new
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             yield from _differences(old.get(key, _MISSING), new.get(key, _MISSING), (*path, key))

@@ -190,6 +190,8 @@ def test_device_ownership(config: str | None, found: list[str]) -> None:
 def test_a_file_nothing_imports() -> None:
     node = Node(config="version = 2\n", more=file("/etc/containerd/conf.d/qat.toml", OWNED))
     assert short(node) == ["QP-RT-005 warn", "QP-RT-001 fail"]
+    other = Node(more=file("/etc/containerd/conf.d/nvidia.toml", "version = 2\n[debug]\nlevel = 'info'"))
+    assert short(other) == []
 
 
 def test_k3s_has_its_own_unit_and_its_own_option() -> None:
