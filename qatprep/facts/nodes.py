@@ -100,7 +100,8 @@ def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
         for descriptor in descriptors:
             try:
                 vf_bdf = by_path.get(host.readlink(f"/proc/{pid}/fd/{descriptor}"))
-            except OSError:
+            except OSError as e:
+                complete = complete and e.errno in ABSENT
                 continue
             if vf_bdf and (int(pid), vf_bdf) not in found:
                 found[int(pid), vf_bdf] = Holder(int(pid), _command(host, pid), vf_bdf, _container(host, pid))
