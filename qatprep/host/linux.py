@@ -352,6 +352,7 @@ def _in_child(work: Callable[[], bytes], deadline: float, limit: int) -> bytes:
     if pid == 0:
         status = 0
         try:
+            _keep_only(writer)
             os.write(writer, work()[: max(limit, 1)])
         except OSError as e:
             status = (e.errno or errno.EIO) & 0xFF
@@ -389,12 +390,21 @@ def _in_child(work: Callable[[], bytes], deadline: float, limit: int) -> bytes:
 _FRAME = struct.Struct("=iI")  # errno or 0, length of what follows
 
 
+def _keep_only(fd: int) -> None:
+    """Close every other descriptor. A child that is left behind, stuck in the kernel, must not keep our lock (flock
+    belongs to the open file, which it shares) nor the pipe that somebody reads our output from until its end.
+    """
+    os.closerange(0, fd)
+    os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
+
+
 def _read_in_child(real: list[str], deadline: float) -> Iterator[bytes | int]:
     """Content or errno of each file, by one forked child; ends early when one read takes longer than `deadline`."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            _keep_only(writer)
             for path in real:
                 number, data = 0, b""
                 try:
