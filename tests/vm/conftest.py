@@ -17,6 +17,7 @@ from .rig import cache
 Boot = Callable[..., Guest]
 FULL = bool(os.environ.get("QATPREP_VM_FULL"))
 """The long loops and every scenario on every kernel."""
+full = pytest.mark.skipif(not FULL, reason="only in the full run: python3 tests/vm/rig.py test --full")
 SERIES = os.environ.get("QATPREP_VM_KERNELS", kernels.DEFAULT).split(",")
 
 

@@ -14,7 +14,9 @@ PEERS = ("dpdk", "driverctl", "pciutils")
 """What binds devices elsewhere: dpdk-devbind.py and driverctl."""
 
 
-def build(cache: str, name: str, packages: tuple[str, ...], suites: tuple[str, ...] = ("bookworm", "bookworm-security")) -> str:
+def build(
+    cache: str, name: str, packages: tuple[str, ...], suites: tuple[str, ...] = ("bookworm", "bookworm-security")
+) -> str:
     """The folder with these packages and what they need that this machine has not. RigError when there is none."""
     directory = os.path.join(cache, "extras", name)
     if os.path.exists(f"{directory}.done"):

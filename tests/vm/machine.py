@@ -264,7 +264,7 @@ class Guest:
         installed = os.path.join(os.path.dirname(self.python), "qatprep")
         if os.path.exists(installed):
             return installed
-        return f"PYTHONPATH={shlex.quote(REPOSITORY)} {self.python} -m qatprep"
+        return f"env PYTHONPATH={shlex.quote(REPOSITORY)} {self.python} -m qatprep"
 
     def read(self, path: str) -> str:
         """The content of a file. OSError with the guest's errno."""

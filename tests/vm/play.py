@@ -352,6 +352,9 @@ def picture() -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
+    if len(sys.argv) == 1:
+        json.dump(picture(), sys.stdout)
+        return
     with open(sys.argv[1]) as f:
         script = json.load(f)
     player = Player(Local(), script["pfs"])

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
 
 def test(options: argparse.Namespace) -> int:
     """Run the tests, having built what they need."""
-    series = list(kernels.KERNELS) if options.full else options.kernels or [kernels.DEFAULT]
+    series = options.kernels or (list(kernels.KERNELS) if options.full else [kernels.DEFAULT])
     for each in series:
         kernels.build(cache(), each)
     env = {**os.environ, "QATPREP_VM_KERNELS": ",".join(series)}

@@ -1,0 +1,87 @@
+"""What tests ask a guest, in terms of a node that qatprep looks after."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from .machine import HERE, Guest, Result
+
+PF0, PF1 = "0000:6b:00.0", "0000:70:00.0"
+
+
+def vf(pf: str, number: int) -> str:
+    """The address of a VF, counted from 0."""
+    return f"{pf[:-4]}{(number + 1) >> 3:02x}.{(number + 1) & 7}"
+
+
+class Node:
+    """A guest with qatprep on it."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+
+    def qatprep(self, arguments: str, *, status: int | None = 0, timeout: float = 120.0) -> Result:
+        """Run qatprep; `status` is what it must end with, None for whatever."""
+        result = self.guest.qatprep(arguments, timeout=timeout)
+        said = f"qatprep {arguments} ended with {result.status}:\n{result.out}{result.err}"
+        assert status is None or result.status == status, said
+        assert "mistake in qatprep" not in result.err, said
+        return result
+
+    def json(self, arguments: str, *, status: int | None = 0) -> Any:
+        """What qatprep says with --output json."""
+        return json.loads(self.qatprep(f"{arguments} --output json", status=status).out)
+
+    def findings(self, *, status: int | None = None) -> dict[str, str]:
+        """What the doctor found: id -> ok, warn, fail, unknown, blocked. Skipped ones are left out."""
+        document = self.json("doctor --profile qat", status=status)
+        return {f["id"]: f["status"] for f in document["findings"] if f["status"] != "skipped"}
+
+    def failed(self) -> set[str]:
+        """The ids of what failed."""
+        return {name for name, status in self.findings().items() if status == "fail"}
+
+    def pfs(self) -> dict[str, dict[str, Any]]:
+        """`device list`, by address."""
+        return {pf["device"]: pf for pf in self.json("device list")["pfs"]}
+
+    def sysfs(self, device: str, name: str) -> str:
+        """An attribute of a PCI device."""
+        return self.guest.read(f"/sys/bus/pci/devices/{device}/{name}").strip()
+
+    def driver(self, device: str) -> str:
+        """The driver a device is bound to; "" for none."""
+        return self.guest.run(f"basename $(readlink /sys/bus/pci/devices/{device}/driver) 2>/dev/null").out.strip()
+
+    def nodes(self) -> list[str]:
+        """Mode, owner and group of every VFIO group node, sorted."""
+        return self.guest.run("cd /dev/vfio 2>/dev/null && stat -c '%a %U:%G' [0-9]* | sort").out.split("\n")[:-1]
+
+    def picture(self) -> dict[str, Any]:
+        """The machine as far as qatprep changes it, to be compared with another picture of it.
+
+        Without the order and sizes of modules, numbers that the kernel gives out anew (groups, minors), and the log.
+        """
+        player = os.path.join(HERE, "play.py")
+        text = self.guest.check(f"{os.path.realpath(self.guest.python)} -I -S {player}")
+        shown: dict[str, Any] = json.loads(text)
+        del shown["/.qatprep/dmesg"]
+        modules = shown["/proc/modules"]
+        modules["data"] = sorted(line.split()[0] for line in modules["data"].splitlines())
+        return shown
+
+    def complaints(self) -> str:
+        """What the kernel itself holds to be wrong."""
+        return self.guest.run("dmesg | grep -A15 -E 'WARNING:|BUG:|Oops|hung_task|blocked for more'").out
+
+
+def in_order(*words: str, text: str) -> bool:
+    """Whether the words stand in the text one after the other."""
+    at = 0
+    for word in words:
+        at = text.find(word, at)
+        if at < 0:
+            return False
+    return True
