@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ ATTRIBUTE = "sys/bus/attribute"
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Iterator[Path]:
     """A root with an attribute that takes no value until somebody reads from the other end."""
-    (tmp_path / "sys/bus").mkdir(parents=True)
-    os.mkfifo(tmp_path / ATTRIBUTE)
-    return tmp_path
+    fifo = tmp_path / ATTRIBUTE
+    fifo.parent.mkdir(parents=True)
+    os.mkfifo(fifo)
+    yield tmp_path
+    os.close(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))  # whoever still waits goes on
 
 
 def test_the_lock_is_free_again_while_the_write_still_waits(root: Path) -> None:
@@ -41,6 +44,8 @@ with contextlib.suppress(TimeoutError):
     LinuxHost({str(root)!r}).write("/{ATTRIBUTE}", b"1", deadline=0.2)
 print("done")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
-    assert done.stdout == "done\n"
-    assert (root / ATTRIBUTE).read_bytes() == b"1"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.communicate(timeout=20)[0] == b"done\n"
+        finally:
+            assert (root / ATTRIBUTE).read_bytes() == b"1"
