@@ -26,7 +26,6 @@ _KINDS = {
     stat_bits.S_IFCHR: "char",
 }
 _MAX_LINKS = 40
-_WAIT = "wait for it to end, then run this again"
 _POLL = 0.002  # seconds between two looks at a child that reads or writes for us
 
 
@@ -300,15 +299,15 @@ def _locked(path: str, holder: str) -> Locked:
     who = f"process {holder}" if holder else "another process"
     try:
         import psutil
-    except ImportError:  # the single file does not bring it
-        return Locked(f"another qatprep is changing this host: {who} holds {path}", _WAIT)
-    try:
+
         process = psutil.Process(int(holder))
         started = time.strftime("%H:%M:%S", time.localtime(process.create_time()))
         who = f"{' '.join(process.cmdline())!r} (process {holder} of {process.username()}, started {started})"
-    except (ValueError, psutil.Error):
+    except Exception:  # it is gone, or may not be looked at, or there is no psutil: the single file brings none
         pass
-    return Locked(f"another qatprep is changing this host: {who} holds {path}", _WAIT)
+    return Locked(
+        f"another qatprep is changing this host: {who} holds {path}", "wait for it to end, then run this again"
+    )
 
 
 def _read(real: str, limit: int) -> bytes:
