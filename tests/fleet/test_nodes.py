@@ -72,13 +72,16 @@ def test_a_fleet_from_the_first_look_to_putting_it_back(lab: Lab, pyz: Path) -> 
     assert {name: again.recap(name)["changed"] for name in well} == {name: int(name == KILLED) for name in well}
     assert again.recap(BROKEN)["failed"] == 1
 
-    back = lab.play("rollback", *ALL_AT_ONCE)
+    # Putting back and looking again: one node where there are few, all of them in the long run.
+    some = list(lab.nodes) if len(lab.nodes) > 3 else ["node01"]
+    limit = ("--limit", ",".join(some))
+    back = lab.play("rollback", *ALL_AT_ONCE, *limit)
     assert back.code == 0, back.out
-    assert {name: back.node(name)["status"] for name in lab.nodes} == {
-        name: "unchanged" if name == BROKEN else "rolled back" for name in lab.nodes
+    assert {name: back.node(name)["status"] for name in some} == {
+        name: "unchanged" if name == BROKEN else "rolled back" for name in some
     }
-    look = lab.play("doctor", "-e", "qatprep_profile=qat")
+    look = lab.play("doctor", "-e", "qatprep_profile=qat", *limit)
     assert look.code == 0, look.out
-    assert {name: look.node(name)["status"] for name in lab.nodes} == dict.fromkeys(lab.nodes, "fail")
+    assert {name: look.node(name)["status"] for name in some} == dict.fromkeys(some, "fail")
     assert "QATPREP BY NODE" in look.out and "QATPREP BY FINDING" in look.out
     assert {path: path.exists() for path in before} == before, "the machine itself was touched"
