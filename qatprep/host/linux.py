@@ -105,7 +105,8 @@ class LinuxHost(Host):
                     found[path] = outcome
             todo = [path for path in todo if path not in found]
             if todo:
-                found[todo[0]] = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), todo.pop(0))
+                stuck = todo.pop(0)
+                found[stuck] = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), stuck)
         return found
 
     def listdir(self, path: str) -> list[str]:
