@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -14,12 +15,23 @@ CANDIDATES = ("/usr/bin/qatprep", "/usr/local/bin/qatprep", "/opt/qatprep/bin/qa
 def launcher(host: Host) -> tuple[str, ...]:
     """The absolute path of qatprep on that host, with the arguments before the verb; () where it is not known.
 
-    On this machine it is the program that runs now. Below another root only a file found there counts.
+    On this machine it is the program that runs now; of a recorded host it is recorded. Below another root only a file
+    found there counts.
     """
+    from qatprep.host.capture import META
     from qatprep.host.linux import LinuxHost
 
+    inner = getattr(host, "inner", None)
+    if isinstance(inner, Host):
+        return launcher(inner)  # host is a Recorder
     if isinstance(host, LinuxHost) and host.root == "/":
         return _this_program(sys.argv[0], sys.executable)
+    try:
+        recorded = json.loads(host.read_text(f"{META}/program"))
+    except (OSError, ValueError):
+        recorded = None
+    if isinstance(recorded, list):
+        return tuple(str(word) for word in recorded)
     for path in CANDIDATES:
         try:
             found = host.stat(path)

@@ -1,0 +1,159 @@
+"""qatprep capture: this node in one file, with nothing private in it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qatprep.cli.options import ConfigOption, Output, OutputOption, RootOption, SetOption, SimulateOption
+from qatprep.cli.session import Session
+from qatprep.exits import ExitCode
+
+if TYPE_CHECKING:
+    from qatprep.host.base import Host
+    from qatprep.host.record import Recorder
+    from qatprep.wish import Wish
+
+app = typer.Typer()
+
+EXTRA = (
+    "/etc/os-release",
+    "/proc/version",
+    "/proc/modules",
+    "/etc/sysconfig/qat",
+    "/sys/bus/pci/drivers_autoprobe",
+    "/sys/module/vfio_pci/parameters/ids",
+    "/sys/module/vfio_pci/parameters/disable_denylist",
+    "/sys/module/intel_qat/version",
+    "/sys/class/dmi/id/product_name",
+    "/sys/class/dmi/id/bios_version",
+    "/sys/class/dmi/id/bios_date",
+)
+"""What nothing in qatprep reads, and people who read a bug report ask for."""
+DEBUG_FILES = ("dev_cfg", "fw_counters", "pm_status", "cnv_errors")
+"""Of each device's directory in debugfs. Not heartbeat/status: reading that asks the device."""
+_DEBUG_DEADLINE = 1.0
+
+
+@app.command()
+def capture(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="Where to write it; stdout unless given.")] = "",
+    config: ConfigOption = "",
+    setting: SetOption = None,
+    root: RootOption = "/",
+    simulate: SimulateOption = "",
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """Record this node into one file that every read-only verb can look at instead: --root FILE.
+
+    Names of hosts and users, addresses, machine ids and secrets are taken out. Run it as root for all there is; read it
+    before you send it: it is text.
+    """
+    from qatprep import wish
+    from qatprep.errors import InputError
+    from qatprep.host.record import Recorder
+    from qatprep.host.redact import redact
+    from qatprep.report import capture as report
+
+    session: Session = ctx.obj
+    if output is Output.json and not file:
+        raise InputError("--output json tells about a capture: name the FILE it is written to")
+    host = session.host(root, simulate)
+    began = host.now()
+    recorder = Recorder(host)
+    recorder.prefetch()
+    survey(recorder, wish.load(recorder, config, setting or ()))
+    extra(recorder)
+    names = _names(host)
+    text, removed = redact(recorder.tree, recorder.touched, names, _groups(recorder, config, setting or []))
+    if file:
+        _write(file, text)
+    else:
+        session.out.write(text)
+    seconds = host.now() - began
+    if output is Output.json:
+        session.json(report.document(file, text, removed, seconds, host.label))
+    else:
+        for line in report.lines(file, text, removed, seconds, euid=host.euid):
+            session.say(line)
+    return ExitCode.OK
+
+
+def survey(recorder: Recorder, wanted: Wish) -> None:
+    """Look at everything that the read-only verbs look at: doctor, plan, status, device list, rollback --list."""
+    from qatprep import facts
+    from qatprep.checks.base import Profile
+    from qatprep.checks.registry import evaluate
+    from qatprep.engine import journal
+    from qatprep.errors import QatprepError
+    from qatprep.facts import pci
+    from qatprep.steps.plan import make_plan
+
+    found = facts.gather(recorder)
+    for profile in Profile:
+        evaluate(found, wanted, profile)
+    make_plan(found, wanted)
+    recorder.boot_id()
+    pci.everything(recorder)
+    try:
+        journal.runs(recorder)
+    except QatprepError:
+        return  # not readable, or from another version: recorded as far as it went
+
+
+def extra(recorder: Recorder) -> None:
+    """Files for people. What is not there, or blocks, is passed over."""
+    from qatprep.devices import DEBUGFS
+    from qatprep.facts.base import Unknown, names
+
+    for path in EXTRA:
+        _touch(recorder, path)
+    listed = names(recorder, DEBUGFS)
+    directories = [] if isinstance(listed, Unknown) else [f"{DEBUGFS}/{n}" for n in listed if n.startswith("qat_")]
+    recorder.read_all([f"{d}/{name}" for d in directories for name in DEBUG_FILES], deadline=_DEBUG_DEADLINE)
+
+
+def _touch(recorder: Recorder, path: str) -> None:
+    try:
+        recorder.read(path, deadline=_DEBUG_DEADLINE)
+    except OSError:
+        return
+
+
+def _names(host: Host) -> tuple[str, ...]:
+    """What this host is called: never recorded, only known so that it can be taken out."""
+    found = []
+    for path in ("/proc/sys/kernel/hostname", "/etc/hostname", "/etc/machine-id", "/var/lib/dbus/machine-id"):
+        try:
+            text = host.read_text(path, limit=4096).strip()
+        except OSError:
+            continue
+        first, _, domain = text.partition(".")
+        found += [text, first, f".{domain}" if domain else ""] if not text.startswith("#") else []
+    try:
+        resolver = host.read_text("/etc/resolv.conf", limit=1 << 16)
+    except OSError:
+        resolver = ""
+    for line in resolver.splitlines():
+        words = line.split()
+        found += [f".{word.strip('.')}" for word in words[1:] if words[0] in ("search", "domain")]
+    return tuple(dict.fromkeys(name for name in found if name and not any(c.isspace() for c in name)))
+
+
+def _groups(recorder: Recorder, config: str, settings: list[str]) -> set[str]:
+    from qatprep import wish
+
+    return {"root", "qat", wish.load(recorder, config, settings).group}
+
+
+def _write(path: str, text: str) -> None:
+    from qatprep.errors import QatprepError
+    from qatprep.host.linux import LinuxHost
+
+    try:
+        LinuxHost().replace(os.path.abspath(path), text.encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
+    except OSError as e:
+        raise QatprepError(f"cannot write {path!r}: {e.strerror}") from e

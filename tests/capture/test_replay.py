@@ -1,0 +1,109 @@
+"""A capture stands for the host: every read-only verb says the same of both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qatprep.checks.base import Profile
+from qatprep.checks.registry import evaluate
+from qatprep.exits import ExitCode
+from qatprep.facts import gather
+from qatprep.host import manifest
+from qatprep.host.base import Host
+from qatprep.host.capture import Capture
+from qatprep.host.select import open_host, scenarios
+from qatprep.host.simulated import SimulatedHost
+from qatprep.report import device, doctor, plan, status
+from qatprep.steps.plan import make_plan
+from qatprep.wish import Wish
+from tests.conftest import qatprep
+from tests.persist.hosts import installed
+
+NAMES = [scenario.name for scenario in scenarios()]
+
+
+def captured(host: Host) -> Capture:
+    called = qatprep("capture", host=host)
+    assert called.code == ExitCode.OK, called.err
+    return Capture(manifest.parse(called.out, "capture"), host.label)
+
+
+def documents(host: Host) -> dict[str, Any]:
+    """What doctor, plan, status and device list tell, in one look."""
+    facts = gather(host)
+    found = {
+        "plan": plan.plan_document(make_plan(facts, Wish()), host.label, ""),
+        "status": status.status_document(host, facts, make_plan(facts, Wish()), "", []),
+        "devices": device.devices_document(host, facts.pci, facts.nodes),
+    }
+    found["doctor"] = doctor.document(evaluate(facts, Wish(), Profile.AUTO), facts, "")
+    found["doctor"]["host"]["simulated"] = None
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recorded_host(name: str) -> None:
+    host = open_host("/", name)
+    copy = captured(host)
+    assert documents(copy) == documents(host)
+    assert isinstance(host, SimulatedHost) and host.operations == []
+
+
+VERBS = (
+    ["doctor", "--all", "--verbose"],
+    ["plan", "--diff"],
+    ["status"],
+    ["status", "--as-config"],
+    ["device", "list"],
+    ["device", "list", "--all"],
+    ["bootstrap", "--check"],
+    ["rollback", "--list"],
+    ["metrics"],
+)
+
+
+@pytest.mark.parametrize("name", ["spr-2s-ready", "vf-held", "iommu-staged", "k8s-as-the-paper-says"])
+def test_the_verbs_themselves(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "node.txt"
+    host = open_host("/", name)
+    assert qatprep("capture", str(file), host=host).code == ExitCode.OK
+    copy = Capture(manifest.load(str(file)), host.label)
+    for verb in VERBS:
+        one, other = qatprep(*verb, host=host), qatprep(*verb, host=copy)
+        assert (other.code, other.out) == (one.code, one.out), verb
+    one, other = qatprep("plan", "-o", "json", host=host), qatprep("plan", "-o", "json", "--root", str(file))
+    assert {**other.json, "host": ""} == {**one.json, "host": ""}
+
+
+def test_a_prepared_node_with_its_runs_and_files() -> None:
+    """Journals and the files of persistence are part of what status, rollback and doctor read."""
+    host = installed()
+    qatprep("bootstrap", "--no-smoke", host=host)
+    copy = captured(host)
+    for verb in (["status"], ["rollback", "--list"], ["doctor", "-p", "qat", "--all"], ["plan"], ["metrics"]):
+        one, other = qatprep(*verb, host=host), qatprep(*verb, host=copy)
+        assert (other.code, other.out) == (one.code, one.out), verb
+    assert qatprep("rollback", "--check", "-o", "json", host=copy).json["status"] == "planned"
+
+
+def test_a_capture_can_be_captured() -> None:
+    """Taking out twice takes out no more."""
+    host = installed("spr-2s-ready")
+    once = qatprep("capture", host=host).out
+    assert qatprep("capture", host=host).out == once
+    again = qatprep("capture", host=Capture(manifest.parse(once, "x"), "x")).out
+    assert again == once
+
+
+def test_what_programs_answered_is_replayed() -> None:
+    host = open_host("/", "spr-2s")
+    answer = json.dumps({"argv": ["containerd", "--version"], "rc": 0, "stdout": "containerd v2.1.4\n", "stderr": ""})
+    assert isinstance(host, SimulatedHost)
+    host.tree.file("/.qatprep/programs", f"{answer}\n".encode())
+    copy = Capture(host.tree, "x")
+    assert copy.run(["containerd", "--version"]).stdout == "containerd v2.1.4\n"
+    assert copy.run(["containerd", "--help"]).rc == 127
