@@ -62,4 +62,4 @@ def test_an_eight_socket_host_with_attributes_that_block(tmp_path: Path, monkeyp
     shown = qatprep("device", "list", "-o", "json", host=copy).json["pfs"]
     assert len(shown) == 32 and all(len(pf["vfs"]) == 16 for pf in shown)
     assert shown[0]["device"] == "0000:0b:00.0"
-    assert shown[0]["num_vfs"] is None
+    assert shown[0]["num_vfs"] == {"unknown": f"/sys/bus/pci/devices/{STUCK[0]}: blocked in the kernel"}
