@@ -7,6 +7,7 @@ without the module: it then says that it cannot sign, and the rest works.
 
 import importlib.metadata
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,10 +64,21 @@ def extension() -> Extension:
     return native
 
 
+def share() -> list[tuple[str, list[str]]]:
+    """The manual page and the completions, made out of the command line, for <prefix>/share."""
+    target = Path("build/share")
+    if subprocess.run([sys.executable, "packaging/share.py", target], stdout=subprocess.DEVNULL, check=False).returncode:
+        log("no manual page and no completions: packaging/share.py failed")
+        return []
+    made = [path for path in target.rglob("*") if path.is_file()]
+    return [(str(Path("share") / path.parent.relative_to(target)), [str(path)]) for path in made]
+
+
 setup(
     packages=[*find_packages(include=["qatprep", "qatprep.*"], exclude=["qatprep.native"]), "qatprep.hosts"],
     package_dir={"qatprep.hosts": "fixtures/sysfs"},
     ext_modules=[extension()],
+    data_files=share(),
     exclude_package_data={"qatprep": ["native/*"]},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -24,6 +24,8 @@ VERBS = {
     "inspect": "Read Envoy's dumps, statistics and logs, and say whether acceleration is really used.",
     "gen-conf": "Print or write the files that keep a node prepared, for hosts where no tool may run.",
     "metrics": "Print or write the node's state for Prometheus.",
+    "features": "Print labels for node-feature-discovery.",
+    "capture": "Record this node in one file, without secrets, for a bug report or to look at elsewhere.",
     "explain": "Tell what a finding means and how to mend it.",
     "device": "List devices, set services, create and remove VFs, bind and unbind.",
     "hosts": "List the hosts that --simulate knows.",
