@@ -67,7 +67,8 @@ def extension() -> Extension:
 def share() -> list[tuple[str, list[str]]]:
     """The manual page and the completions, made out of the command line, for <prefix>/share."""
     target = Path("build/share")
-    if subprocess.run([sys.executable, "packaging/share.py", target], stdout=subprocess.DEVNULL, check=False).returncode:
+    done = subprocess.run([sys.executable, "packaging/share.py", target], stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
         log("no manual page and no completions: packaging/share.py failed")
         return []
     made = [path for path in target.rglob("*") if path.is_file()]
