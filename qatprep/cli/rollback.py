@@ -41,6 +41,9 @@ def rollback(
             session.json(report.runs_document(known, host.label))
         else:
             report.print_runs(session.console(), known, host)
+        for each in known:
+            if each.problem:
+                session.say(each.problem)
         return ExitCode.OK
     chain = bootstrap.undoable(host, run)
     if not chain:
@@ -60,6 +63,8 @@ def rollback(
         return ExitCode.OK
     left: list[str] = []
     with locked(host):
+        if bootstrap.undoable(host, run) != chain:
+            raise QatprepError("another qatprep changed this host meanwhile", "look again: qatprep rollback --check")
         held = bootstrap.held_by(host, chain)
         if held:
             lines = "; ".join(f"{holder.vf} is held by {holder}" for holder in held)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from qatprep.engine.journal import Run, runs
-from qatprep.engine.run import Failure, Progress, RunFailed, Runner, locked
+from qatprep.engine.journal import ROLLED_BACK, Run, runs
+from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, locked
+from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
 from qatprep.steps.base import Change
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 BOOT = "boot"
 """The command of runs that only do again, at a boot, what an earlier run did (engine/boot.py)."""
+
+_LOOKS = 4
+"""Times that a plan is made anew: once a module is loaded, and once more for PFs that its driver could not start."""
 
 Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
 
@@ -78,14 +82,19 @@ def bootstrap(
         try:
             final = _make(runner, plan, plan_now)
             findings = _look_again(host, wanted, final, plan_now) if wanted else ()
+            runner.finish()
         except RunFailed as e:
             return _back(runner, plan, "rolled back", e.failure, resumed)
         except KeyboardInterrupt:
             return _back(runner, plan, "interrupted", Failure(None, "interrupted", ""), resumed)
-        except Exception:
-            runner.rollback()  # a mistake of ours must not leave the host half changed
+        except QatprepError as e:
+            if not runner.id:
+                raise  # nothing was begun
+            return _back(runner, plan, "rolled back", Failure(None, e.message, e.hint), resumed)
+        except Exception as e:
+            back = _back(runner, plan, "rolled back", Failure(None, str(e), ""), resumed)
+            e.add_note("; ".join(back.stuck) or "what had been changed is undone")
             raise
-        runner.finish()
         status: Status = "applied" if runner.made else "unchanged"  # only attempts, and all of them in vain
         return Result(status, plan, runner.made, runner.id, None, final.left, (), findings, resumed)
 
@@ -110,15 +119,17 @@ def cut_off(host: Host) -> str:
 
 def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> Plan:
     """Make the plan's changes; the plan that was followed in the end, its lanes known rather than forecast."""
-    for change in plan.host:
-        runner.execute({"": [change]})
-    if plan.forecast:
-        tried = frozenset(change.subject for change in runner.skipped)
-        plan = plan_now(tried)
-        if plan.refused:
-            raise RunFailed(Failure(None, plan.refused[0].why, ""))
+    for _ in range(_LOOKS):
         for change in plan.host:
             runner.execute({"": [change]})
+        if not plan.forecast:
+            break
+        plan = plan_now(frozenset(change.subject for change in runner.skipped))
+        if plan.refused:
+            raise RunFailed(Failure(None, plan.refused[0].why, ""))
+    else:
+        waiting = ", ".join(plan.lanes)
+        raise RunFailed(Failure(None, f"the driver does not run for {waiting}, although its module is loaded", ""))
     runner.execute(plan.lanes)
     for change in plan.finish:
         runner.execute({"": [change]})
@@ -166,29 +177,59 @@ def _back(runner: Runner, plan: Plan, status: Status, failure: Failure, resumed:
 def undoable(host: Host, run_id: str = "") -> list[Run]:
     """The runs that `rollback` would undo, newest first: the one named, else the last, with cut-off ones before it.
 
-    A run at boot stands for the run whose work it did again: both are undone.
+    A run at boot stands for the run whose work it did again: both are undone. InputError for a run that there is not,
+    and for one on whose changes a later run has built; QatprepError for a journal that cannot be read.
     """
-    from qatprep.errors import InputError
-
     known = runs(host)
     if run_id:
-        named = [run for run in known if run.id == run_id]
-        if not named:
-            import difflib
-
-            close = difflib.get_close_matches(run_id, [run.id for run in known], 1)
-            hint = f"did you mean {close[0]}?" if close else "qatprep rollback --list shows them"
-            raise InputError(f"there is no run {run_id!r} on {host.label}", hint)
-        return named if named[0].standing else []
-    standing = [run for run in reversed(known) if run.standing and run.status != "rolled back"]
-    if not standing:
-        return []
-    chain = [standing[0]]
-    for run in standing[1:]:
-        if not (run.cut_off or chain[-1].command == BOOT):
+        return _named(host, known, run_id)
+    chain: list[Run] = []
+    for run in reversed(known):
+        if run.problem and not chain:
+            raise QatprepError(
+                f"{run.problem}; what that run changed is not known",
+                "move this file away to undo the run before it, or name a run: qatprep rollback --list",
+            )
+        if run.problem:
+            break
+        if not run.standing or run.status == ROLLED_BACK:
+            continue
+        if chain and not (run.cut_off or chain[-1].command == BOOT):
             break
         chain.append(run)
     return chain
+
+
+def _named(host: Host, known: list[Run], run_id: str) -> list[Run]:
+    from qatprep.errors import InputError
+
+    ids = [run.id for run in known]
+    if run_id not in ids:
+        import difflib
+
+        close = difflib.get_close_matches(run_id, ids, 1)
+        hint = f"did you mean {close[0]}?" if close else "qatprep rollback --list shows them"
+        raise InputError(f"there is no run {run_id!r} on {host.label}", hint)
+    at = ids.index(run_id)
+    run = known[at]
+    if run.problem:
+        raise QatprepError(run.problem)
+    if not run.standing:
+        return []
+    mine = _subjects(host, run)
+    over = [later for later in known[at + 1 :] if later.status != ROLLED_BACK and mine & _subjects(host, later)]
+    built = [later for later in over if later.command != BOOT]
+    if built:
+        last = built[-1]
+        raise InputError(
+            f"run {last.id} ({last.command}) changed the same since: {min(mine & _subjects(host, last))}",
+            f"undo it first: qatprep rollback {last.id}",
+        )
+    return [*reversed(over), run]
+
+
+def _subjects(host: Host, run: Run) -> set[str]:
+    return {entry.change.subject for entry in effective(host, run)}
 
 
 def held_by(host: Host, chain: list[Run]) -> tuple[Holder, ...]:
@@ -196,7 +237,8 @@ def held_by(host: Host, chain: list[Run]) -> tuple[Holder, ...]:
     from qatprep.facts import nodes, pci
 
     found = pci.gather(host)
-    subjects = {entry.change.subject for run in chain for entry in run.standing}
+    taken = [entry.change for run in chain for entry in effective(host, run) if not entry.change.spares_holders]
+    subjects = {change.subject for change in taken}
     doomed = {vf.bdf for vf in found.all_vfs if vf.bdf in subjects or vf.pf in subjects}
     holders, _ = nodes.holders(host, found.all_vfs)
     return tuple(holder for holder in holders if holder.vf in doomed)

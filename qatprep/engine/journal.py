@@ -2,17 +2,22 @@
 
 {"event": "start", "schema": "qatprep.journal/1", "run": ..., "time": ..., "boot": ..., "command": ...}
 {"event": "intent", "n": 1, "lane": "0000:6b:00.0", "change": {...}}
-{"event": "done", "n": 1, "outcome": {...}} | {"event": "failed", "n": 1, "error": ...}
+{"event": "done", "n": 1, "outcome": {...}} | {"event": "failed", "n": 1, "error": ..., "outcome": {...}}
 {"event": "undone", "n": 1} | {"event": "stuck", "n": 1, "error": ...}
+{"event": "torn"}  the line before was cut off while it was written (full disk, power loss): nobody acted on it
 {"event": "end", "status": "applied" | "rolled back" | "partial"}
+
+The names of the files are in the order of the runs, also when the clock went back in between.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qatprep.errors import QatprepError
@@ -24,6 +29,21 @@ from qatprep.version import VERSION
 DIRECTORY = "/var/lib/qatprep/runs"
 SCHEMA = "qatprep.journal/1"
 APPLIED, ROLLED_BACK, PARTIAL = "applied", "rolled back", "partial"
+DAMAGED = "damaged"
+_NAME = re.compile(r"(\d{8}T\d{6}Z-\d{4,})\.jsonl")
+_HINTS = {
+    errno.ENOSPC: "make room there, then run this again",
+    errno.EDQUOT: "make room there, then run this again",
+    errno.EROFS: "mount something writable there, then run this again",
+}
+
+
+class JournalError(QatprepError):
+    """The journal cannot be written. Without one nothing may be changed: it could not be undone after a crash."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        number = error.errno or errno.EIO
+        super().__init__(f"cannot write the journal {path}: {error.strerror}", _HINTS.get(number, ""))
 
 
 @dataclass(frozen=True)
@@ -49,11 +69,26 @@ class Run:
     status: str
     """"" while it is under way, or when it was cut off."""
     entries: tuple[Entry, ...]
+    problem: str = ""
+    """Why it cannot be read (status DAMAGED), in words."""
+    torn: bool = False
+    """Whether its last line was cut off."""
 
     @property
     def standing(self) -> tuple[Entry, ...]:
-        """What may still be in effect, newest first: the order of undoing."""
-        return tuple(entry for entry in reversed(self.entries) if not entry.undone)
+        """What may still be in effect, newest first: the order of undoing.
+
+        Where a change of a device could not be undone, what came before it in its lane is undone once more after it:
+        undoing VFs takes the PF down, and only undoing its services brings it up again.
+        """
+        found = []
+        stuck = set()
+        for entry in reversed(self.entries):
+            if not entry.undone and entry.lane:
+                stuck.add(entry.lane)
+            if not entry.undone or entry.lane in stuck:
+                found.append(entry)
+        return tuple(found)
 
     @property
     def cut_off(self) -> bool:
@@ -67,11 +102,12 @@ class Journal:
         self._host = host
         self._lock = threading.Lock()
         self._number = 0
-        host.mkdir(DIRECTORY, mode=0o700)
-        stamp = host.wallclock().replace("-", "").replace(":", "")
-        taken = set(host.listdir(DIRECTORY))
-        serial = next(n for n in range(1, 10_000) if f"{stamp}-{n:04d}.jsonl" not in taken)
-        self.id = f"{stamp}-{serial:04d}"
+        self._torn = False
+        try:
+            host.mkdir(DIRECTORY, mode=0o700)
+            self.id = _next_id(host.wallclock(), host.listdir(DIRECTORY))
+        except OSError as e:
+            raise JournalError(DIRECTORY, e) from e
         self.path = f"{DIRECTORY}/{self.id}.jsonl"
         self._append(
             {
@@ -102,18 +138,28 @@ class Journal:
         with self._lock:
             self._append(*({"event": "done", "n": n, "outcome": outcome} for n, outcome in results))
 
-    def note(self, event: str, n: int, error: str = "") -> None:
+    def note(self, event: str, n: int, error: str = "", outcome: Mapping[str, Any] | None = None) -> None:
         """failed, undone or stuck."""
+        more = {"error": error} if error else {}
         with self._lock:
-            self._append({"event": event, "n": n, **({"error": error} if error else {})})
+            self._append({"event": event, "n": n, **more, **({"outcome": outcome} if outcome else {})})
 
     def end(self, status: str) -> None:
         with self._lock:
             self._append({"event": "end", "status": status})
 
     def _append(self, *events: Mapping[str, Any]) -> None:
-        text = "".join(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n" for event in events)
-        self._host.append(self.path, text.encode())
+        if not events:
+            return
+        lines = [_line(event) for event in events]
+        if self._torn:
+            lines.insert(0, "\n" + _line({"event": "torn"}))
+        try:
+            self._host.append(self.path, "".join(lines).encode())
+        except OSError as e:
+            self._torn = True
+            raise JournalError(self.path, e) from e
+        self._torn = False
 
 
 class Reopened(Journal):
@@ -125,56 +171,87 @@ class Reopened(Journal):
         self.id = run.id
         self.path = f"{DIRECTORY}/{run.id}.jsonl"
         self._number = max((entry.n for entry in run.entries), default=0)
+        self._torn = run.torn
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    return json.dumps(event, separators=(",", ":")) + "\n"
+
+
+def _next_id(wallclock: str, taken: list[str]) -> str:
+    """The id of a new run: the time, but never before that of an earlier run, whatever the clock did since."""
+    stamp = wallclock.replace("-", "").replace(":", "")
+    last, _, number = max((match[1] for name in taken if (match := _NAME.fullmatch(name))), default="").partition("-")
+    return f"{last}-{int(number) + 1:04d}" if last >= stamp else f"{stamp}-0001"
 
 
 def runs(host: Host) -> list[Run]:
-    """All runs this host remembers, oldest first."""
+    """All runs this host remembers, oldest first; one whose journal cannot be read is DAMAGED and says why."""
     try:
         listed = host.listdir(DIRECTORY)
     except OSError as e:
         if e.errno in ABSENT:
             return []
-        raise QatprepError(f"cannot read the journals in {DIRECTORY}: {e.strerror}", "run this as root") from e
-    return [read(host, name.removesuffix(".jsonl")) for name in listed if name.endswith(".jsonl")]
+        hint = "run this as root" if e.errno in (errno.EACCES, errno.EPERM) else ""
+        raise QatprepError(f"cannot read the journals in {DIRECTORY}: {e.strerror}", hint) from e
+    return [_read(host, match[1]) for name in listed if (match := _NAME.fullmatch(name))]
 
 
-def read(host: Host, run_id: str) -> Run:
-    """One run. QatprepError when its journal is missing or says something this version does not understand."""
+def _read(host: Host, run_id: str) -> Run:
     path = f"{DIRECTORY}/{run_id}.jsonl"
     try:
         text = host.read_text(path, limit=1 << 26)
     except OSError as e:
-        raise QatprepError(f"cannot read the journal {path}: {e.strerror}", "qatprep rollback --list") from e
+        return _damaged(run_id, f"cannot read the journal {path}: {e.strerror}")
     start: dict[str, Any] = {}
     status = ""
     entries: dict[int, Entry] = {}
-    lines = text.splitlines(keepends=True)
+    *lines, cut = text.split("\n")
+    broken = ""
     for number, line in enumerate(lines, 1):
-        if not line.endswith("\n") and number == len(lines):
-            break  # cut off while it was written: whatever it announced had not begun
         try:
-            event = json.loads(line)
+            event: Any = json.loads(line) if line else {"event": "torn"}
             kind = event["event"]
+        except (ValueError, KeyError, TypeError) as e:
+            broken = broken or f"{path}:{number}: not a line of a qatprep journal: {e}"
+            continue
+        if kind == "torn":
+            broken = broken if not line else ""
+            continue
+        if broken:
+            return _damaged(run_id, broken)
+        try:
             if kind == "start":
+                start = event
                 if event["schema"] != SCHEMA:
                     raise ValueError(f"schema {event['schema']!r}, not {SCHEMA!r}")
-                start = event
             elif kind == "end":
                 status = event["status"]
             elif kind == "intent":
                 entries[event["n"]] = Entry(event["n"], event["lane"], restore(event["change"]), False, False, None)
             else:
                 old = entries[event["n"]]
-                entries[event["n"]] = Entry(
-                    old.n,
-                    old.lane,
-                    old.change,
-                    old.done or kind == "done",
-                    old.undone or kind == "undone",
-                    event.get("outcome") if kind == "done" else old.outcome,
+                entries[event["n"]] = replace(
+                    old,
+                    done=old.done or kind == "done",
+                    undone=old.undone or kind == "undone",
+                    outcome=event.get("outcome") if kind in ("done", "failed") else old.outcome,
                 )
-        except (ValueError, KeyError, TypeError) as e:
-            raise QatprepError(f"{path}:{number}: not a line of a qatprep journal: {e}") from e
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            by = f", written by qatprep {start['version']}," if start.get("version", VERSION) != VERSION else ""
+            return _damaged(run_id, f"{path}:{number}:{by} is not what qatprep {VERSION} understands: {e}")
+    if broken and not cut:
+        return _damaged(run_id, broken)
     return Run(
-        run_id, start.get("time", ""), start.get("boot", ""), start.get("command", ""), status, tuple(entries.values())
+        run_id,
+        start.get("time", ""),
+        start.get("boot", ""),
+        start.get("command", ""),
+        status,
+        tuple(entries.values()),
+        torn=bool(cut),
     )
+
+
+def _damaged(run_id: str, problem: str) -> Run:
+    return Run(run_id, "", "", "", DAMAGED, (), problem)

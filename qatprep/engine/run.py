@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
-from qatprep.engine.journal import APPLIED, PARTIAL, ROLLED_BACK, Entry, Journal, Reopened, Run
+from qatprep.engine import interrupts
+from qatprep.engine.journal import APPLIED, PARTIAL, ROLLED_BACK, Entry, Journal, JournalError, Reopened, Run
 from qatprep.errors import NeedsRoot, QatprepError
 from qatprep.host.base import Host
 from qatprep.steps.base import Change, ChangeFailed
@@ -27,12 +28,20 @@ class Progress(Protocol):
     def stuck(self, change: Change, error: str) -> None: ...
 
 
-class Silent:
-    def started(self, change: Change) -> None: ...
-    def done(self, change: Change, seconds: float) -> None: ...
-    def failed(self, change: Change, error: str) -> None: ...
-    def undone(self, change: Change) -> None: ...
-    def stuck(self, change: Change, error: str) -> None: ...
+class _Watch:
+    """Tells a Progress, one call at a time. One that fails (its terminal has gone) is told no more: a run goes on."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._mutex = threading.Lock()
+
+    def tell(self, news: Callable[[Progress], None]) -> None:
+        with self._mutex:
+            if self._progress is not None:
+                try:
+                    news(self._progress)
+                except Exception:
+                    self._progress = None
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,16 @@ def need_writable(host: Host) -> None:
 
 @contextlib.contextmanager
 def locked(host: Host) -> Iterator[None]:
-    """The writer's lock. errors.Locked, naming the holder, when another qatprep has it."""
+    """The writer's lock. errors.Locked, naming the holder, when another qatprep has it.
+
+    In here an interrupt comes once, as KeyboardInterrupt, and between changes only (engine/interrupts.py).
+    """
     need_writable(host)
-    with host.lock(LOCK):
+    with interrupts.armed(), contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(host.lock(LOCK))
+        except OSError as e:
+            raise QatprepError(f"cannot take the lock {LOCK}: {e.strerror}; nothing was changed") from e
         yield
 
 
@@ -78,7 +94,7 @@ class Runner:
     def __init__(self, host: Host, command: str, progress: Progress | None = None) -> None:
         self._host = host
         self._command = command
-        self._progress: Progress = progress or Silent()
+        self._watch = _Watch(progress)
         self._journal: Journal | None = None
         self._made: dict[int, Entry] = {}
         self._mutex = threading.Lock()
@@ -99,7 +115,8 @@ class Runner:
     def execute(self, lanes: Mapping[str, Sequence[Change]]) -> None:
         """Make the changes of each lane in order, lanes side by side.
 
-        RunFailed for the first that fails, once every lane has come to rest.
+        RunFailed for the first that fails, KeyboardInterrupt when one was wanted meanwhile; either comes once every
+        lane has come to rest: none is left in the middle of a change. JournalError before anything was changed.
         """
         lanes = {name: lane for name, lane in lanes.items() if lane}
         if not lanes:
@@ -116,27 +133,11 @@ class Runner:
                 with self._mutex:
                     problems.append(e)
 
-        if len(lanes) == 1:
-            for name, lane in lanes.items():
-                work(name, lane)
-        else:
-            threads = [threading.Thread(target=work, args=item, name=item[0], daemon=True) for item in lanes.items()]
-            for thread in threads:
-                thread.start()
-            self._wait(threads)
+        with interrupts.put_off(self._stop.set):
+            _side_by_side(work, lanes.items())
         if problems:
-            # What is no Exception (an interrupt, a simulated power cut) outranks a change that failed.
+            # What is no Exception (a simulated power cut) outranks a change that failed.
             raise sorted(problems, key=lambda e: isinstance(e, Exception))[0]
-
-    def _wait(self, threads: list[threading.Thread]) -> None:
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt:
-            self._stop.set()  # each lane ends after the change it is at: none is left half made
-            for thread in threads:
-                thread.join()
-            raise
 
     def _lane(self, name: str, lane: Sequence[Change]) -> None:
         assert self._journal is not None
@@ -144,38 +145,51 @@ class Runner:
             changes = [change for _, change in same]
             if self._stop.is_set():
                 return
-            numbers = self._journal.intend(name, changes)
-            entries = [Entry(n, name, c, False, False, None) for n, c in zip(numbers, changes, strict=True)]
-            with self._mutex:
-                self._made.update((entry.n, entry) for entry in entries)
-            self._batch(entries)
+            try:
+                numbers = self._journal.intend(name, changes)
+                entries = [Entry(n, name, c, False, False, None) for n, c in zip(numbers, changes, strict=True)]
+                with self._mutex:
+                    self._made.update((entry.n, entry) for entry in entries)
+                self._batch(entries)
+            except JournalError as e:
+                raise RunFailed(Failure(None, e.message, e.hint)) from e
 
     def _batch(self, entries: list[Entry]) -> None:
         assert self._journal is not None
-        results = []
+        results: list[tuple[int, Mapping[str, Any] | None]] = []
         try:
             for entry in entries:
-                with self._mutex:
-                    self._progress.started(entry.change)
-                begin = self._host.now()
-                try:
-                    outcome = entry.change.do(self._host)
-                except (ChangeFailed, OSError) as e:
-                    message, hint = _words(entry.change, e)
-                    self._journal.note("failed", entry.n, message)
-                    with self._mutex:
-                        self._progress.failed(entry.change, message)
-                    if entry.change.optional:
-                        self.skipped.append(entry.change)
-                        continue
-                    raise RunFailed(Failure(entry.change, message, hint)) from e
-                results.append((entry.n, outcome))
-                with self._mutex:
-                    self._made[entry.n] = replace(entry, done=True, outcome=outcome)
-                    self._progress.done(entry.change, self._host.now() - begin)
-        finally:
-            if results:
+                self._one(entry, results)
+        except BaseException:
+            with contextlib.suppress(JournalError):  # what went wrong before is the news
                 self._journal.done(results)
+            raise
+        self._journal.done(results)
+
+    def _one(self, entry: Entry, results: list[tuple[int, Mapping[str, Any] | None]]) -> None:
+        assert self._journal is not None
+        change = entry.change
+        self._watch.tell(lambda progress: progress.started(change))
+        begin = self._host.now()
+        try:
+            outcome = change.do(self._host)
+        except (ChangeFailed, OSError) as e:
+            message, hint = _words(change, e)
+            came = e.outcome if isinstance(e, ChangeFailed) else None
+            with self._mutex:
+                self._made[entry.n] = replace(entry, outcome=came)
+            self._watch.tell(lambda progress: progress.failed(change, message))
+            with contextlib.suppress(JournalError):
+                self._journal.note("failed", entry.n, message, came)
+            if not change.optional:
+                raise RunFailed(Failure(change, message, hint)) from e
+            self.skipped.append(change)
+            return
+        results.append((entry.n, outcome))
+        with self._mutex:
+            self._made[entry.n] = replace(entry, done=True, outcome=outcome)
+        seconds = self._host.now() - begin
+        self._watch.tell(lambda progress: progress.done(change, seconds))
 
     def finish(self) -> None:
         """The run did what it was to do."""
@@ -186,23 +200,28 @@ class Runner:
         """Undo everything made so far, newest first, lanes side by side. True when all of it could be undone."""
         if self._journal is None:
             return True
-        self.left = undo(self._host, self._journal, list(reversed(self._made.values())), self._progress, self._mutex)
-        self._journal.end(PARTIAL if self.left else ROLLED_BACK)
+        entries = list(reversed(self._made.values()))
+        self.left = _undo(self._host, self._journal, entries, self._watch)
         return not self.left
 
 
 def undo_run(host: Host, run: Run, progress: Progress | None = None) -> list[str]:
     """Undo an earlier run; what could not be undone, in words. A reboot has undone what was not persistent."""
-    journal = Reopened(host, run)
+    return _undo(host, Reopened(host, run), effective(host, run), _Watch(progress))
+
+
+def effective(host: Host, run: Run) -> list[Entry]:
+    """What of a run may still be in effect, newest first: a reboot has undone what was not persistent."""
     same_boot = run.boot == host.boot_id()
-    entries = [entry for entry in run.standing if same_boot or entry.change.persistent]
-    left = undo(host, journal, entries, progress or Silent(), threading.Lock())
-    journal.end(PARTIAL if left else ROLLED_BACK)
-    return left
+    return [entry for entry in run.standing if same_boot or entry.change.persistent]
 
 
-def undo(host: Host, journal: Journal, entries: list[Entry], progress: Progress, mutex: threading.Lock) -> list[str]:
-    """Undo entries given newest first. Neighbours in time of different lanes are undone side by side."""
+def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> list[str]:
+    """Undo entries given newest first. Neighbours in time of different lanes are undone side by side.
+
+    Nothing stops it but the end: not an interrupt, nor a change that cannot be undone, nor a journal that cannot be
+    written (undoing a second time what is undone does no harm).
+    """
     left: list[str] = []
     stages: list[dict[str, list[Entry]]] = []
     for entry in entries:
@@ -210,35 +229,40 @@ def undo(host: Host, journal: Journal, entries: list[Entry], progress: Progress,
         if not stages or (entry.lane == "") != ("" in stages[-1]):
             stages.append({})
         stages[-1].setdefault(entry.lane, []).append(entry)
-    interrupts: list[BaseException] = []
+    fatal: list[BaseException] = []
 
-    def lane(mine: list[Entry]) -> None:
+    def lane(_: str, mine: list[Entry]) -> None:
         for entry in mine:
+            error = ""
             try:
                 entry.change.undo(host, entry.outcome)
-            except (ChangeFailed, OSError) as e:
-                message, _ = _words(entry.change, e)
-                journal.note("stuck", entry.n, message)
-                with mutex:
-                    left.append(f"{entry.change.subject} {entry.change.what}: {message}")
-                    progress.stuck(entry.change, message)
-                continue
+            except Exception as e:
+                error, _hint = _words(entry.change, e)
+                left.append(f"{entry.change.subject} {entry.change.what}: {error}")
             except BaseException as e:
-                interrupts.append(e)
+                fatal.append(e)
                 return
-            journal.note("undone", entry.n)
-            with mutex:
-                progress.undone(entry.change)
+            with contextlib.suppress(JournalError):
+                journal.note("stuck" if error else "undone", entry.n, error)
+            watch.tell(lambda p, c=entry.change, e=error: p.stuck(c, e) if e else p.undone(c))  # type: ignore[misc]
 
-    for stage in stages:
-        threads = [threading.Thread(target=lane, args=(mine,), daemon=True) for mine in stage.values()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if interrupts:
-            raise interrupts[0]
+    with interrupts.put_aside():
+        for stage in stages:
+            _side_by_side(lane, stage.items())
+            if fatal:
+                raise fatal[0]
+        with contextlib.suppress(JournalError):
+            journal.end(PARTIAL if left else ROLLED_BACK)
     return left
+
+
+def _side_by_side(work: Callable[[str, Any], None], lanes: Iterable[tuple[str, Any]]) -> None:
+    """One thread a lane, and the end of them all."""
+    threads = [threading.Thread(target=work, args=item, name=item[0], daemon=True) for item in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _words(change: Change, error: Exception) -> tuple[str, str]:
@@ -247,4 +271,4 @@ def _words(change: Change, error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{change}: {error.strerror}{where}", ""
-    return f"{change}: {error}", ""
+    return f"{change}: a mistake in qatprep, {type(error).__name__}: {error}", ""

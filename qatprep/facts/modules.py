@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qatprep.facts.base import Unknown, exists, names, unknown
+from qatprep.facts.base import Unknown, exists, names, read_line, unknown
 from qatprep.facts.kernel import KernelFacts, argument
 from qatprep.host.base import Host
 
@@ -85,6 +85,10 @@ class ModuleFacts:
             bans=tuple(self.bans.get(name, ())),
         )
 
+    def missing(self, name: str) -> tuple[str, ...]:
+        """A module and what it needs, as far as none of it is loaded."""
+        return missing(self._host, name)
+
     def of(self, wanted: Iterable[str]) -> dict[str, Module]:
         return {name: self.get(name) for name in wanted}
 
@@ -99,6 +103,18 @@ def _paths(host: Host, path: str) -> dict[str, str] | Unknown:
     for match in re.finditer(r"^([^\s:]*?([^/\s:]+)\.ko(?:\.\w+)?)(?::|$)", text, re.MULTILINE):
         found[normal(match[2])] = match[1]
     return found
+
+
+def missing(host: Host, name: str) -> tuple[str, ...]:
+    """A module and what it needs by the running kernel's modules.dep, as far as none of it is loaded or built in."""
+    release = read_line(host, "/proc/sys/kernel/osrelease")
+    try:
+        text = host.read_text(f"/lib/modules/{release}/modules.dep", limit=1 << 24)
+    except OSError:
+        text = ""
+    line = re.search(rf"^(?:\S*/)?{normal(name).replace('_', '[-_]')}\.ko[.\w]*:(.*)$", text, re.MULTILINE)
+    needs = {normal(need.rsplit("/", 1)[-1].partition(".ko")[0]) for need in (line[1].split() if line else ())}
+    return tuple(sorted(need for need in needs | {normal(name)} if exists(host, f"/sys/module/{need}") is False))
 
 
 def _configuration(host: Host, kernel: KernelFacts) -> tuple[dict[str, list[Ban]], dict[str, list[Options]]]:

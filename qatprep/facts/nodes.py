@@ -76,6 +76,16 @@ def groups(host: Host) -> dict[str, int] | Unknown:
     return found
 
 
+def members(host: Host, name: str) -> tuple[str, ...]:
+    """The users that /etc/group names as members of a group; () when there is no such group."""
+    try:
+        text = host.read_text("/etc/group", limit=1 << 24)
+    except OSError:
+        return ()
+    found = next((fields for line in text.splitlines() if (fields := line.split(":"))[0] == name), [])
+    return tuple(user for user in found[3].split(",") if user) if len(found) > 3 else ()
+
+
 def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
     """Every process with a group or device node of these VFs open, and whether all processes could be looked into."""
     by_path: dict[str, str] = {}

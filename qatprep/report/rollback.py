@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from qatprep.engine.journal import Run
+from qatprep.engine.run import effective
 from qatprep.host.base import Host
 from qatprep.report.words import compact, grouped, plural
 
@@ -55,8 +56,7 @@ def print_chain(console: Console, chain: Sequence[Run], host: Host) -> None:
         gone = run.boot != host.boot_id()
         title = f"Run {run.id} ({run.command}, {run_status(run)}) of {host.label}"
         tree = Tree(Text(title, style="id"), guide_style="dim")
-        standing = [entry for entry in run.standing if entry.change.persistent or not gone]
-        for change, subjects in grouped(entry.change for entry in standing):
+        for change, subjects in grouped(entry.change for entry in effective(host, run)):
             text = Text(f"{compact(subjects)} {change.what} ")
             text.append(change.after, style="old").append(" -> ").append(change.before, style="new")
             tree.add(text)

@@ -18,12 +18,16 @@ REGISTRY: dict[str, type[Change]] = {}
 
 
 class ChangeFailed(Exception):
-    """A change could not be made, or reads back as something else. Says what, where and why; `hint` what to do."""
+    """A change could not be made, or reads back as something else. Says what, where and why; `hint` what to do.
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    `outcome` is what the change did all the same and its `undo` needs to know.
+    """
+
+    def __init__(self, message: str, hint: str = "", outcome: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.outcome = outcome
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Change(ABC):
     """Whether neighbours of this kind may share one journal write: only where each undo looks before it acts."""
     persistent: ClassVar[bool] = False
     """Whether it outlives a reboot (a file, a group); what is in sysfs and /dev does not."""
+    spares_holders: ClassVar[bool] = False
+    """Whether undoing it leaves a device to whoever has it open."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

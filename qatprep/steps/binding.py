@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from qatprep.devices import PCI_DEVICES
 from qatprep.facts.base import Unknown, exists, link_name, read_line
 from qatprep.host.base import Host
-from qatprep.steps.base import Change, ChangeFailed, Reasons, write
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
 from qatprep.steps.driver import bind, unbind
 
 _OVERRIDE_REASONS: Reasons = {errno.ENOENT: ("there is no such device", "qatprep device list")}
@@ -18,7 +18,8 @@ _OVERRIDE_REASONS: Reasons = {errno.ENOENT: ("there is no such device", "qatprep
 
 def set_override(host: Host, bdf: str, driver: str) -> None:
     """driver_override; "" clears it, which the kernel takes only as a newline (drivers/base/driver.c)."""
-    write(host, f"{PCI_DEVICES}/{bdf}/driver_override", driver or "\n", _OVERRIDE_REASONS)
+    path = f"{PCI_DEVICES}/{bdf}/driver_override"
+    write(host, path, driver or "\n", _OVERRIDE_REASONS, deadline=BLOCKING)  # takes the device lock
 
 
 def override_of(host: Host, bdf: str) -> str:

@@ -8,6 +8,7 @@ from qatprep import devices
 from qatprep.errors import InputError, QatprepError
 from qatprep.facts import nodes, pci
 from qatprep.facts.base import Unknown, exists, link_name, names, read_int, read_line
+from qatprep.facts.modules import missing
 from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.host.base import Host
@@ -37,9 +38,9 @@ def bind(
             _guard(host, function, driver)
     first: list[Change] = []
     if driver and exists(host, f"{devices.PCI_DRIVERS}/{driver}") is not True:
-        first.append(LoadModule(driver))
+        first.append(LoadModule(driver, missing(host, driver)))
         if driver in devices.VFIO_DRIVERS and exists(host, "/sys/module/vfio_iommu_type1") is not True:
-            first.append(LoadModule("vfio_iommu_type1"))
+            first.append(LoadModule("vfio_iommu_type1", missing(host, "vfio_iommu_type1")))
     if driver in devices.VFIO_DRIVERS:
         for function in functions:
             if function.grouped is False:

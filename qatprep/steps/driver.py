@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.devices import PCI_DEVICES, PCI_DRIVERS
+from qatprep.devices import BY_PF_ID, FAMILIES, PCI_DEVICES, PCI_DRIVERS
 from qatprep.facts.base import READ_DEADLINE, Unknown, link_name, read_int, read_line
 from qatprep.host.base import Host
-from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, explained, write
 
 STATE_REASONS: Reasons = {
     errno.EBUSY: (
@@ -81,6 +82,11 @@ _MAKE_REASONS: Reasons = {
 """drivers/pci/iov.c sriov_numvfs_store, qat_common/adf_sriov.c adf_sriov_configure."""
 
 
+_REMOVE_REASONS: Reasons = {errno.EBUSY: ("kernel users keep the device busy", "see the end of `dmesg`")}
+_QAT_DRIVERS = frozenset(family.driver for family in FAMILIES)
+_REBINDING = threading.Lock()
+
+
 def make_vfs(host: Host, pf: str, total: int) -> None:
     """All VFs, which is the only number the driver makes (adf_sriov.c); the PF comes up with them."""
     path = f"{PCI_DEVICES}/{pf}/sriov_numvfs"
@@ -110,16 +116,27 @@ def remove_vfs(host: Host, pf: str, then: str) -> None:
 
 
 def _without_state(host: Host, pf: str) -> None:
+    path = f"{PCI_DEVICES}/{pf}/sriov_numvfs"
     try:
-        host.write(f"{PCI_DEVICES}/{pf}/sriov_numvfs", b"0", deadline=BLOCKING)
+        host.write(path, b"0", deadline=BLOCKING)
     except OSError as e:
-        if e.errno != errno.EINVAL:
-            raise
         driver = link_name(host, f"{PCI_DEVICES}/{pf}/driver")
-        if not isinstance(driver, str):
-            raise
-        unbind(host, pf)
-        bind(host, pf, driver)
+        if e.errno != errno.EINVAL or driver not in _QAT_DRIVERS:
+            raise explained(e, f"writing '0' to {path}", _REMOVE_REASONS) from e
+        # One PF after the other: each takes the lowest free number, and its services follow from that
+        # (adf_dev_mgr.c, adf_drv.c). Two that let go at once could come back with each other's.
+        with _REBINDING:
+            unbind(host, pf)
+            bind(host, pf, str(driver))
+
+
+def bind_again(host: Host, pf: str) -> None:
+    """Give a QAT PF back to its driver, where it was taken from it to remove its VFs and came no further."""
+    device_id = read_int(host, f"{PCI_DEVICES}/{pf}/device")
+    family = BY_PF_ID.get(device_id) if isinstance(device_id, int) else None
+    if family is not None and link_name(host, f"{PCI_DEVICES}/{pf}/driver") is None:
+        with _REBINDING:
+            bind(host, pf, family.driver)
 
 
 def unbind(host: Host, bdf: str) -> None:
@@ -134,7 +151,7 @@ def unbind(host: Host, bdf: str) -> None:
 
 def bind(host: Host, bdf: str, driver: str) -> None:
     """Give a function to a driver. The link is read back: a probe can fail without any error being reported."""
-    write(host, f"{PCI_DRIVERS}/{driver}/bind", bdf, BIND_REASONS, deadline=None)
+    write(host, f"{PCI_DRIVERS}/{driver}/bind", bdf, BIND_REASONS, deadline=BLOCKING)
     now = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
     if now != driver:
         raise ChangeFailed(f"bound {bdf} to {driver}, but its driver is {now or 'none'}", "see the end of `dmesg`")

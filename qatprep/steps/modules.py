@@ -10,7 +10,7 @@ from qatprep.devices import VFIO_VARIANT
 from qatprep.facts.base import exists
 from qatprep.facts.modules import Module, normal
 from qatprep.host.base import Host
-from qatprep.steps.base import Change, ChangeFailed
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed
 
 if TYPE_CHECKING:
     from qatprep.facts import Facts
@@ -25,6 +25,8 @@ class LoadModule(Change):
     kind: ClassVar[str] = "load-module"
 
     name: str
+    missing: tuple[str, ...]
+    """Itself and what it needs, as far as it was not loaded before."""
 
     @property
     def subject(self) -> str:
@@ -45,26 +47,39 @@ class LoadModule(Change):
     def do(self, host: Host) -> Mapping[str, Any]:
         old = set(host.listdir("/sys/module"))
         result = host.run(["modprobe", self.name], deadline=_MODPROBE_DEADLINE)
+        host.settle()
+        outcome = {"loaded": sorted(name for name in set(host.listdir("/sys/module")) - old if self._came(host, name))}
         if result.rc != 0:
             raise ChangeFailed(
                 f"modprobe {self.name} ended with status {result.rc}: {result.stderr.strip() or 'no message'}",
                 "see the end of `dmesg`; `qatprep doctor` tells more",
+                outcome,
             )
         if not _loaded(host, self.name):
             raise ChangeFailed(
-                f"modprobe {self.name} reports success, but /sys/module/{normal(self.name)} is not there"
+                f"modprobe {self.name} reports success, but /sys/module/{normal(self.name)} is not there", "", outcome
             )
-        host.settle()
-        return {"loaded": sorted(set(host.listdir("/sys/module")) - old)}
+        return outcome
+
+    def _came(self, host: Host, module: str) -> bool:
+        """Whether a new module came with ours rather than by chance at the same time.
+
+        That is what modules.dep names, and what is no driver: algorithms that the kernel's crypto asks for by itself. A
+        driver that udev loaded meanwhile has devices, which must not lose it when we go back.
+        """
+        return module in self.missing or exists(host, f"/sys/module/{module}/drivers") is False
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         # Exactly what came with it goes, in whatever order their use of one another allows: modprobe -r would take
         # idle modules that were there before as well.
-        left = [name for name in (outcome or {}).get("loaded", [normal(self.name)]) if _loaded(host, name)]
+        came: list[str] | None = (outcome or {}).get("loaded")
+        left = [name for name in (self.missing if came is None else came) if _loaded(host, name)]
         while left:
-            kept = [(name, result.stderr.strip()) for name in left if (result := host.run(["rmmod", name])).rc != 0]
-            kept = [(name, error) for name, error in kept if _loaded(host, name)]
+            tried = [(name, host.run(["rmmod", name], deadline=BLOCKING)) for name in left]
+            kept = [(name, result.stderr.strip()) for name, result in tried if _loaded(host, name)]
             if len(kept) == len(left):
+                if came is None and not _loaded(host, self.name):
+                    return  # it was cut off: what others need by now may have come with them
                 raise ChangeFailed(f"rmmod {kept[0][0]} failed: {kept[0][1]}", "it stays loaded, which harms nothing")
             left = [name for name, _ in kept]
 
@@ -94,7 +109,7 @@ def plan(facts: Facts, wish: Wish) -> tuple[list[LoadModule], dict[str, str]]:
         if why:
             hopeless[name] = why
         else:
-            changes.append(LoadModule(name))
+            changes.append(LoadModule(name, facts.modules.missing(name)))
     return changes, hopeless
 
 

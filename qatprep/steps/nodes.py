@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.facts.base import Unknown
-from qatprep.facts.nodes import groups
+from qatprep.facts.nodes import groups, members
 from qatprep.facts.pci import DeviceNode, node_of
 from qatprep.host.base import Host
 from qatprep.steps.base import Change, ChangeFailed
@@ -88,16 +88,19 @@ class CreateGroup(Change):
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         if _gid(host, self.name) is None:
             return
+        if users := members(host, self.name):
+            raise ChangeFailed(f"the group {self.name} has members now ({', '.join(users)}); it is left as it is")
         result = host.run(["groupdel", self.name])
         if result.rc != 0:
             raise ChangeFailed(f"groupdel {self.name} ended with status {result.rc}: {result.stderr.strip()}")
 
 
 def _gid(host: Host, name: str) -> int | None:
+    """The number of a group; a number without a name stands for itself."""
     found = groups(host)
     if isinstance(found, Unknown):
         raise ChangeFailed(f"cannot read the groups: {found.reason}")
-    return found.get(name)
+    return found.get(name, int(name) if name.isdigit() else None)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class SetOwnership(Change):
 
     kind: ClassVar[str] = "set-ownership"
     batch: ClassVar[bool] = True
+    spares_holders: ClassVar[bool] = True
 
     bdf: str
     group: str
@@ -141,7 +145,7 @@ class SetOwnership(Change):
             raise ChangeFailed(
                 f"there is no group {self.group!r}", "make it, or choose another: --set nodes.group=NAME"
             )
-        own(host, self.bdf, 0, gid, self.mode)
+        own(host, self.bdf, self.uid, gid, self.mode)
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         if self.old is not None and isinstance(node_of(host, self.bdf), DeviceNode):

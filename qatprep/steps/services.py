@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from qatprep.devices import PCI_DEVICES, parse_services
 from qatprep.facts.base import Unknown, read_line
 from qatprep.host.base import Host
-from qatprep.steps.base import Change, ChangeFailed, Reasons, write
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
 from qatprep.steps.driver import set_state, state_of
 
 _REASONS: Reasons = {
@@ -75,7 +75,7 @@ class SetServices(Change):
         return f"{PCI_DEVICES}/{self.pf}/qat/cfg_services"
 
     def _write(self, host: Host, text: str) -> None:
-        write(host, self._path, text, _REASONS)
+        write(host, self._path, text, _REASONS, deadline=BLOCKING)
         now = read_line(host, self._path)
         # From 6.15 on the kernel shows its own order: compare what is meant, not how it is spelt.
         if not isinstance(now, str) or parse_services(now) != parse_services(text):

@@ -11,7 +11,7 @@ from qatprep.facts.pci import DeviceNode, Pf, Vf
 from qatprep.host.base import Host
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.binding import rebind
-from qatprep.steps.driver import make_vfs, num_vfs, remove_vfs, set_state, state_of
+from qatprep.steps.driver import bind_again, make_vfs, num_vfs, remove_vfs, set_state, state_of
 from qatprep.steps.nodes import own
 
 VfRecord = tuple[int, str, str, str, int, int, int]
@@ -64,6 +64,8 @@ class CreateVfs(Change):
                 with contextlib.suppress(ChangeFailed):
                     set_state(host, self.pf, "down")
             set_state(host, self.pf, self.old_state)
+        elif not self.old_state:
+            bind_again(host, self.pf)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-
 import pytest
 
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.facts import gather
 from qatprep.host.select import open_host, scenarios
-from qatprep.host.simulated import Faults, PowerLoss, SimulatedHost
+from qatprep.host.simulated import SimulatedHost
 from qatprep.steps.plan import make_plan
 from qatprep.wish import Wish, parse
 from tests.engine.state import difference, snapshot
@@ -63,46 +61,6 @@ def test_services_change_on_a_ready_host_and_back(kernel: str) -> None:
     assert result.status == "applied", result.failure
     assert undo_run(host, undoable(host)[0]) == []
     assert difference(before, snapshot(host)) == []
-
-
-def _operations(host: SimulatedHost) -> int:
-    return len(host.operations)
-
-
-@pytest.mark.parametrize("number", [errno.EBUSY, errno.EINVAL, errno.ENODEV, errno.EIO])
-def test_any_write_may_fail(number: int) -> None:
-    """One failing write anywhere: the host is as it was, or what is left is said."""
-    probe = simulated("spr-2s")
-    only = {"0000:6b:00.0", "0000:70:00.0"}.__contains__
-    bootstrap(probe, WISH, only=only)
-    for n in range(1, _operations(probe) + 1, 7):
-        host = SimulatedHost(simulated("spr-2s").tree, kernel="6.12", faults=Faults.error(n, number))
-        before = snapshot(host)
-        try:
-            result = bootstrap(host, WISH, only=only)
-        except OSError:
-            continue  # the journal or the lock itself could not be written: nothing was begun
-        assert result.status in ("applied", "rolled back", "partial")
-        left = difference(before, snapshot(host))
-        if result.status == "rolled back":
-            assert left == [], (n, result.failure)
-        if result.status == "partial":
-            assert result.stuck
-
-
-def test_power_loss_then_boot_then_again() -> None:
-    """A power cut at any moment: after the boot the next run makes the host ready."""
-    probe = simulated("spr-2s")
-    only = {"0000:6b:00.0"}.__contains__
-    bootstrap(probe, WISH, only=only)
-    for n in range(1, _operations(probe) + 1, 9):
-        host = SimulatedHost(simulated("spr-2s").tree, kernel="6.12", faults=Faults.power(n))
-        with pytest.raises(PowerLoss):
-            bootstrap(host, WISH, only=only)
-        booted = host.reboot()
-        result = bootstrap(booted, WISH, only=only)
-        assert result.status in ("applied", "unchanged")
-        assert bootstrap(booted, WISH, only=only).status == "unchanged"
 
 
 @pytest.mark.parametrize(
