@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import kernels
+from . import extras, kernels
 from .errors import RigError
 from .machine import Guest, Hardware
 from .rig import cache
@@ -49,6 +49,8 @@ def boot() -> Iterator[Boot]:
     def start(series: str = kernels.DEFAULT, hardware: Hardware | None = None, **more: Any) -> Guest:
         try:
             kit = kernels.build(cache(), series)
+            if more.get("boot", "bare") != "bare":
+                more["extra"] = extras.build(cache(), "systemd", extras.SYSTEMD)
         except RigError as e:
             # CI must not be green because the rig could not be built there.
             if os.environ.get("CI"):

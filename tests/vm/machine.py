@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
 import os
 import queue
-import shlex
 import shutil
 import socket
 import subprocess
@@ -197,6 +197,7 @@ class Guest:
             if time.monotonic() - began > self.seconds:
                 raise self.died(f"it had not booted after {self.seconds} s")
         self.booted = time.monotonic() - began
+        self._install()
 
     def close(self) -> None:
         """End the guest and remove what it left on this machine."""
@@ -254,21 +255,24 @@ class Guest:
         self.send({"id": job.number, "run": text, "env": env or {}})
         return job
 
+    qatprep_command = "/usr/local/bin/qatprep"
+
     def qatprep(self, arguments: str, *, timeout: float = 120.0) -> Result:
         """Run qatprep as its user would."""
         return self.run(f"{self.qatprep_command} {arguments}", timeout=timeout)
 
-    @property
-    def qatprep_command(self) -> str:
-        """The installed command of the interpreter, or the module from this working copy."""
-        installed = os.path.join(os.path.dirname(self.python), "qatprep")
-        if os.path.exists(installed):
-            return installed
-        return f"env PYTHONPATH={shlex.quote(REPOSITORY)} {self.python} -m qatprep"
+    def _install(self) -> None:
+        """The command, as an installer would make it for the interpreter we run in."""
+        lines = [f"#!{self.python}", "import sys", f"sys.path.append({REPOSITORY!r})"]
+        lines += ["from qatprep.__main__ import console", "console()", ""]
+        self.put(self.qatprep_command, "\n".join(lines), 0o755)
 
     def read(self, path: str) -> str:
         """The content of a file. OSError with the guest's errno."""
-        return str(self._ask({"read": path})["data"])
+        answer = self._ask({"read": path})
+        if answer["error"]:
+            raise OSError(getattr(errno, answer["error"], errno.EIO), answer["error"], path)
+        return str(answer["data"])
 
     def write(self, path: str, text: str) -> str:
         """Write a value to a file in one write; the name of the errno, "" when it was taken."""

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from .machine import HERE, Guest, Result
+from .machine import HERE, Guest, Job, Result
 
 PF0, PF1 = "0000:6b:00.0", "0000:70:00.0"
 
@@ -85,3 +85,14 @@ def in_order(*words: str, text: str) -> bool:
         if at < 0:
             return False
     return True
+
+
+def keep_busy(guest: Guest) -> Job:
+    """A process that has the kernel encrypt on QAT, as dm-crypt or IPsec would: a PF that offers sym stays in use."""
+    job = guest.start(
+        f'{guest.python} -c "import socket, time; s = socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET, 0); '
+        "s.bind(('skcipher', 'cbc(aes)')); s.setsockopt(socket.SOL_ALG, socket.ALG_SET_KEY, b'k' * 16); "
+        "print('in use', flush=True); time.sleep(1000)\""
+    )
+    job.wait_for("in use")
+    return job

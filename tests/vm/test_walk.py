@@ -43,7 +43,7 @@ def test_a_node_is_made_ready_used_and_put_back(boot: Boot, kernel: str) -> None
         # Somebody who may not write changes nothing and is told so.
         guest.run("chmod o+x /root")  # the interpreter may be there
         somebody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
-        refused = guest.run(f"{somebody} {guest.qatprep_command} device vfs remove {PF0} --yes")
+        refused = guest.run(f"{somebody} qatprep device vfs remove {PF0} --yes")
         assert refused.status == 7, refused.err
         assert node.picture() == ready
 

@@ -1,0 +1,89 @@
+"""qatprep is killed, or the power fails, at any moment: the next run converges, or puts everything back."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from . import disks
+from .conftest import FULL, Boot, full
+from .node import Node
+
+pytestmark = [pytest.mark.vm, full]
+
+KILLS = 50 if FULL else 6
+CUTS = 8 if FULL else 2
+READY = ["660 root:qat"] * 32
+
+
+def put_back(node: Node) -> None:
+    for _ in range(6):
+        if "Nothing to undo" in node.qatprep("rollback --yes", timeout=240).out:
+            return
+    raise AssertionError("still something to undo")
+
+
+def test_killed_at_any_moment(boot: Boot, kernel: str) -> None:
+    seed = random.randrange(1 << 16)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with boot(kernel) as guest:
+        node = Node(guest)
+        untouched = node.picture()
+        whole = node.qatprep("bootstrap --yes --no-smoke").seconds
+        assert node.nodes() == READY
+        put_back(node)
+        assert node.picture() == untouched
+        cut_off = 0
+        for round in range(KILLS):
+            job = guest.start("echo $$ >/root/pid; exec qatprep bootstrap --yes --no-smoke")
+            after = chance.uniform(0.1, 1.0) * whole
+            time.sleep(after)
+            guest.run("kill -9 $(cat /root/pid)")
+            cut_off += job.wait().status == 137
+            where = f"seed {seed}, round {round}, killed after {after:.2f} s of {whole:.2f}"
+            if round % 2:
+                put_back(node)
+                assert node.picture() == untouched, where
+            else:
+                node.qatprep("bootstrap --yes --no-smoke")
+                assert node.nodes() == READY, where
+                assert node.failed() == set(), where
+                put_back(node)
+                assert node.picture() == untouched, where
+        assert cut_off > KILLS // 3, "the kills came too late to mean anything"
+        assert not node.complaints()
+
+
+def test_power_cut_at_any_moment(boot: Boot, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 16)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    disk = disks.make(str(tmp_path))
+    with boot(disk=disk) as guest:
+        node = Node(guest)
+        untouched = node.picture()
+        whole = node.qatprep("bootstrap --yes --no-smoke").seconds
+        put_back(node)
+        guest.shut_down()
+    for round in range(CUTS):
+        where = f"seed {seed}, round {round}"
+        with boot(disk=disk) as guest:
+            guest.start("qatprep bootstrap --yes --no-smoke")
+            time.sleep(chance.uniform(0.2, 1.0) * whole)
+            guest.cut_power()
+        with boot(disk=disk) as guest:
+            node = Node(guest)
+            if round % 2:
+                put_back(node)
+                assert node.picture() == untouched, where
+            else:
+                node.qatprep("bootstrap --yes --no-smoke")
+                assert node.nodes() == READY, where
+                assert node.failed() == set(), where
+                put_back(node)
+                assert node.picture() == untouched, where
+            guest.shut_down()
