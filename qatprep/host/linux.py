@@ -9,15 +9,13 @@ import contextlib
 import errno
 import os
 import platform
-import select
-import signal
 import stat as stat_bits
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from qatprep.errors import InputError, Locked
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
+from qatprep.host.child import POLL, in_child, read, write_all
 
 _KINDS = {
     stat_bits.S_IFREG: "file",
@@ -26,7 +24,6 @@ _KINDS = {
     stat_bits.S_IFCHR: "char",
 }
 _MAX_LINKS = 40
-_POLL = 0.002  # seconds between two looks at a child that reads or writes for us
 
 
 class LinuxHost(Host):
@@ -89,8 +86,8 @@ class LinuxHost(Host):
         with self._named(path):
             real = self._at(path)
             if deadline is None:
-                return _read(real, limit)
-            return _in_child(lambda: _read(real, limit), deadline, limit)
+                return read(real, limit)
+            return in_child(lambda: read(real, limit), deadline, limit)
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
         # One child for them all: a fork for each of a hundred attributes would cost more than everything else. A child
@@ -98,7 +95,7 @@ class LinuxHost(Host):
         found: dict[str, bytes | OSError] = {}
         todo = list(paths)
         while todo:
-            for path, outcome in zip(todo, _read_in_child([self._at(path) for path in todo], deadline), strict=False):
+            for path, outcome in zip(todo, readin_child([self._at(path) for path in todo], deadline), strict=False):
                 if isinstance(outcome, int):
                     found[path] = OSError(outcome, os.strerror(outcome), path)
                 else:
@@ -201,7 +198,7 @@ class LinuxHost(Host):
             if deadline is None:
                 write()
             else:
-                _in_child(write, deadline, 0)
+                in_child(write, deadline, 0)
 
     def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         with self._named(path):
@@ -210,7 +207,7 @@ class LinuxHost(Host):
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 try:
-                    _write_all(fd, data)
+                    write_all(fd, data)
                     os.fchmod(fd, mode)
                     if os.geteuid() == 0:
                         os.fchown(fd, uid, gid)
@@ -228,7 +225,7 @@ class LinuxHost(Host):
         with self._named(path):
             fd = os.open(self._at(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                _write_all(fd, data)
+                write_all(fd, data)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -264,7 +261,7 @@ class LinuxHost(Host):
         while self.exists("/run/udev/queue"):
             if time.monotonic() > end:
                 return False
-            time.sleep(_POLL)
+            time.sleep(POLL)
         return True
 
     def hardware_name(self, path: str) -> str:
@@ -311,131 +308,12 @@ def _locked(path: str, holder: str) -> Locked:
     )
 
 
-def _read(real: str, limit: int) -> bytes:
-    fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        chunks = []
-        left = limit
-        while left > 0:
-            chunk = os.read(fd, min(left, 1 << 16))
-            if not chunk:
-                break
-            chunks.append(chunk)
-            left -= len(chunk)
-        return b"".join(chunks)
-    finally:
-        os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def _sync_directory(real: str) -> None:
     fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _in_child(work: Callable[[], bytes], deadline: float, limit: int) -> bytes:
-    """Do `work` in a forked child, so that a system call stuck in the kernel cannot take qatprep with it.
-
-    A thread would not do: a process does not end while one of its threads sits in an uninterruptible wait. The child
-    does nothing but open, read or write, and _exit, which is safe in the child of a process with threads.
-    """
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 0
-        try:
-            _keep_only(writer)
-            os.write(writer, work()[: max(limit, 1)])
-        except OSError as e:
-            status = (e.errno or errno.EIO) & 0xFF
-        finally:
-            os._exit(status)
-    os.close(writer)
-    end = time.monotonic() + deadline
-    chunks = []
-    try:
-        os.set_blocking(reader, False)
-        while True:
-            with contextlib.suppress(BlockingIOError):
-                while chunk := os.read(reader, 1 << 16):
-                    chunks.append(chunk)
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                with contextlib.suppress(BlockingIOError):
-                    while chunk := os.read(reader, 1 << 16):
-                        chunks.append(chunk)
-                break
-            if time.monotonic() > end:
-                # Not killed: a signal would leave the kernel's work half done and, once it is consumed, the waiting
-                # cannot be interrupted any more (drivers/vfio/vfio_main.c, vfio_unregister_group_dev).
-                fail(errno.ETIMEDOUT, "")
-            time.sleep(_POLL)
-    finally:
-        os.close(reader)
-    if os.WIFSIGNALED(status):
-        fail(errno.EINTR, signal.strsignal(os.WTERMSIG(status)) or "")
-    if code := os.waitstatus_to_exitcode(status):
-        fail(code, "")
-    return b"".join(chunks)
-
-
-_FRAME = struct.Struct("=iI")  # errno or 0, length of what follows
-
-
-def _keep_only(fd: int) -> None:
-    """Close every other descriptor. A child that is left behind, stuck in the kernel, must not keep our lock (flock
-    belongs to the open file, which it shares) nor the pipe that somebody reads our output from until its end.
-    """
-    os.closerange(0, fd)
-    os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
-
-
-def _read_in_child(real: list[str], deadline: float) -> Iterator[bytes | int]:
-    """Content or errno of each file, by one forked child; ends early when one read takes longer than `deadline`."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _keep_only(writer)
-            for path in real:
-                number, data = 0, b""
-                try:
-                    data = _read(path, 1 << 16)
-                except OSError as e:
-                    number = e.errno or errno.EIO
-                _write_all(writer, _FRAME.pack(number, len(data)) + data)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    poll = select.poll()
-    poll.register(reader, select.POLLIN)
-    buffer = b""
-    stuck = False
-    try:
-        for _ in real:
-            while len(buffer) < _FRAME.size or len(buffer) < _FRAME.size + _FRAME.unpack_from(buffer)[1]:
-                if not poll.poll(deadline * 1000):
-                    stuck = True
-                    return
-                chunk = os.read(reader, 1 << 16)
-                if not chunk:
-                    return
-                buffer += chunk
-            number, length = _FRAME.unpack_from(buffer)
-            data, buffer = buffer[_FRAME.size : _FRAME.size + length], buffer[_FRAME.size + length :]
-            yield number or data
-    finally:
-        os.close(reader)
-        if not stuck:
-            os.waitpid(pid, 0)
 
 
 def _sysfs_mounted_at(path: str) -> bool:
