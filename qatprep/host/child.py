@@ -47,7 +47,7 @@ def _keep_only(fd: int) -> None:
     os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def readin_child(real: list[str], deadline: float) -> Iterator[bytes | int]:
+def read_in_child(real: list[str], deadline: float) -> Iterator[bytes | int]:
     """Content or errno of each file, by one forked child; ends early when one read takes longer than `deadline`."""
     reader, writer = os.pipe()
     pid = os.fork()

@@ -95,7 +95,7 @@ class LinuxHost(Host):
         found: dict[str, bytes | OSError] = {}
         todo = list(paths)
         while todo:
-            for path, outcome in zip(todo, readin_child([self._at(path) for path in todo], deadline), strict=False):
+            for path, outcome in zip(todo, read_in_child([self._at(path) for path in todo], deadline), strict=False):
                 if isinstance(outcome, int):
                     found[path] = OSError(outcome, os.strerror(outcome), path)
                 else:
