@@ -1,0 +1,178 @@
+"""Journals cut off, damaged, foreign or of a later version; the order of runs; what rollback makes of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qatprep.engine import journal
+from qatprep.engine.bootstrap import bootstrap, undoable
+from qatprep.engine.run import undo_run
+from qatprep.errors import InputError, QatprepError
+from qatprep.exits import ExitCode
+from qatprep.host.select import open_host
+from qatprep.host.simulated import Faults, SimulatedHost
+from qatprep.host.simulated.faults import Fault
+from qatprep.wish import Wish, parse
+from tests.conftest import qatprep
+from tests.engine.state import difference, snapshot
+
+WISH = Wish(smoke=False)
+PF = "0000:70:00.0"
+
+
+def simulated(*faults: Fault) -> SimulatedHost:
+    host = open_host("/", "spr-2s")
+    assert isinstance(host, SimulatedHost)
+    host.faults = Faults(*faults)
+    return host
+
+
+def prepared() -> tuple[SimulatedHost, str]:
+    host = simulated()
+    return host, bootstrap(host, WISH, only=PF.__eq__).run
+
+
+def path(run: str) -> str:
+    return f"{journal.DIRECTORY}/{run}.jsonl"
+
+
+def lines(host: SimulatedHost, run: str) -> list[str]:
+    return host.read_text(path(run), limit=1 << 26).splitlines()
+
+
+def rewrite(host: SimulatedHost, run: str, changed: list[str], end: str = "\n") -> None:
+    host.replace(path(run), ("\n".join(changed) + end).encode(), mode=0o600)
+
+
+def damage(host: SimulatedHost, run: str) -> None:
+    changed = lines(host, run)
+    changed[3] = changed[3][:-9]
+    rewrite(host, run, changed)
+
+
+def test_a_damaged_journal_is_told_and_keeps_nothing_from_being_prepared() -> None:
+    host, run = prepared()
+    damage(host, run)
+    listed = qatprep("rollback", "--list", host=host)
+    assert listed.code == ExitCode.OK
+    assert "damaged" in listed.out and f"{path(run)}:4" in listed.err
+    back = qatprep("rollback", host=host)
+    assert back.code == ExitCode.ERROR
+    assert f"{path(run)}:4" in back.err and "move this file away" in back.err
+    named = qatprep("rollback", run, host=host)
+    assert named.code == ExitCode.ERROR and f"{path(run)}:4" in named.err
+    assert qatprep("status", host=host).code in (ExitCode.OK, ExitCode.FINDINGS)
+    assert bootstrap(host, WISH).status == "applied"
+    assert qatprep("rollback", host=host).code == ExitCode.OK  # the run after it can be undone
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ({"event": "start", "schema": "qatprep.journal/9", "version": "9.0"}, ["qatprep.journal/9", "qatprep 9.0"]),
+        ({"event": "intent", "n": 1, "lane": "", "change": {"kind": "fold-space"}}, ["'fold-space'"]),
+        ({"event": "intent", "n": 1, "lane": "", "change": {"kind": "create-group", "who": "x"}}, ["who"]),
+        ({"event": "intent", "n": 1, "lane": "", "change": "x"}, ["understands"]),
+        ({"event": "done", "n": 77, "outcome": None}, ["77"]),
+    ],
+)
+def test_a_journal_of_another_version(event: dict[str, object], words: list[str]) -> None:
+    host, run = prepared()
+    rewrite(host, run, [json.dumps(event)])
+    with pytest.raises(QatprepError) as caught:
+        undoable(host)
+    assert all(word in caught.value.message for word in [path(run), *words])
+
+
+def test_other_files_beside_the_journals_are_nobodys_business() -> None:
+    host, run = prepared()
+    for name in ("zzz.jsonl", f"{run}.jsonl.bak", "notes.txt"):
+        host.replace(f"{journal.DIRECTORY}/{name}", b"not ours\n")
+    assert [found.id for found in journal.runs(host)] == [run]
+    assert qatprep("rollback", host=host).code == ExitCode.OK
+
+
+def test_a_cut_last_line_is_as_if_it_had_not_been_written() -> None:
+    host, run = prepared()
+    before = journal.runs(host)[0]
+    changed = lines(host, run)
+    rewrite(host, run, [*changed[:-1], changed[-1][:9]], end="")
+    cut = journal.runs(host)[0]
+    assert cut.cut_off and cut.entries == before.entries
+    assert undo_run(host, cut) == []
+    assert journal.runs(host)[0].status == "rolled back"
+
+
+def test_words_with_every_kind_of_line_end_survive() -> None:
+    host = simulated()
+    host.mkdir("/var/lib/qatprep")
+    book = journal.Journal(host, "device \x85\u2028\u2029\x0b\x1c bind")
+    book.end(journal.APPLIED)
+    assert journal.runs(host)[0].command == "device \x85\u2028\u2029\x0b\x1c bind"
+
+
+def test_runs_stay_in_order_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, first = prepared()
+    before = snapshot(host)
+    monkeypatch.setattr(host, "wallclock", lambda: "2001-01-01T00:00:00Z")
+    second = bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__).run
+    assert second > first
+    assert [run.id for run in journal.runs(host)] == [first, second]
+    assert journal.runs(host)[1].time == "2001-01-01T00:00:00Z"
+    assert [run.id for run in undoable(host)] == [second]
+    assert undo_run(host, undoable(host)[0]) == []
+    assert difference(before, snapshot(host)) == []
+
+
+def test_a_run_is_not_undone_below_a_later_one() -> None:
+    host = simulated()
+    before = snapshot(host)
+    first = bootstrap(host, WISH, only=PF.__eq__).run
+    between = snapshot(host)
+    second = bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__).run
+    with pytest.raises(InputError) as caught:
+        undoable(host, first)
+    assert second in caught.value.message and PF in caught.value.message and second in caught.value.hint
+    assert qatprep("rollback", second, host=host).code == ExitCode.OK
+    assert difference(between, snapshot(host)) == []
+    assert qatprep("rollback", first, host=host).code == ExitCode.OK
+    assert difference(before, snapshot(host)) == []
+
+
+def test_after_a_boot_a_later_run_is_in_nobodys_way() -> None:
+    host = simulated()
+    first = bootstrap(host, WISH, only=PF.__eq__).run
+    bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__)
+    host = host.reboot()
+    assert [run.id for run in undoable(host, first)] == [first]
+    assert undo_run(host, undoable(host, first)[0]) == []
+    assert "qat:" not in host.read_text("/etc/group")
+
+
+def test_the_journal_cannot_be_begun() -> None:
+    for errno_, op in ((30, "mkdir"), (28, "append")):
+        host = simulated(Fault("errno", 1, errno_, op=op, when="half", times=0))
+        before = snapshot(host)
+        called = qatprep("bootstrap", host=host)
+        assert called.code == ExitCode.ERROR
+        assert "cannot write the journal /var/lib/qatprep/runs" in called.err and "hint" in called.err
+        assert "mistake" not in called.err
+        assert difference(before, snapshot(host)) == []
+
+
+def test_a_group_that_has_members_by_now_is_left() -> None:
+    host, run = prepared()
+    text = host.read_text("/etc/group")
+    assert "\nqat:" in text
+    host.replace(
+        "/etc/group",
+        "".join(f"{x}envoy\n" if x.startswith("qat:") else f"{x}\n" for x in text.split("\n")[:-1]).encode(),
+    )
+    back = qatprep("rollback", host=host)
+    assert back.code == ExitCode.PARTIAL
+    assert "qat has members now (envoy)" in back.out
+    host.replace("/etc/group", text.encode())
+    assert qatprep("rollback", run, host=host).code == ExitCode.OK
+    assert "\nqat:" not in host.read_text("/etc/group")
