@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from qatprep.errors import InputError, Locked
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
-from qatprep.host.child import POLL, in_child, read, write_all
+from qatprep.host.child import POLL, in_child, read, read_in_child, write_all
 
 _KINDS = {
     stat_bits.S_IFREG: "file",
