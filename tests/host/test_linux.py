@@ -1,0 +1,47 @@
+"""The Linux host on a directory that looks like one: reads in a child, links that stay below the root."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from qatprep.host.linux import LinuxHost
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "sys/bus").mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    return tmp_path
+
+
+def test_reads_with_a_deadline_give_what_plain_ones_do(root: Path) -> None:
+    (root / "etc/one").write_text("1\n")
+    (root / "etc/long").write_bytes(b"x" * 5000)
+    host = LinuxHost(str(root))
+    assert host.read("/etc/one", deadline=5) == host.read("/etc/one") == b"1\n"
+    found = host.read_all(["/etc/one", "/etc/none", "/etc/long"], deadline=5)
+    assert found["/etc/one"] == b"1\n" and found["/etc/long"] == b"x" * 5000
+    missing = found["/etc/none"]
+    assert isinstance(missing, OSError) and missing.errno == errno.ENOENT
+
+
+def test_links_do_not_lead_out_of_the_root(root: Path) -> None:
+    (root / "etc/passwd").write_text("inside\n")
+    (root / "etc/absolute").symlink_to("/etc/passwd")
+    (root / "etc/up").symlink_to("../../../../../../etc/passwd")
+    (root / "etc/loop").symlink_to("loop")
+    host = LinuxHost(str(root))
+    assert host.read("/etc/absolute") == host.read("/etc/up") == b"inside\n"
+    assert host.realpath("/etc/absolute") == "/etc/passwd"
+    with pytest.raises(OSError) as caught:
+        host.read("/etc/loop")
+    assert caught.value.errno == errno.ELOOP
+
+
+def test_errors_name_the_path_on_the_host(root: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        LinuxHost(str(root)).read("/sys/nothing")
+    assert caught.value.filename == "/sys/nothing"
