@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from qatprep.host.base import fail
 
-POLL = 0.002  # seconds between two looks at a child that reads or writes for us
+POLL = 0.002  # seconds between two looks at something that tells nobody when it ends
 _FRAME = struct.Struct("=iI")  # errno or 0, length of what follows
 
 
@@ -47,10 +46,25 @@ def _keep_only(fd: int) -> None:
     os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
 
 
+def _fork() -> int:
+    """As os.fork, with the signals that end us blocked in the child: Ctrl-C in a terminal goes to it as well.
+
+    A write that waits in the kernel would be woken by one, and what it left half done could not be told from success.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    pid = 0
+    try:
+        pid = os.fork()
+    finally:
+        if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
 def read_in_child(real: list[str], deadline: float) -> Iterator[bytes | int]:
     """Content or errno of each file, by one forked child; ends early when one read takes longer than `deadline`."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    pid = _fork()
     if pid == 0:
         try:
             _keep_only(writer)
@@ -94,7 +108,7 @@ def in_child(work: Callable[[], bytes], deadline: float, limit: int) -> bytes:
     does nothing but open, read or write, and _exit, which is safe in the child of a process with threads.
     """
     reader, writer = os.pipe()
-    pid = os.fork()
+    pid = _fork()
     if pid == 0:
         status = 0
         try:
@@ -106,26 +120,22 @@ def in_child(work: Callable[[], bytes], deadline: float, limit: int) -> bytes:
             os._exit(status)
     os.close(writer)
     end = time.monotonic() + deadline
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
     chunks = []
     try:
-        os.set_blocking(reader, False)
         while True:
-            with contextlib.suppress(BlockingIOError):
-                while chunk := os.read(reader, 1 << 16):
-                    chunks.append(chunk)
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                with contextlib.suppress(BlockingIOError):
-                    while chunk := os.read(reader, 1 << 16):
-                        chunks.append(chunk)
-                break
-            if time.monotonic() > end:
+            if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
                 # Not killed: a signal would leave the kernel's work half done and, once it is consumed, the waiting
                 # cannot be interrupted any more (drivers/vfio/vfio_main.c, vfio_unregister_group_dev).
                 fail(errno.ETIMEDOUT, "")
-            time.sleep(POLL)
+            chunk = os.read(reader, 1 << 16)
+            if not chunk:
+                break  # the child has ended, and its end of the pipe with it
+            chunks.append(chunk)
     finally:
         os.close(reader)
+    _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
         fail(errno.EINTR, signal.strsignal(os.WTERMSIG(status)) or "")
     if code := os.waitstatus_to_exitcode(status):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import time
 
 from qatprep.host.base import RunResult
+from qatprep.host.child import POLL
 
 
 def run(argv: list[str], root: str, deadline: float) -> RunResult:
@@ -23,21 +27,29 @@ def run(argv: list[str], root: str, deadline: float) -> RunResult:
     if program is None:
         return RunResult(tuple(argv), 127, "", f"{argv[0]}: not found in {path}")
     environment = {"PATH": path, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
+    running = sh.Command(program)(
+        *argv[1:],
+        _env=environment,
+        _in=b"",
+        _ok_code=list(range(256)),
+        _tty_out=False,
+        _bg=True,
+        _bg_exc=False,
+        _new_session=True,  # Ctrl-C in our terminal is for us: rmmod is not to end half-way
+    )
+    end = time.monotonic() + deadline
+    while running.is_alive():
+        if time.monotonic() > end:
+            # What waits in the kernel for the holder of a device does not die of it: nobody waits for its end.
+            with contextlib.suppress(ProcessLookupError):
+                running.signal_group(signal.SIGKILL)
+            return RunResult(tuple(argv), 124, "", f"{argv[0]}: not finished after {deadline:g} seconds, ended")
+        time.sleep(POLL)
     try:
-        done = sh.Command(program)(
-            *argv[1:],
-            _env=environment,
-            _in=os.devnull,
-            _timeout=deadline,
-            _ok_code=list(range(256)),
-            _return_cmd=True,
-            _tty_out=False,
-        )
-    except sh.TimeoutException:
-        return RunResult(tuple(argv), 124, "", f"{argv[0]}: not finished after {deadline:g} seconds, ended")
+        running.wait()
     except sh.ErrorReturnCode as e:  # a signal
         return RunResult(tuple(argv), 128 + abs(e.exit_code), _text(e.stdout), _text(e.stderr))
-    return RunResult(tuple(argv), done.exit_code, _text(done.stdout), _text(done.stderr))
+    return RunResult(tuple(argv), running.exit_code, _text(running.stdout), _text(running.stderr))
 
 
 def _text(data: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.host.child import in_child
 from qatprep.host.linux import LinuxHost
 
 ATTRIBUTE = "sys/bus/attribute"
@@ -39,6 +41,7 @@ def test_the_lock_is_free_again_while_the_write_still_waits(root: Path) -> None:
 def test_whoever_reads_our_output_sees_its_end(root: Path) -> None:
     program = f"""
 import contextlib
+from qatprep.host.child import in_child
 from qatprep.host.linux import LinuxHost
 with contextlib.suppress(TimeoutError):
     LinuxHost({str(root)!r}).write("/{ATTRIBUTE}", b"1", deadline=0.2)
@@ -49,3 +52,11 @@ print("done")
             assert process.communicate(timeout=20)[0] == b"done\n"
         finally:
             assert (root / ATTRIBUTE).read_bytes() == b"1"
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_a_child_that_writes() -> None:
+    def work() -> bytes:
+        os.kill(os.getpid(), signal.SIGINT)  # the terminal signals every process of its group
+        return b"written"
+
+    assert in_child(work, 5.0, 16) == b"written"
