@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qatprep.exits import ExitCode
-from qatprep.host import linux, manifest
+from qatprep.host import child, linux, manifest
 from qatprep.host.capture import Capture
 from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
@@ -41,14 +41,15 @@ def test_an_eight_socket_host_with_attributes_that_block(tmp_path: Path, monkeyp
     assert isinstance(host, SimulatedHost)
     (tmp_path / "root").mkdir()
     materialize(host.tree, tmp_path / "root")
-    real = linux._read
+    real = child.read
 
     def read(path: str, limit: int) -> bytes:
         if path.endswith(STUCK):
             time.sleep(5)  # in the child that reads for us: as long as somebody holds the VF
         return real(path, limit)
 
-    monkeypatch.setattr(linux, "_read", read)
+    for module in (child, linux):
+        monkeypatch.setattr(module, "read", read)
     began = time.monotonic()
     called = qatprep("capture", str(tmp_path / "node.txt"), "--root", str(tmp_path / "root"))
     seconds = time.monotonic() - began
