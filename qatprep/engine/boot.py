@@ -73,5 +73,5 @@ def forget(host: Host) -> None:
         return
     for run in known:
         stands = any(entry.change.persistent for entry in run.standing)
-        if run.command == BOOT and run.boot != host.boot_id() and not stands:
+        if run.command == BOOT and run.boot != host.boot_id() and not stands and not run.problem:
             host.unlink(f"{journal.DIRECTORY}/{run.id}.jsonl")
