@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from . import disks
-from .conftest import FULL, Boot, full
+from .conftest import Boot, full
 from .node import Node
 
 pytestmark = [pytest.mark.vm, full]
 
-KILLS = 50 if FULL else 6
-CUTS = 8 if FULL else 2
+KILLS = int(os.environ.get("QATPREP_VM_KILLS", "50"))
+CUTS = int(os.environ.get("QATPREP_VM_CUTS", "8"))
 READY = ["660 root:qat"] * 32
 
 
