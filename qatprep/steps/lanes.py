@@ -58,7 +58,7 @@ class Plan:
         return {
             "changed": not self.empty,
             "forecast": self.forecast,
-            "host": [change.describe() for change in self.host],
+            "begin": [change.describe() for change in self.host],
             "lanes": [
                 {"device": name, "changes": [change.describe() for change in lane]} for name, lane in self.lanes.items()
             ],

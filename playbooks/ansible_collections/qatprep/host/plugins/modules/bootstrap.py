@@ -150,7 +150,7 @@ def main() -> None:
 def every_change(plan: dict) -> list:
     """The changes of a plan, lanes and all."""
     lanes = [change for lane in plan["lanes"] for change in lane["changes"]]
-    return [*plan["host"], *lanes, *plan["finish"]]
+    return [*plan["begin"], *lanes, *plan["finish"]]
 
 
 def judged(document: dict, allow_left: bool) -> tuple:
