@@ -73,7 +73,11 @@ def bind(
     try:
         bits = int(mode, 8)
     except ValueError:
-        raise InputError(f"--mode {mode!r} is not octal", "for example --mode 0660") from None
+        bits = -1
+    if not 0 <= bits <= 0o777:
+        raise InputError(f"--mode {mode!r} is not an octal mode", "for example --mode 0660")
+    if not driver:
+        raise InputError("--driver '' names no driver", "qatprep device unbind takes devices from theirs")
     return _run(
         ctx, devices, root, simulate, output, check=check, yes=yes, command="device bind",
         plan=lambda host, chosen: steps.bind(host, chosen, driver, group=group, mode=bits, force=force),

@@ -105,16 +105,41 @@ def _paths(host: Host, path: str) -> dict[str, str] | Unknown:
     return found
 
 
+def shipped(host: Host, name: str) -> bool | Unknown:
+    """Whether the running kernel has a module, on disk or built in."""
+    lines = _dependencies(host)
+    if isinstance(lines, Unknown):
+        return lines
+    if exists(host, f"/sys/module/{normal(name)}") is True or _line_of(lines, name) is not None:
+        return True
+    builtin = _paths(host, f"{_directory(host)}/modules.builtin")
+    return builtin if isinstance(builtin, Unknown) else normal(name) in builtin
+
+
 def missing(host: Host, name: str) -> tuple[str, ...]:
     """A module and what it needs by the running kernel's modules.dep, as far as none of it is loaded or built in."""
-    release = read_line(host, "/proc/sys/kernel/osrelease")
-    try:
-        text = host.read_text(f"/lib/modules/{release}/modules.dep", limit=1 << 24)
-    except OSError:
-        text = ""
-    line = re.search(rf"^(?:\S*/)?{normal(name).replace('_', '[-_]')}\.ko[.\w]*:(.*)$", text, re.MULTILINE)
-    needs = {normal(need.rsplit("/", 1)[-1].partition(".ko")[0]) for need in (line[1].split() if line else ())}
+    lines = _dependencies(host)
+    line = None if isinstance(lines, Unknown) else _line_of(lines, name)
+    needs = {normal(need.rsplit("/", 1)[-1].partition(".ko")[0]) for need in (line or "").split()}
     return tuple(sorted(need for need in needs | {normal(name)} if exists(host, f"/sys/module/{need}") is False))
+
+
+def _directory(host: Host) -> str:
+    return f"/lib/modules/{read_line(host, '/proc/sys/kernel/osrelease')}"
+
+
+def _dependencies(host: Host) -> str | Unknown:
+    try:
+        return host.read_text(f"{_directory(host)}/modules.dep", limit=1 << 24)
+    except OSError as e:
+        return unknown(e)
+
+
+def _line_of(dependencies: str, name: str) -> str | None:
+    """What modules.dep says a module needs, None when it does not list the module."""
+    spelling = re.escape(normal(name)).replace("_", "[-_]")
+    found = re.search(rf"^(?:\S*/)?{spelling}\.ko[.\w]*:(.*)$", dependencies, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _configuration(host: Host, kernel: KernelFacts) -> tuple[dict[str, list[Ban]], dict[str, list[Options]]]:

@@ -12,6 +12,7 @@ from qatprep.facts.base import Unknown, exists, link_name, read_line
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
 from qatprep.steps.driver import bind, unbind
+from qatprep.steps.nodes import own
 
 _OVERRIDE_REASONS: Reasons = {errno.ENOENT: ("there is no such device", "qatprep device list")}
 
@@ -65,6 +66,8 @@ class BindVf(Change):
     old_override: str
     new: str
     """Driver, "" for none."""
+    old_node: tuple[int, int, int] | None = None
+    """uid, gid and mode of the device node that goes with the old driver."""
 
     @property
     def subject(self) -> str:
@@ -94,3 +97,5 @@ class BindVf(Change):
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         rebind(host, self.bdf, self.old, self.old_override)
+        if self.old_node is not None and driver_of(host, self.bdf) == self.old:
+            own(host, self.bdf, *self.old_node)

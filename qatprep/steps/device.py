@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from qatprep import devices
 from qatprep.errors import InputError, QatprepError
 from qatprep.facts import nodes, pci
 from qatprep.facts.base import Unknown, exists, link_name, names, read_int, read_line
-from qatprep.facts.modules import missing
+from qatprep.facts.modules import missing, shipped
 from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.host.base import Host
@@ -19,8 +20,11 @@ from qatprep.steps.driver import StartPf
 from qatprep.steps.lanes import Plan, Refusal
 from qatprep.steps.modules import LoadModule
 from qatprep.steps.nodes import AS_MADE, CreateGroup, SetOwnership
-from qatprep.steps.services import SetServices
+from qatprep.steps.services import ReleasePf, SetServices
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
+_MODULES = {family.driver: family.module for family in devices.FAMILIES}
+"""QAT's drivers are not called as their modules are."""
 FORCE_HINT = "say --force if this is what you want"
 
 
@@ -32,13 +36,22 @@ def bind(
     InputError for a function that does not exist, or that only --force may take: a PF, a function in use by a network
     interface or a block device.
     """
+    if driver and not _NAME.fullmatch(driver):
+        raise InputError(f"{driver!r} is not the name of a driver", "for example vfio-pci")
+    if group and not _NAME.fullmatch(group):
+        raise InputError(f"{group!r} is not the name of a group", "for example --group qat")
+    if driver == "vfio_pci":
+        driver = devices.VFIO_PCI  # the module's name; the driver's has a dash
     functions = [_function(host, bdf) for bdf in bdfs]
     for function in functions:
         if not force:
             _guard(host, function, driver)
     first: list[Change] = []
     if driver and exists(host, f"{devices.PCI_DRIVERS}/{driver}") is not True:
-        first.append(LoadModule(driver, missing(host, driver)))
+        module = _MODULES.get(driver, driver)
+        if shipped(host, module) is False:
+            raise QatprepError(f"there is no driver {driver!r}, and this kernel has no module {module}")
+        first.append(LoadModule(module, missing(host, module)))
         if driver in devices.VFIO_DRIVERS and exists(host, "/sys/module/vfio_iommu_type1") is not True:
             first.append(LoadModule("vfio_iommu_type1", missing(host, "vfio_iommu_type1")))
     if driver in devices.VFIO_DRIVERS:
@@ -53,13 +66,22 @@ def bind(
         first.append(CreateGroup(group))
     gid = known.get(group, -1) if not isinstance(known, Unknown) else -1
     lanes: dict[str, list[Change]] = {}
-    moved = []
+    moved: list[Vf] = []
     for function in functions:
         lane = lanes.setdefault(function.pf or function.bdf, [])
         if function.driver != (driver or None):
             old = function.driver if isinstance(function.driver, str) else ""
             override = function.override if isinstance(function.override, str) else ""
-            lane.append(BindVf(function.bdf, old, override, driver))
+            if (
+                old
+                and function.pf is None
+                and (pf := pci.physical(host, function.bdf))
+                and pf.driver == pf.family.driver
+            ):
+                lane += _release(pf)
+                moved += pf.vfs
+                old = ""
+            lane.append(BindVf(function.bdf, old, override, driver, _owner(function.node)))
             moved.append(function)
     if group and driver in devices.VFIO_DRIVERS:
         for function in functions:
@@ -72,6 +94,18 @@ def bind(
                 lane.append(SetOwnership(function.bdf, group, mode, (node.uid, node.gid, node.mode), words))
     refused = _held(host, moved)
     return Plan(tuple(first), {name: tuple(lane) for name, lane in lanes.items() if lane}, refused=refused)
+
+
+def _release(pf: Pf) -> list[Change]:
+    """A PF leaves its QAT driver: its VFs first, and all that would be lost with it is written down."""
+    text = pf.services.text if isinstance(pf.services, Services) and pf.configurable is True else ""
+    state = pf.state if isinstance(pf.state, str) else "up"
+    lane: list[Change] = [sriov.removal(pf, "up")] if pf.vfs else []
+    return [*lane, ReleasePf(pf.bdf, pf.family.driver, text, state)]
+
+
+def _owner(node: DeviceNode | Unknown | None) -> tuple[int, int, int] | None:
+    return (node.uid, node.gid, node.mode) if isinstance(node, DeviceNode) else None
 
 
 def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
@@ -166,17 +200,31 @@ def _pfs(host: Host, bdfs: Sequence[str]) -> list[Pf]:
 def _guard(host: Host, function: Vf, driver: str) -> None:
     """Refuse what is most likely a slip: a PF, a network interface that is up, a disk."""
     base = f"{devices.PCI_DEVICES}/{function.bdf}"
-    total = read_int(host, f"{base}/sriov_totalvfs")
-    if function.family in devices.BY_PF_ID.values() and function.pf is None and isinstance(total, int):
+    if read_int(host, f"{base}/device") in devices.BY_PF_ID and function.family is not devices.OTHER:
         raise InputError(f"{function.bdf} is a PF: without its QAT driver it and its VFs are of no use", FORCE_HINT)
     if function.driver in devices.VFIO_DRIVERS or function.driver is None or function.driver == driver:
         return
-    interfaces = names(host, f"{base}/net")
-    for name in () if isinstance(interfaces, Unknown) else interfaces:
+    for name in _below(host, "/sys/class/net", function.bdf):
         if read_line(host, f"/sys/class/net/{name}/operstate") != "down":
             raise InputError(f"{function.bdf} is the network interface {name}, which is up", FORCE_HINT)
-    if exists(host, f"{base}/nvme") is True or exists(host, f"{base}/ata1") is True:
-        raise InputError(f"{function.bdf} is a storage controller in use by {function.driver}", FORCE_HINT)
+    disks = _below(host, "/sys/class/block", function.bdf)
+    if disks or exists(host, f"{base}/nvme") is True:
+        what = f" of the disk {disks[0]}" if disks else ""
+        raise InputError(f"{function.bdf} is the storage controller{what}, in use by {function.driver}", FORCE_HINT)
+
+
+def _below(host: Host, directory: str, bdf: str) -> list[str]:
+    """The devices of a class that hang on a PCI function, behind whatever bus lies between (virtio, SCSI, NVMe)."""
+    found = names(host, directory)
+    below = []
+    for name in () if isinstance(found, Unknown) else found:
+        try:
+            target = host.readlink(f"{directory}/{name}")
+        except OSError:
+            continue
+        if f"/{bdf}/" in target:
+            below.append(name)
+    return below
 
 
 def _held(host: Host, functions: Sequence[Vf]) -> tuple[Refusal, ...]:

@@ -11,7 +11,7 @@ from qatprep.devices import PCI_DEVICES, parse_services
 from qatprep.facts.base import Unknown, read_line
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
-from qatprep.steps.driver import set_state, state_of
+from qatprep.steps.driver import bind_again, set_state, state_of, unbind
 
 _REASONS: Reasons = {
     errno.EINVAL: (
@@ -80,3 +80,46 @@ class SetServices(Change):
         # From 6.15 on the kernel shows its own order: compare what is meant, not how it is spelt.
         if not isinstance(now, str) or parse_services(now) != parse_services(text):
             raise ChangeFailed(f"wrote {text!r} to {self._path}, it reads back {now!r}")
+
+
+@dataclass(frozen=True)
+class ReleasePf(Change):
+    """A PF is let go of by its driver. What it was set to goes with it, so undoing sets it again."""
+
+    kind: ClassVar[str] = "release-pf"
+
+    pf: str
+    driver: str
+    services: str
+    """As the kernel showed them, "" where it does not."""
+    state: str
+
+    @property
+    def subject(self) -> str:
+        return self.pf
+
+    @property
+    def what(self) -> str:
+        return "driver"
+
+    @property
+    def before(self) -> str:
+        return self.driver
+
+    @property
+    def after(self) -> str:
+        return "none"
+
+    @property
+    def cost(self) -> tuple[str, ...]:
+        return ("without its driver it can do nothing; its services are the kernel's default when it is bound again",)
+
+    def do(self, host: Host) -> None:
+        unbind(host, self.pf)
+
+    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        bind_again(host, self.pf)
+        if self.services:
+            SetServices(self.pf, self.services, self.services, self.state).undo(host)
+        if state_of(host, self.pf) is not None:
+            set_state(host, self.pf, self.state)
