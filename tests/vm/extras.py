@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 
-from .packages import Apt, unpack
+from .packages import Apt, alone, unpack
 
 SYSTEMD = ("systemd", "systemd-sysv", "udev", "libsystemd-shared", "libsystemd0", "libudev1", "kmod", "libkmod2")
 """A systemd and udevd of one version, whatever this machine runs."""
 
-PEERS = ("dpdk", "driverctl", "pciutils")
+PEERS = ("dpdk", "driverctl")
 """What binds devices elsewhere: dpdk-devbind.py and driverctl."""
 
 
@@ -19,8 +19,13 @@ def build(
 ) -> str:
     """The folder with these packages and what they need that this machine has not. RigError when there is none."""
     directory = os.path.join(cache, "extras", name)
-    if os.path.exists(f"{directory}.done"):
-        return directory
+    with alone(cache):
+        if not os.path.exists(f"{directory}.done"):
+            _build(cache, directory, packages, suites)
+    return directory
+
+
+def _build(cache: str, directory: str, packages: tuple[str, ...], suites: tuple[str, ...]) -> None:
     apt = Apt(os.path.join(cache, "apt"), suites)
     apt.update()
     debs = f"{directory}.debs"
@@ -36,4 +41,16 @@ def build(
     shutil.rmtree(debs)
     with open(f"{directory}.done", "w", encoding="utf-8"):
         pass
+
+
+def peers(cache: str) -> str:
+    """dpdk-devbind.py and driverctl of Debian 12, and the set-up script of qatlib's newest package."""
+    directory = build(cache, "peers", PEERS)
+    if not os.path.exists(f"{directory}/usr/sbin/qat_init"):
+        apt = Apt(os.path.join(cache, "apt"), ("sid",))
+        apt.update()
+        debs = f"{directory}.debs"
+        for deb in apt.download(["qatlib-service"], debs):
+            unpack(deb, directory, ["*/qat_init"])
+        shutil.rmtree(debs)
     return directory

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from . import initrd
 from .errors import RigError
-from .packages import Apt, run, unpack
+from .packages import Apt, alone, run, unpack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -142,8 +142,13 @@ def kit(cache: str, series: str) -> Kit:
 def build(cache: str, series: str) -> Kit:
     """Build what is missing of a kit. RigError when a package is missing or something does not compile."""
     done = kit(cache, series)
-    if done.ready:
-        return done
+    with alone(cache):
+        if not done.ready:
+            _build(cache, done)
+    return done
+
+
+def _build(cache: str, done: Kit) -> None:
     os.makedirs(done.directory, exist_ok=True)
     if not os.path.exists(done.path("unpacked")):
         _unpack(done, Apt(os.path.join(cache, "apt"), done.kernel.suites))
@@ -152,7 +157,6 @@ def build(cache: str, series: str) -> Kit:
     initrd.write(done.path("initrd"), done.path("modules"), os.path.join(HERE, "guest", "init"))
     with open(done.path("built"), "w", encoding="utf-8") as f:
         f.write(_ours())
-    return done
 
 
 def _ours() -> str:

@@ -6,12 +6,14 @@ The archive is the one this machine's apt already uses; only the suite is ours t
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import glob
 import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .errors import RigError
 
@@ -49,6 +51,15 @@ def archives() -> tuple[str, str]:
             "run it on Debian, or set QATPREP_VM_MIRROR to the part of a mirror's address before /debian",
         )
     return main, security or main.removesuffix("/debian") + "/debian-security"
+
+
+@contextlib.contextmanager
+def alone(cache: str) -> Iterator[None]:
+    """One process at a time builds in a cache."""
+    os.makedirs(cache, exist_ok=True)
+    with open(os.path.join(cache, "lock"), "w", encoding="utf-8") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
 
 
 class Apt:
