@@ -82,6 +82,9 @@ def bootstrap(
         try:
             final = _make(runner, plan, plan_now)
             findings = _look_again(host, wanted, final, plan_now) if wanted else ()
+            if not runner.made:  # only attempts, and all of them in vain: nothing that a rollback should undo
+                runner.rollback()
+                return Result("unchanged", plan, (), runner.id, None, final.left, (), findings, resumed)
             runner.finish()
         except RunFailed as e:
             return _back(runner, plan, "rolled back", e.failure, resumed)
@@ -95,8 +98,7 @@ def bootstrap(
             back = _back(runner, plan, "rolled back", Failure(None, str(e), ""), resumed)
             e.add_note("; ".join(back.stuck) or "what had been changed is undone")
             raise
-        status: Status = "applied" if runner.made else "unchanged"  # only attempts, and all of them in vain
-        return Result(status, plan, runner.made, runner.id, None, final.left, (), findings, resumed)
+        return Result("applied", plan, runner.made, runner.id, None, final.left, (), findings, resumed)
 
 
 def _planner(

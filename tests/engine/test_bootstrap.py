@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.facts import gather
+from qatprep.host.base import RunResult
 from qatprep.host.select import open_host, scenarios
 from qatprep.host.simulated import SimulatedHost
 from qatprep.steps.plan import make_plan
@@ -93,3 +96,42 @@ def test_a_failed_attempt_gives_the_kernel_its_instances_back() -> None:
     before = host.read(path)
     assert bootstrap(host, WISH).status == "rolled back"
     assert host.read(path).replace(b"SriovEnabled = 1\n", b"") == before
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.2"])
+@pytest.mark.parametrize("name", ["module-not-loaded", "pf-unbound"])
+def test_a_pf_that_will_not_start_keeps_nothing_from_the_others(name: str, kernel: str) -> None:
+    """And that without a word in the kernel log: it is tried once, and left alone then."""
+    host = simulated(name, kernel)
+    node = host.tree.find("/sys/devices/pci0000:75/0000:75:00.0/numa_node")
+    log = host.tree.find("/.qatprep/dmesg")
+    assert node and log
+    node.data, node.show = b"-1\n", None
+    log.error = errno.EPERM
+    before = snapshot(host)
+    result = bootstrap(host, WISH)
+    assert result.status == "applied", result.failure
+    assert [(left.subject, left.finding) for left in result.left] == [("0000:75:00.0", "QP-PF-001")]
+    assert sum(vf.bound is True for vf in gather(host).pci.all_vfs) == 16 * 7
+    assert bootstrap(host, WISH).status == "unchanged"
+    for run in undoable(host):
+        assert undo_run(host, run) == []
+    assert undoable(host) == []
+    assert difference(before, snapshot(host)) == []
+
+
+def test_what_udev_loads_meanwhile_stays() -> None:
+    """A driver that appears beside the modules we load is not taken away again by our rollback."""
+    host = simulated("spr-2s")
+    run = host.run
+
+    def run_and_plug(argv: list[str], *, deadline: float = 30.0) -> RunResult:
+        if argv[:1] == ["modprobe"] and not host.exists("/sys/module/usbhid"):
+            host.tree.dir("/sys/module/usbhid/drivers")
+        return run(argv, deadline=deadline)
+
+    host.run = run_and_plug  # type: ignore[method-assign]
+    assert bootstrap(host, WISH).status == "applied"
+    assert undo_run(host, undoable(host)[0]) == []
+    assert host.exists("/sys/module/usbhid")
+    assert not [op for op in host.operations if op.op == "run" and "usbhid" in op.path]

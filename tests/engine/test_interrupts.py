@@ -59,7 +59,6 @@ def test_everything_is_undone(n: int, number: signal.Signals) -> None:
     before = snapshot(made)
     result = bootstrap(made, WISH, only=PFS.__contains__)
     assert result.status == "interrupted"
-    assert len(result.made) < 70
     assert difference(before, snapshot(made)) == []
 
 
