@@ -1,0 +1,63 @@
+"""qatprep beside what people use instead, in a guest with a real kernel (tests/vm): whole processes, interleaved.
+
+    python benchmarks/peers.py [ROUNDS]
+
+Under emulation CPU work takes about twelve times as long as natively: the ratios mean something, the times do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from tests.vm import extras, kernels
+from tests.vm.machine import Guest, Hardware
+from tests.vm.rig import cache
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FLOOR = "shell loop"
+AIMS = (
+    # what, ours, theirs, at most
+    ("bind 16 VFs", "qatprep device bind", "dpdk-devbind.py -b", 1 / 4),
+    ("bind 16 VFs", "qatprep device bind", "driverctl set-override, one call a VF", 1 / 3),
+    ("bind 128 VFs", "qatprep device bind", "driverctl set-override, one call a VF", 1 / 10),
+    ("bind 16 VFs", "qatprep: in its writes", FLOOR, 1.3),
+    ("bind 128 VFs", "qatprep: in its writes", FLOOR, 1.3),
+    ("bootstrap, services changed", "4 PFs side by side", "4 PFs one after the other", 1.0),
+)
+
+
+def measure(pfs: int, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Boot a guest with that many PFs and let the tools take turns in it."""
+    kit = kernels.build(cache(), kernels.DEFAULT)
+    tools = extras.peers(cache())
+    with Guest(kit, Hardware(pfs=pfs, memory=1024), extra=tools) as guest:
+        guest.check("modprobe qat_4xxx; modprobe vfio-pci; groupadd --system qat")
+        guest.check("for p in /sys/bus/pci/devices/*/qat; do echo 16 >${p%/qat}/sriov_numvfs; done")
+        text = guest.check(f"/usr/bin/python3 {HERE}/peers_guest.py {rounds} {pfs}", timeout=3600)
+    result: dict[str, dict[str, list[float]]] = json.loads(text)
+    return result
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    results = measure(1, rounds) | measure(8, rounds)
+    medians = {what: {case: statistics.median(t) for case, t in cases.items()} for what, cases in results.items()}
+    for what, cases in results.items():
+        print(f"{what} (medians of {len(next(iter(cases.values())))}, in a guest without KVM)")
+        for case, times in cases.items():
+            median, least, most = (1000 * t for t in (statistics.median(times), min(times), max(times)))
+            print(f"  {case:40} {median:9.0f} ms   {least:.0f} .. {most:.0f}")
+    print("aims")
+    for what, ours, theirs, limit in AIMS:
+        ratio = medians[what][ours] / medians[what][theirs]
+        verdict = "met" if ratio <= limit else "missed"
+        print(f"  {what}: {ours} / {theirs} = {ratio:.3f}, at most {limit:.3f}: {verdict}")
+
+
+if __name__ == "__main__":
+    main()
