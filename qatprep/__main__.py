@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,27 +20,34 @@ COMPILED = ("cryptography", "psutil")
 def main(argv: list[str] | None = None, session: Session | None = None) -> int:
     """Run qatprep with these arguments, on this session's host and streams; never raises, never exits."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv == ["--version"]:
+    if argv == ["--version"] and not session and sys.stdout:
         from qatprep.version import VERSION
 
-        (session.out if session else sys.stdout).write(f"qatprep {VERSION}\n")
+        try:
+            sys.stdout.write(f"qatprep {VERSION}\n")
+            sys.stdout.flush()
+        except OSError as e:
+            _silence()
+            if e.errno != errno.EPIPE and sys.stderr:
+                sys.stderr.write(f"qatprep: cannot write the output: {e.strerror}\n")
+            return ExitCode.ERROR
         return ExitCode.OK
-    from qatprep.cli.session import Session
+    from qatprep.cli.session import OutputGone, Session
     from qatprep.errors import QatprepError
 
     session = session or Session()
     try:
-        return _call(argv, session)
+        code = _call(argv, session)
+        session.out.flush()
+        return code
+    except OutputGone as e:
+        return _unheard(session, e.errno, str(e))
     except QatprepError as e:
         _error(session, e.message, e.hint)
         return e.code
     except KeyboardInterrupt:
         session.say("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read us has gone: nothing more can be said on stdout, and Python must not try at exit.
-        sys.stdout = None
-        return ExitCode.ERROR
     except ModuleNotFoundError as e:
         if e.name not in COMPILED:
             return _bug(session, e)
@@ -47,8 +57,26 @@ def main(argv: list[str] | None = None, session: Session | None = None) -> int:
             f"install python3-{e.name}, or qatprep with pip: the single file does not bring it",
         )
         return ExitCode.ERROR
+    except OSError as e:
+        if e.filename is None and e.errno in (errno.EPIPE, errno.ENOSPC):  # typer prints help by itself
+            return _unheard(session, e.errno, str(e.strerror))
+        return _bug(session, e)
     except Exception as e:
         return _bug(session, e)
+
+
+def _unheard(session: Session, number: int | None, why: str) -> int:
+    """The status of a command whose output could not be written; what it changed stands."""
+    _silence()
+    if number != errno.EPIPE:  # whoever has gone needs no telling
+        session.say(f"qatprep: cannot write the output: {why}")
+    return ExitCode.ERROR if session.code is None else session.code
+
+
+def _silence() -> None:
+    """Python would try to write the rest at exit."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _call(argv: list[str], session: Session) -> int:
@@ -83,11 +111,12 @@ def _bug(session: Session, error: Exception) -> int:
     if session.env.get("QATPREP_DEBUG"):
         session.say("".join(traceback.format_exception(error)).rstrip())
         return ExitCode.ERROR
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
     _error(
         session,
-        f"this is a mistake in qatprep, not yours: {type(error).__name__}: {error} ({where})",
+        f"this is a mistake in qatprep, not yours: {type(error).__name__}: {error} ({where}){notes}",
         "please report it, with what QATPREP_DEBUG=1 makes the same command print",
     )
     return ExitCode.ERROR
@@ -98,6 +127,9 @@ def console() -> None:
     import gc
 
     gc.set_threshold(100_000)  # a short life: collecting while modules load costs more than it ever frees
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 is no reason to fail
     sys.exit(main())
 
 

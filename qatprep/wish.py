@@ -43,9 +43,14 @@ class Override:
     values: tuple[tuple[str, Any], ...]
 
     def matches(self, pf: Pf) -> bool:
-        return (not self.device or fnmatch.fnmatchcase(pf.bdf, self.device.lower())) and (
-            self.numa_node is None or self.numa_node == pf.numa_node
-        )
+        """6b:00.0 is 0000:6b:00.0, as on the command line."""
+        glob = self.device.lower()
+        named = any(fnmatch.fnmatchcase(pf.bdf, wanted) for wanted in (glob, f"0000:{glob}"))
+        return (not glob or named) and (self.numa_node is None or self.numa_node == pf.numa_node)
+
+    def __str__(self) -> str:
+        device = [f"device {self.device}"] if self.device else []
+        return " and ".join(device + ([f"numa_node {self.numa_node}"] if self.numa_node is not None else []))
 
 
 @dataclass(frozen=True)
@@ -96,21 +101,25 @@ def load(host: Host, path: str = "", settings: tuple[str, ...] | list[str] = ())
 
     `settings` are KEY=VALUE of the command line; they win. InputError, with line and column, for whatever is wrong.
     """
-    if path:
-        try:
+    name = path or PATH
+    try:
+        if path:
             with open(path, "rb") as f:
-                text, name = f.read(_LIMIT).decode("utf-8"), path
-        except OSError as e:
+                data = f.read(_LIMIT + 1)
+        else:
+            data = host.read(PATH, limit=_LIMIT + 1)
+    except OSError as e:
+        if path:
             raise InputError(f"cannot read the wish {path!r}: {e.strerror}") from e
-        except UnicodeDecodeError as e:
-            raise InputError(f"{path!r} is not UTF-8 text (byte {e.start})") from e
-    else:
-        try:
-            text, name = host.read_text(PATH, limit=_LIMIT), PATH
-        except OSError as e:
-            if e.errno not in ABSENT:
-                raise InputError(f"cannot read the wish {PATH!r}: {e.strerror}", "give another one by --config") from e
-            text, name = "", ""
+        if e.errno not in ABSENT:
+            raise InputError(f"cannot read the wish {PATH!r}: {e.strerror}", "give another one by --config") from e
+        data, name = b"", ""
+    if len(data) > _LIMIT:
+        raise InputError(f"{name!r} is longer than {_LIMIT} bytes: that is no wish")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise InputError(f"{name!r} is not UTF-8 text (byte {e.start})") from e
     if not text and not settings:
         return Wish(source=name or Wish.source)
     return parse(text, name or "built-in defaults", settings)
@@ -122,6 +131,7 @@ def parse(text: str, name: str, settings: tuple[str, ...] | list[str] = ()) -> W
 
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader) if text.strip() else None
+        _refuse_twins(node, name)
         document = yaml.safe_load(text) if text.strip() else {}
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
@@ -129,12 +139,37 @@ def parse(text: str, name: str, settings: tuple[str, ...] | list[str] = ()) -> W
         raise InputError(f"{where}: not YAML: {e.problem or e.context}") from e
     except yaml.YAMLError as e:
         raise InputError(f"{name}: not YAML: {e}") from e
+    except RecursionError as e:
+        raise InputError(f"{name}: nested too deeply") from e
     if document is None:
         document = {}
     _validate(document, lambda path: _where(name, node, path))
     for setting in settings:
         _apply_setting(document, setting)
     return _build(document, name, lambda path: _where(name, node, path))
+
+
+def _refuse_twins(node: Any, name: str) -> None:
+    """InputError for a key that stands twice in one mapping: YAML would take the last and say nothing."""
+    import yaml
+
+    todo, seen = [node], set()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen or not isinstance(node, yaml.MappingNode | yaml.SequenceNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+            continue
+        keys = set()
+        for key, value in node.value:
+            todo.append(value)
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    at = key.start_mark
+                    raise InputError(f"{name}:{at.line + 1}:{at.column + 1}: the key {key.value!r} stands here twice")
+                keys.add(key.value)
 
 
 def _apply_setting(document: dict[str, Any], setting: str) -> None:
@@ -151,8 +186,8 @@ def _apply_setting(document: dict[str, Any], setting: str) -> None:
             raise InputError(f"--set {setting!r}: {part!r} has no keys below it")
         where = inner
     parsed: Any = value
-    if value in ("true", "false", "yes", "no", "on", "off") or (value.isdigit() and parts[-1] != "mode"):
-        parsed = yaml.safe_load(value)
+    if value.lower() in ("true", "false", "yes", "no", "on", "off") or (value.isdigit() and parts[-1] != "mode"):
+        parsed = yaml.safe_load(value.lower())
     where[parts[-1]] = parsed
     _validate(document, lambda _: f"--set {setting!r}")
 
@@ -177,7 +212,7 @@ def _validate(document: Any, where: Any) -> None:
 
 def _words(error: Any, path: list[Any]) -> str:
     name = ".".join(str(part) for part in path) or "the wish"
-    value = error.value if not isinstance(error.value, dict | list) else type(error.value).__name__
+    value = _shown(error.value)
     if error.rule == "additionalProperties":
         known = error.definition.get("properties", {})
         extra = [key for key in error.value if key not in known]
@@ -189,14 +224,24 @@ def _words(error: Any, path: list[Any]) -> str:
     if error.rule == "required":
         return f"{name} lacks the key {', '.join(error.definition['required'])}"
     if error.rule == "enum":
-        return f"{name} is {value!r}, not one of {', '.join(map(str, error.definition['enum']))}"
+        return f"{name} is {value}, not one of {', '.join(map(str, error.definition['enum']))}"
     if error.rule == "const":
-        return f"{name} is {value!r}, this qatprep knows only {error.definition['const']!r}"
+        return f"{name} is {value}, this qatprep knows only {error.definition['const']!r}"
     if error.rule == "type":
-        return f"{name} is {value!r}, not {_article(error.definition['type'])}"
+        return f"{name} is {value}, not {_article(error.definition['type'])}"
     if error.rule == "pattern":
-        return f"{name} is {value!r}, which has not the right form"
+        return f"{name} is {value}, which has not the right form"
     return f"{name}: {error.message}"
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: what it is in YAML's words, and not too long."""
+    if value is None:
+        return "empty"
+    if isinstance(value, dict | list):
+        return _article("object" if isinstance(value, dict) else "array")
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _article(kind: str) -> str:
@@ -294,6 +339,13 @@ def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
         except ValueError as e:
             raise InputError(f"{where('services')}: services {text!r}: {e}") from e
     return values
+
+
+def unmatched(wish: Wish, facts: Facts) -> list[str]:
+    """Overrides that no PF of this host matches, in words: a slip as a rule, or a wish that several hosts share."""
+    pfs = [pf for pf in facts.pci.pfs if pf.family.supported]
+    lone = [override for override in wish.overrides if not any(override.matches(pf) for pf in pfs)]
+    return [f"{wish.source}: no PF of this host matches the override for {override}" for override in lone]
 
 
 def describe(facts: Facts) -> str:

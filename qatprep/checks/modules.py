@@ -167,6 +167,7 @@ def _vfio(ctx: Context) -> Iterable[Finding]:
         yield failed(
             "QP-MOD-004",
             f"this kernel does not ship {names}",
+            subjects=_variant_wanted(ctx) if [m.name for m in lacking] == [VFIO_VARIANT] else (),
             evidence=tuple(Evidence(f"/lib/modules/{release}/modules.dep", f"no {m.name}") for m in lacking),
             cause="The kernel was built without it, or the package that holds it is not installed.",
             fix=("Install the distribution's general kernel with all its module packages, and reboot.",),
@@ -179,6 +180,11 @@ def _vfio(ctx: Context) -> Iterable[Finding]:
     for m in blind[:1]:
         if isinstance(m.present, Unknown):
             yield unseen("QP-MOD-004", f"cannot tell whether {m.name} is loaded", m.present)
+
+
+def _variant_wanted(ctx: Context) -> tuple[str, ...]:
+    """The PFs whose VFs shall have the variant driver: the others do without its module."""
+    return tuple(pf.bdf for pf in ctx.pfs if ctx.wish.of(pf).driver == VFIO_VARIANT)
 
 
 def _not_loaded(idle: list[Module]) -> Finding:

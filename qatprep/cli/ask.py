@@ -16,7 +16,7 @@ def agreed(costs: Sequence[str], question: str) -> bool:
     Where nobody can be asked, what costs nothing goes ahead; what costs something is an InputError: it has to be asked
     for by --yes.
     """
-    if sys.stdin.isatty() and sys.stderr.isatty():
+    if sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
         for cost in costs:
             typer.echo(f"cost: {cost}", err=True)
         return typer.confirm(question, default=False, err=True)

@@ -80,6 +80,8 @@ def bootstrap(
             raise InputError("--boot takes the whole node and changes it: not with --check, --diff or --device")
         return at_boot(session, host, wanted, as_json=output is Output.json)
     found = facts.gather(host)
+    for words in wish.unmatched(wanted, found):
+        session.say(words)
     only = chooser(found, device or [])
     as_json = output is Output.json
     console, talk = session.console(), session.talk()
@@ -108,15 +110,16 @@ def bootstrap(
         with watcher:
             result = run(host, wanted, only=only, progress=watcher, confirm=confirm)
     smoke_ok = True
+    session.code = _code(result, smoke_ok)
     document = report.result_document(result, host.label, wanted.source, check=check, diff=diff)
     if not as_json and not (check and result.status == "planned"):
-        report.print_result(console, result)
+        report.print_result(console, result, host.label, qat=found.has_qat)
     if not check and wanted.smoke and not no_smoke and result.status in ("applied", "unchanged"):
         smoke_ok = _smoke(session, host, document, as_json=as_json)
-    code = _code(result, smoke_ok)
+    session.code = _code(result, smoke_ok)
     if as_json:
-        session.json({**document, "exit": int(code)})
-    return code
+        session.json({**document, "exit": int(session.code)})
+    return session.code
 
 
 def _code(result: Result, smoke_ok: bool) -> ExitCode:

@@ -170,6 +170,7 @@ def _run(
     pfs: bool = False,
 ) -> ExitCode:
     from qatprep.cli.ask import agreed
+    from qatprep.cli.bootstrap import CODES
     from qatprep.engine.bootstrap import Result, bootstrap
     from qatprep.steps.lanes import Plan
 
@@ -190,6 +191,7 @@ def _run(
         result = Result("refused" if made.refused else "unchanged" if made.empty else "planned", made)
     else:
         result = bootstrap(host, None, command=command, confirm=confirm, planner=make)
+    session.code = CODES[result.status]
     if output is Output.json:
         from qatprep.report.plan import result_document
 
@@ -198,9 +200,7 @@ def _run(
         from qatprep.report.lines import print_result
 
         print_result(session, result)
-    from qatprep.cli.bootstrap import CODES
-
-    return CODES[result.status]
+    return session.code
 
 
 def _chosen(host: Host, patterns: list[str], *, pfs: bool) -> list[str]:

@@ -13,6 +13,15 @@ class Output(StrEnum):
     json = "json"
 
 
+def _given(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    """Refuse `--simulate ""`: a script whose variable is empty must not end up changing the real machine."""
+    if value == "" and param.name and ctx.get_parameter_source(param.name).name == "COMMANDLINE":  # type: ignore[union-attr]
+        from qatprep.errors import InputError
+
+        raise InputError(f"{param.opts[0]} '' is empty", f"give it a value, or leave {param.opts[0]} out")
+    return value
+
+
 RootOption = Annotated[
     str,
     typer.Option("--root", metavar="DIR|FILE", help="Look at the host mounted at DIR, or recorded in a host FILE."),
@@ -23,12 +32,16 @@ SimulateOption = Annotated[
         "--simulate",
         metavar="HOST[@KERNEL]",
         help="Use a simulated host, e.g. spr-2s or spr-2s@6.17; `qatprep hosts` lists them.",
+        callback=_given,
     ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people or for programs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ConfigOption = Annotated[
-    str, typer.Option("--config", metavar="FILE", help="The wish; /etc/qatprep.yaml of the host unless given.")
+    str,
+    typer.Option(
+        "--config", metavar="FILE", help="The wish; /etc/qatprep.yaml of the host unless given.", callback=_given
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

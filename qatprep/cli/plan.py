@@ -34,6 +34,8 @@ def plan(
     host = session.host(root, simulate)
     wanted = wish.load(host, config, setting or ())
     found = facts.gather(host)
+    for words in wish.unmatched(wanted, found):
+        session.say(words)
     result = make_plan(found, wanted, chooser(found, device or []))
     from qatprep.report import plan as report
 
@@ -42,7 +44,7 @@ def plan(
     else:
         console = session.console()
         if result.empty and not result.left and not result.refused:
-            console.print("Nothing to do: the host is already as wished.", style="ok")
+            console.print(report.idle(result, host.label, qat=found.has_qat), style="ok")
         else:
             report.print_plan(console, result, f"Plan for {host.label}", name_of(found), every=verbose)
         if diff:

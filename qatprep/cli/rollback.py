@@ -76,8 +76,9 @@ def rollback(
             for each in chain:
                 left += undo_run(host, each, watcher)
     status = "partial" if left else "rolled back"
+    session.code = ExitCode.PARTIAL if left else ExitCode.OK
     if as_json:
         session.json(report.rollback_document(host.label, status, chain, left))
     else:
         report.print_outcome(session.console(), chain, left)
-    return ExitCode.PARTIAL if left else ExitCode.OK
+    return session.code

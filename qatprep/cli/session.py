@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from qatprep.host.base import Host
 
@@ -15,18 +15,60 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+class OutputGone(Exception):
+    """What we print cannot be written: whoever read it has gone, or the disk is full."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror)
+        self.errno = error.errno
+
+
+class _Stream:
+    """A stream of this process, there even when its descriptor was closed. Talk that nobody can hear is no failure."""
+
+    def __init__(self, stream: TextIO | None, *, needed: bool) -> None:
+        self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        self._needed = needed
+
+    def write(self, text: str) -> int:
+        return int(self._try(lambda: self._stream.write(text)))
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except OSError as e:
+            if self._needed:
+                raise OutputGone(e) from e
+            return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _out() -> TextIO:
+    return cast("TextIO", _Stream(sys.stdout, needed=True))
+
+
+def _err() -> TextIO:
+    return cast("TextIO", _Stream(sys.stderr, needed=False))
+
+
 @dataclass
 class Session:
     """One call of qatprep. Tests hand in their own host and streams; nothing here is global."""
 
-    out: TextIO = field(default_factory=lambda: sys.stdout)
+    out: TextIO = field(default_factory=_out)
     """Data: what a program reading us wants."""
-    err: TextIO = field(default_factory=lambda: sys.stderr)
+    err: TextIO = field(default_factory=_err)
     """Talk: progress, hints, warnings."""
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     given_host: Host | None = None
     """A host that stands in for what --root and --simulate would open."""
-    on_interrupt: Callable[[], None] | None = None
+    code: int | None = None
+    """The exit status that is certain already, whatever becomes of the output."""
 
     def host(self, root: str = "/", simulate: str = "") -> Host:
         """The host the options name. InputError when there is none."""

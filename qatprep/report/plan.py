@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.tree import Tree
 from qatprep.engine.bootstrap import Result
 from qatprep.report.words import grouped, plural
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Plan
+from qatprep.steps.lanes import Left, Plan
 
 
 def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:
@@ -40,8 +40,8 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
         branch = tree.add(Text(f"{item.subject}: refused, {item.why}", style="fail"))
         for holder in item.holders:
             branch.add(Text(f"{holder.vf} is held by {holder}"))
-    for left in plan.left:
-        tree.add(Text(f"{left.subject}: left alone, {left.why} ({left.finding})", style="warn"))
+    for names, left in _alone(plan.left):
+        tree.add(Text(f"{names}: left alone, {left.why} ({left.finding})", style="warn"))
     console.print(tree)
     if plan.forecast:
         console.print(
@@ -58,6 +58,14 @@ def _alike(plan: Plan) -> list[list[str]]:
         shape = tuple((c.kind, c.before, c.after, c.subject == device) for c in lane)
         kinds.setdefault(shape, []).append(device)
     return list(kinds.values())
+
+
+def _alone(left: Sequence[Left]) -> list[tuple[str, Left]]:
+    """What is left alone for one reason, together."""
+    reasons: dict[tuple[str, str], list[Left]] = {}
+    for item in left:
+        reasons.setdefault((item.why, item.finding), []).append(item)
+    return [(" ".join(item.subject for item in items), items[0]) for items in reasons.values()]
 
 
 def _devices(devices: list[str], name_of: Callable[[str], str]) -> Text:
@@ -132,13 +140,20 @@ def result_document(result: Result, host: str, wish: str, *, check: bool = False
     return {**document, **_diff(plan)} if diff else document
 
 
-def print_result(console: Console, result: Result) -> None:
-    """One paragraph: what happened, what is left, what to do."""
+def idle(plan: Plan, host: str, *, qat: bool) -> str:
+    """Why nothing is to be done."""
+    if plan.left:
+        return "Nothing can be done here before what is told below is mended."
+    return f"Nothing to do: {'the host is already as wished' if qat else f'{host} has no QAT device to set up'}."
+
+
+def print_result(console: Console, result: Result, host: str, *, qat: bool) -> None:
+    """One paragraph: what happened, what is left, what to do. `qat`: whether the host has a QAT device at all."""
     say = console.print
     if result.resumed:
         say(Text(f"Run {result.resumed} had been cut off; this run went on from what it left.", style="warn"))
     if result.status == "unchanged":
-        say(Text("Nothing to do: the host is already as wished.", style="ok"))
+        say(Text(idle(result.plan, host, qat=qat), style="warn" if result.left else "ok"))
     elif result.status == "applied":
         say(Text(f"Done: {plural(len(result.made), 'change')}, each read back.", style="ok"))
         say(Text(f"To undo: qatprep rollback {result.run}", style="hint"))
@@ -161,8 +176,8 @@ def print_result(console: Console, result: Result) -> None:
         for line in result.stuck:
             say(f"  {line}")
         say(Text(f"When the cause is gone: qatprep rollback {result.run}", style="hint"))
-    for item in result.left:
-        say(Text(f"Left alone: {item.subject}, {item.why}", style="warn"))
+    for subjects, item in _alone(result.left):
+        say(Text(f"Left alone: {subjects}, {item.why}", style="warn"))
     if result.left:
         ids = ",".join(sorted({item.finding for item in result.left}))
         say(Text(f"  qatprep doctor --only {ids} tells the cause and the fix", style="hint"))

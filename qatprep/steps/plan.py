@@ -8,6 +8,7 @@ from dataclasses import replace
 from qatprep import devices
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
+from qatprep.facts.modules import normal
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.steps import modules, persist, runtime, sriov
 from qatprep.steps.base import Change
@@ -56,6 +57,8 @@ class _Builder:
         self.left: list[Left] = []
         self.refused: list[Refusal] = []
         self.forecast = False
+        self.waited_for: set[str] = set()
+        """QAT modules that PFs cannot do without."""
         self.finish: list[Change] = []
 
     def plan(self) -> Plan:
@@ -77,12 +80,9 @@ class _Builder:
 
     def _needs(self, module: str) -> bool:
         """Whether a module serves something in the lanes; nothing is loaded for PFs that are left alone."""
-        lanes = self.lanes.items()
         if module in {family.module for family in devices.FAMILIES}:
-            return any(
-                (pf := self.facts.pci.pf(bdf)) and pf.family.module == module and pf.driver is None for bdf, _ in lanes
-            )
-        binds = any(isinstance(c, BindVf) for _, lane in lanes for c in lane)
+            return module in self.waited_for
+        binds = any(isinstance(c, BindVf) for lane in self.lanes.values() for c in lane)
         bound = any(vf.bound is True for vf in self.facts.pci.all_vfs)
         return binds or (module == "vfio_iommu_type1" and bound)  # a bound VF is of no use without its container
 
@@ -98,13 +98,14 @@ class _Builder:
         running = pf.driver == pf.family.driver
         if not running:
             self.forecast = True
+            self.waited_for.add(pf.family.module)
             if pf.family.module not in self.loading:
                 self.retries.append(BindPf(pf.bdf, pf.family.driver))
         services = self._services(pf, want, running)
         lane += self._vfs(pf, want, running, services)
         if lane:
             self.lanes[pf.bdf] = tuple(lane)
-            self._check_holders(pf, lane)
+            self._check_holders(pf.bdf, pf.vfs, lane)
 
     def _obstacle(self, pf: Pf) -> Left | None:
         """What is broken above the steps, for this PF: BIOS, kernel, firmware, driver. It is told, never touched."""
@@ -130,14 +131,23 @@ class _Builder:
             if pf.grouped is not True:
                 why = pf.grouped.reason if isinstance(pf.grouped, Unknown) else "not behind an IOMMU"
                 return Left(pf.bdf, why, "QP-IOMMU-004" if self.facts.iommu.units else "QP-IOMMU-002")
-            for name in ("vfio_pci", "vfio_iommu_type1"):
-                if name in self.hopeless:
-                    return Left(pf.bdf, self.hopeless[name], "QP-MOD-004")
+            if forbidden := self._no_module(pf.bdf, want):
+                return forbidden
         if want.vfs and pf.driver is not None and pf.total_vfs in (None, 0):
             return Left(pf.bdf, "it cannot have VFs: sriov_totalvfs is absent or 0", "QP-SRIOV-002")
         if pf.driver is not None and (isinstance(pf.num_vfs, Unknown) or isinstance(pf.state, Unknown)):
             unseen = pf.num_vfs if isinstance(pf.num_vfs, Unknown) else pf.state
             return Left(pf.bdf, str(unseen.reason) if isinstance(unseen, Unknown) else "", "QP-SRIOV-001")
+        for vf in pf.vfs:
+            if isinstance(vf.driver, Unknown):
+                return Left(vf.bdf, vf.driver.reason, "QP-VFIO-001")
+        return None
+
+    def _no_module(self, bdf: str, want: PfWish) -> Left | None:
+        """Why the VFs cannot have their driver: a module of VFIO's that this kernel lacks, or must not load."""
+        for name in ("vfio_pci", "vfio_iommu_type1", normal(want.driver)):
+            if name in self.hopeless:
+                return Left(bdf, self.hopeless[name], "QP-MOD-004")
         return None
 
     def _services(self, pf: Pf, want: PfWish, running: bool) -> SetServices | None:
@@ -191,10 +201,12 @@ class _Builder:
         if want.driver == "none":
             return []
         driver = vf.driver if isinstance(vf.driver, str) else ""
-        if driver not in devices.VFIO_DRIVERS:
+        lacks_migration = driver == devices.VFIO_PCI and want.driver == devices.VFIO_VARIANT
+        if driver not in devices.VFIO_DRIVERS or lacks_migration:
             override = vf.override if isinstance(vf.override, str) else ""
+            had = (vf.node.uid, vf.node.gid, vf.node.mode) if isinstance(vf.node, DeviceNode) else None
             return [
-                BindVf(vf.bdf, driver, override, want.driver),
+                BindVf(vf.bdf, driver, override, want.driver, had),
                 SetOwnership(vf.bdf, self.wish.group, self.wish.mode, None, AS_MADE),
             ]
         gid = self.facts.nodes.gid(self.wish.group)
@@ -211,19 +223,23 @@ class _Builder:
         if vf.grouped is not True and want.driver != "none":
             self.left.append(Left(vf.bdf, "not behind an IOMMU: the VM needs a virtual one", "QP-IOMMU-004"))
             return
+        if want.driver != "none" and (forbidden := self._no_module(vf.bdf, want)):
+            self.left.append(forbidden)
+            return
         lane = self._vf(vf, want)
         if lane:
             self.lanes[vf.bdf] = tuple(lane)
+            self._check_holders(vf.bdf, (vf,), lane)
 
-    def _check_holders(self, pf: Pf, lane: list[Change]) -> None:
+    def _check_holders(self, device: str, vfs: tuple[Vf, ...], lane: list[Change]) -> None:
         """VFs that would go while somebody has them open: the kernel would wait for him without end."""
         doomed = {change.bdf for change in lane if isinstance(change, BindVf)}
         if any(isinstance(change, sriov.RemoveVfs) for change in lane):
-            doomed |= {vf.bdf for vf in pf.vfs}
+            doomed |= {vf.bdf for vf in vfs}
         holders = tuple(holder for holder in self.facts.nodes.holders if holder.vf in doomed)
         if holders:
-            vfs = sorted({holder.vf for holder in holders})
-            self.refused.append(Refusal(pf.bdf, f"{', '.join(vfs)} would be taken away while in use", holders))
+            held = sorted({holder.vf for holder in holders})
+            self.refused.append(Refusal(device, f"{', '.join(held)} would be taken away while in use", holders))
 
 
 def _text(pf: Pf) -> str:

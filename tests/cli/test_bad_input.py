@@ -32,6 +32,10 @@ CASES = [
     (["device", "vfs", "--simulate", "spr-2s", "make", "6b:00.0"], ExitCode.USAGE, ["'make'", "create"]),
     (["device", "vfs", "--simulate", "spr-2s", "create", "6b:00.0", "--count", "8"], ExitCode.USAGE, ["16", "8"]),
     (["device", "vfs", "--simulate", "spr-2s", "create", "6b:00.0", "--count", "99"], ExitCode.USAGE, ["16", "99"]),
+    (["plan", "--simulate", ""], ExitCode.USAGE, ["--simulate ''", "leave --simulate out"]),
+    (["bootstrap", "--simulate="], ExitCode.USAGE, ["--simulate ''"]),
+    (["plan", "--simulate", "spr-2s", "--config", ""], ExitCode.USAGE, ["--config ''"]),
+    (["plan", "--simulate", "spr-2s", "--set", "nodes.group=a b"], ExitCode.USAGE, ["'a b'", "a-z"]),
     (["rollback", "--simulate", "spr-2s", "20990101T000000Z-0001"], ExitCode.USAGE, ["20990101T000000Z-0001"]),
 ]
 
@@ -57,6 +61,9 @@ def test_message_and_status(arguments: list[str], code: ExitCode, words: list[st
         ("overrides:\n- services: dc\n", ":2:3"),
         ("nodes:\n  mode: 0660\n", ":2:3"),
         ("\tx: 1\n", ":1:1"),
+        ("devices: {}\nnodes: {}\ndevices: {}\n", ":3:1"),
+        ("overrides:\n- match: {numa_node: 0}\n  vfs: true\n  vfs: false\n", ":4:3"),
+        ("devices:\n", ":1:1"),
     ],
 )
 def test_a_wrong_wish_is_told_with_its_place(tmp_path: Path, text: str, where: str) -> None:
@@ -73,6 +80,32 @@ def test_a_wish_that_is_not_text(tmp_path: Path) -> None:
     called = qatprep("plan", "--simulate", "spr-2s", "--config", str(wish))
     assert called.code == ExitCode.USAGE
     assert "UTF-8" in called.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 20_000, "nested too deeply"),
+        ("a: " + "{a: " * 5_000, "nested too deeply"),
+        ("#" * (1 << 20) + "\n", "longer than"),
+        ("devices:\n  services: " + "x" * 500 + "\n", "xxx"),
+        ("a: &a [*a]\n", "unknown key 'a'"),
+        ("--- {}\n--- {}\n", "not YAML"),
+        ("devices: {vfs: null}\n", "devices.vfs is empty, not true or false"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_hostile_wish(tmp_path: Path, text: str, words: str) -> None:
+    wish = tmp_path / "wish.yaml"
+    wish.write_text(text)
+    for arguments in (["--config", str(wish)], []):
+        host = open_host("/", "spr-2s")
+        if not arguments:
+            host.tree.file("/etc/qatprep.yaml", text.encode())  # type: ignore[attr-defined]
+        called = qatprep("bootstrap", *arguments, host=host)
+        assert called.code == ExitCode.USAGE
+        assert words in called.err and "mistake" not in called.err
+        assert host.operations == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
