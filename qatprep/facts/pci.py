@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qatprep import devices
@@ -22,6 +23,9 @@ from qatprep.host.base import Host
 _GENERAL = re.compile(r"^\[GENERAL\]\s*$(.*?)(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
 _SERVICES_ENABLED = re.compile(r"^\s*ServicesEnabled\s*=\s*([^#\n]*)", re.MULTILINE)
 _VIRTFN = re.compile(r"virtfn(\d+)")
+
+Slow = Mapping[str, bytes | OSError]
+"""What the attributes of `_slow` held, by path."""
 
 
 @dataclass(frozen=True)
@@ -159,18 +163,28 @@ def gather(host: Host) -> PciFacts:
             strangers.append(Stranger(bdf, device_id, devices.OOT_IDS[device_id]))
         elif device_id in devices.NEWER_QAT_IDS:
             strangers.append(Stranger(bdf, device_id, ""))
-    slow = host.read_all([f"{PCI_DEVICES}/{bdf}/sriov_numvfs" for bdf, _ in pf_list], deadline=READ_DEADLINE)
+    slow = _slow(host, [bdf for bdf, _ in pf_list], list(vf_list))
     pfs = []
     owned: set[str] = set()
     for bdf, family in pf_list:
-        pf = _pf(host, bdf, family, slow[f"{PCI_DEVICES}/{bdf}/sriov_numvfs"])
+        pf = _pf(host, bdf, family, slow)
         owned.update(vf.bdf for vf in pf.vfs)
         pfs.append(pf)
-    loose = tuple(_vf(host, bdf, family, None, -1) for bdf, family in vf_list.items() if bdf not in owned)
+    loose = tuple(_vf(host, bdf, family, None, -1, slow) for bdf, family in vf_list.items() if bdf not in owned)
     return PciFacts(tuple(pfs), loose, tuple(strangers), bool(listed))
 
 
-def _pf(host: Host, bdf: str, family: Family, slow: bytes | OSError) -> Pf:
+def _slow(host: Host, pfs: list[str], vfs: list[str]) -> Slow:
+    """The attributes whose read takes the device lock, and waits while somebody holds a VF that is to go.
+
+    sriov_numvfs on every kernel (drivers/pci/iov.c), driver_override before it got a lock of its own
+    (drivers/pci/pci-sysfs.c of 6.1).
+    """
+    paths = [f"{PCI_DEVICES}/{bdf}/sriov_numvfs" for bdf in pfs]
+    return host.read_all(paths + [f"{PCI_DEVICES}/{bdf}/driver_override" for bdf in pfs + vfs], deadline=READ_DEADLINE)
+
+
+def _pf(host: Host, bdf: str, family: Family, slow: Slow) -> Pf:
     base = f"{PCI_DEVICES}/{bdf}"
     driver = link_name(host, f"{base}/driver")
     listed = names(host, base)
@@ -180,7 +194,7 @@ def _pf(host: Host, bdf: str, family: Family, slow: bytes | OSError) -> Pf:
     for index in indexes:
         vf_bdf = link_name(host, f"{base}/virtfn{index}")
         if isinstance(vf_bdf, str):
-            vfs.append(_vf(host, vf_bdf, family, bdf, index))
+            vfs.append(_vf(host, vf_bdf, family, bdf, index, slow))
     state = read_line(host, f"{base}/qat/state")
     text = read_line(host, f"{base}/qat/cfg_services")
     autoprobe = read_int(host, f"{base}/sriov_drivers_autoprobe")
@@ -189,13 +203,13 @@ def _pf(host: Host, bdf: str, family: Family, slow: bytes | OSError) -> Pf:
         family=family,
         numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
         driver=driver,
-        override=_override(host, base),
+        override=_override(slow, base),
         grouped=_grouped(host, base),
         state=state,
         services=_services(host, base, bdf, family, driver, text),
         configurable=text if isinstance(text, Unknown) else text is not None,
         total_vfs=read_int(host, f"{base}/sriov_totalvfs"),
-        num_vfs=_numvfs(slow),
+        num_vfs=_numvfs(slow[f"{base}/sriov_numvfs"]),
         autoprobe=bool(autoprobe) if isinstance(autoprobe, int) else autoprobe,
         vf_offset=_plain(read_int(host, f"{base}/sriov_offset"), 1),
         vf_stride=_plain(read_int(host, f"{base}/sriov_stride"), 1),
@@ -214,9 +228,12 @@ def _plain(value: int | Unknown | None, default: int) -> int:
     return value if isinstance(value, int) else default
 
 
-def _override(host: Host, base: str) -> str | Unknown | None:
+def _override(slow: Slow, base: str) -> str | Unknown | None:
     """driver_override; the kernel shows an unset one as "(null)" (drivers/pci/pci-sysfs.c)."""
-    text = read_line(host, f"{base}/driver_override")
+    found = slow.get(f"{base}/driver_override")
+    if found is None or isinstance(found, OSError):
+        return None if found is None or found.errno in ABSENT else unknown(found)
+    text = found.decode("utf-8", "backslashreplace").rstrip("\n\0")
     return None if text in ("(null)", "") else text
 
 
@@ -258,7 +275,7 @@ def _dev_cfg_services(host: Host, path: str) -> str | Unknown | None:
     return found[1].strip()
 
 
-def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int) -> Vf:
+def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: Slow) -> Vf:
     base = f"{PCI_DEVICES}/{bdf}"
     driver = link_name(host, f"{base}/driver")
     group = link_name(host, f"{base}/iommu_group")
@@ -285,7 +302,7 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int) -> Vf:
         index=index,
         numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
         driver=driver,
-        override=_override(host, base),
+        override=_override(slow, base),
         grouped=group if isinstance(group, Unknown) else group is not None,
         noiommu=noiommu,
         neighbours=neighbours,
@@ -341,7 +358,7 @@ def function(host: Host, bdf: str) -> Vf | None:
     if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
         family = devices.BY_VF_ID.get(device_id) or devices.BY_PF_ID.get(device_id) or devices.OTHER
     pf = link_name(host, f"{base}/physfn")
-    return _vf(host, bdf, family, pf if isinstance(pf, str) else None, -1)
+    return _vf(host, bdf, family, pf if isinstance(pf, str) else None, -1, _slow(host, [], [bdf]))
 
 
 def physical(host: Host, bdf: str) -> Pf | None:
@@ -353,8 +370,10 @@ def physical(host: Host, bdf: str) -> Pf | None:
     family = devices.OTHER
     if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
         family = devices.BY_PF_ID.get(device_id, devices.OTHER)
-    path = f"{base}/sriov_numvfs"
-    return _pf(host, bdf, family, host.read_all([path], deadline=READ_DEADLINE)[path])
+    listed = names(host, base)
+    links = [] if isinstance(listed, Unknown) else [name for name in listed if _VIRTFN.fullmatch(name)]
+    vfs = [vf for name in links if isinstance(vf := link_name(host, f"{base}/{name}"), str)]
+    return _pf(host, bdf, family, _slow(host, [bdf], vfs))
 
 
 def _holds_group(host: Host, bdf: str) -> bool:

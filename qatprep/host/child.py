@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from qatprep.host.base import fail
 
@@ -101,43 +102,134 @@ def read_in_child(real: list[str], deadline: float) -> Iterator[bytes | int]:
             os.waitpid(pid, 0)
 
 
-def in_child(work: Callable[[], bytes], deadline: float, limit: int) -> bytes:
-    """Do `work` in a forked child, so that a system call stuck in the kernel cannot take qatprep with it.
+_REQUEST = struct.Struct("=cIII")  # b"r" or b"w", limit, length of the path, length of the data
 
-    A thread would not do: a process does not end while one of its threads sits in an uninterruptible wait. The child
-    does nothing but open, read or write, and _exit, which is safe in the child of a process with threads.
+
+class Helper:
+    """A forked child that reads and writes files for us, one after the other, until we hang up.
+
+    A system call stuck in the kernel cannot take qatprep with it then: the child is left behind. A thread would not do:
+    a process does not end while one of its threads sits in an uninterruptible wait. The child does nothing but open,
+    read, write and _exit, which is safe in the child of a process with threads. It serves many calls because a fork for
+    each costs ten times as much as binding a VF.
     """
-    reader, writer = os.pipe()
-    pid = _fork()
-    if pid == 0:
-        status = 0
-        try:
-            _keep_only(writer)
-            os.write(writer, work()[: max(limit, 1)])
-        except OSError as e:
-            status = (e.errno or errno.EIO) & 0xFF
-        finally:
-            os._exit(status)
-    os.close(writer)
-    end = time.monotonic() + deadline
-    poll = select.poll()
-    poll.register(reader, select.POLLIN)
-    chunks = []
-    try:
-        while True:
-            if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+
+    def __init__(self) -> None:
+        theirs, self._requests = os.pipe()
+        self._replies, replies = os.pipe()
+        self.pid = _fork()
+        if self.pid == 0:
+            try:
+                _serve(theirs, replies)
+            finally:
+                os._exit(0)
+        os.close(theirs)
+        os.close(replies)
+        self._poll = select.poll()
+        self._poll.register(self._replies, select.POLLIN)
+        self._buffer = b""
+
+    def ask(self, operation: bytes, real: str, data: bytes, limit: int, deadline: float) -> bytes:
+        """The content of a file (b"r", at most `limit` bytes), or b"" once `data` is written (b"w").
+
+        OSError as the kernel gave it; ETIMEDOUT after `deadline` seconds, and then the helper is of no more use.
+        """
+        path = os.fsencode(real)
+        write_all(self._requests, _REQUEST.pack(operation, limit, len(path), len(data)) + path + data)
+        end = time.monotonic() + deadline
+        while (whole := self._whole()) is None:
+            if not self._poll.poll(max(0.0, end - time.monotonic()) * 1000):
                 # Not killed: a signal would leave the kernel's work half done and, once it is consumed, the waiting
                 # cannot be interrupted any more (drivers/vfio/vfio_main.c, vfio_unregister_group_dev).
                 fail(errno.ETIMEDOUT, "")
-            chunk = os.read(reader, 1 << 16)
+            chunk = os.read(self._replies, 1 << 16)
             if not chunk:
-                break  # the child has ended, and its end of the pipe with it
-            chunks.append(chunk)
-    finally:
-        os.close(reader)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        fail(errno.EINTR, signal.strsignal(os.WTERMSIG(status)) or "")
-    if code := os.waitstatus_to_exitcode(status):
-        fail(code, "")
-    return b"".join(chunks)
+                fail(errno.EINTR, "")  # somebody has killed it
+            self._buffer += chunk
+        number, answer = whole
+        if number:
+            fail(number, "")
+        return answer
+
+    def _whole(self) -> tuple[int, bytes] | None:
+        """The next reply, once all of it is here."""
+        if len(self._buffer) < _FRAME.size:
+            return None
+        number, length = _FRAME.unpack_from(self._buffer)
+        if len(self._buffer) < _FRAME.size + length:
+            return None
+        answer, self._buffer = self._buffer[_FRAME.size : _FRAME.size + length], self._buffer[_FRAME.size + length :]
+        return number, answer
+
+    def hang_up(self, *, wait: bool) -> None:
+        """No more calls. `wait` until it has ended, which one that is stuck will not."""
+        os.close(self._requests)
+        os.close(self._replies)
+        if wait:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+
+
+def _serve(requests: int, replies: int) -> None:
+    """The life of a helper."""
+    # These two are the lowest descriptors that stay: out of the way of closing everything else.
+    low, high = sorted((requests, replies))
+    os.closerange(0, low)
+    os.closerange(low + 1, high)
+    os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+    while header := _exactly(requests, _REQUEST.size):
+        operation, limit, path_length, data_length = _REQUEST.unpack(header)
+        path = os.fsdecode(_exactly(requests, path_length))
+        data = _exactly(requests, data_length)
+        number, answer = 0, b""
+        try:
+            if operation == b"r":
+                answer = read(path, limit)
+            else:
+                fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                try:
+                    os.write(fd, data)
+                finally:
+                    os.close(fd)
+        except OSError as e:
+            number = e.errno or errno.EIO
+        write_all(replies, _FRAME.pack(number, len(answer)) + answer)
+
+
+def _exactly(fd: int, length: int) -> bytes:
+    """That many bytes; b"" when the other side has hung up."""
+    data = b""
+    while len(data) < length:
+        chunk = os.read(fd, length - len(data))
+        if not chunk:
+            return b""
+        data += chunk
+    return data
+
+
+class Helpers:
+    """As many helpers as there are threads that need one at the same time."""
+
+    def __init__(self) -> None:
+        self._idle: list[Helper] = []
+
+    def ask(self, operation: bytes, real: str, data: bytes = b"", *, limit: int = 0, deadline: float) -> bytes:
+        """As Helper.ask."""
+        try:
+            helper = self._idle.pop()
+        except IndexError:
+            helper = Helper()
+        try:
+            answer = helper.ask(operation, real, data, limit, deadline)
+        except OSError as e:
+            if e.errno in (errno.ETIMEDOUT, errno.EINTR, errno.EPIPE):
+                helper.hang_up(wait=False)
+            else:
+                self._idle.append(helper)
+            raise
+        self._idle.append(helper)
+        return answer
+
+    def __del__(self) -> None:
+        for helper in self._idle:
+            helper.hang_up(wait=True)

@@ -135,8 +135,9 @@ class LinuxHost(Host):
         out = []
         with self._named("/dev/kmsg"):
             fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            end = time.monotonic() + _LOG_SECONDS
             try:
-                while True:
+                while time.monotonic() < end:
                     try:
                         record = os.read(fd, 8192)
                     except BlockingIOError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.devices import PCI_DEVICES
-from qatprep.facts.base import Unknown, exists, link_name, read_line
+from qatprep.facts.base import READ_DEADLINE, Unknown, exists, link_name, read_line
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
 from qatprep.steps.driver import bind, unbind
@@ -25,7 +25,9 @@ def set_override(host: Host, bdf: str, driver: str) -> None:
 
 def override_of(host: Host, bdf: str) -> str:
     """driver_override, "" when unset."""
-    text = read_line(host, f"{PCI_DEVICES}/{bdf}/driver_override")
+    text = read_line(host, f"{PCI_DEVICES}/{bdf}/driver_override", deadline=READ_DEADLINE)
+    if isinstance(text, Unknown):
+        raise ChangeFailed(f"cannot read the driver_override of {bdf}: {text.reason}")
     return text if isinstance(text, str) and text != "(null)" else ""
 
 

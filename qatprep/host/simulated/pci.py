@@ -126,7 +126,7 @@ class PciBus:
         attribute(
             device.node,
             "driver_override",
-            lambda: line(device.override or "(null)"),
+            lambda: self._show_override(device),
             lambda data: self._set_override(device, data),
         )
         if "sriov_numvfs" in device.node.children:
@@ -260,8 +260,16 @@ class PciBus:
         self.machine.clock.spend(clock.VF_BIND)
         self.probe_device(device)
 
+    def _show_override(self, device: PciDevice) -> bytes:
+        """drivers/pci/pci-sysfs.c of 6.1: under the device lock; later kernels have one of its own for it (bus.c)."""
+        if not self.machine.kernel.since(6, 12):
+            self.machine.must_not_be_stuck(device)
+        return line(device.override or "(null)")
+
     def _set_override(self, device: PciDevice, data: bytes) -> None:
         """drivers/base/driver.c driver_set_override: any text is taken; an empty line takes it back."""
+        if not self.machine.kernel.since(6, 12):
+            self.machine.must_not_be_stuck(device)
         if len(data) >= PAGE - 1:
             raise oops(errno.EINVAL)
         text = data.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
