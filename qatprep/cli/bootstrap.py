@@ -62,7 +62,7 @@ def bootstrap(
     """
     from qatprep import facts, wish
     from qatprep.cli.ask import agreed
-    from qatprep.cli.select import chooser, name_of
+    from qatprep.cli.select import chooser, name_of, to_undo
     from qatprep.engine.bootstrap import Result
     from qatprep.engine.bootstrap import bootstrap as run
     from qatprep.report import plan as report
@@ -113,7 +113,8 @@ def bootstrap(
     session.code = _code(result, smoke_ok)
     document = report.result_document(result, host.label, wanted.source, check=check, diff=diff)
     if not as_json and not (check and result.status == "planned"):
-        report.print_result(console, result, host.label, qat=found.has_qat)
+        undo = to_undo(session, result.run, root, simulate)
+        report.print_result(console, result, host.label, undo, qat=found.has_qat)
     if not check and wanted.smoke and not no_smoke and result.status in ("applied", "unchanged"):
         smoke_ok = _smoke(session, host, document, as_json=as_json)
     session.code = _code(result, smoke_ok)

@@ -171,6 +171,7 @@ def _run(
 ) -> ExitCode:
     from qatprep.cli.ask import agreed
     from qatprep.cli.bootstrap import CODES
+    from qatprep.cli.select import to_undo
     from qatprep.engine.bootstrap import Result, bootstrap
     from qatprep.steps.lanes import Plan
 
@@ -199,7 +200,7 @@ def _run(
     else:
         from qatprep.report.lines import print_result
 
-        print_result(session, result)
+        print_result(session, result, to_undo(session, result.run, root, simulate))
     return session.code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from typing import Annotated
 
@@ -52,6 +51,7 @@ def doctor(
     from qatprep import facts, wish
     from qatprep.checks.base import Profile, Status
     from qatprep.checks.registry import evaluate
+    from qatprep.cli.select import same_host
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
@@ -63,17 +63,7 @@ def doctor(
     if output is Output.json:
         session.json(report.document(result, found, wanted.source))
     else:
-        again = _same_host(root, simulate, config, setting or [])
+        again = same_host(root, simulate, config, setting or [])
         report.print_report(session.console(), result, found, wanted.source, again, every=every, verbose=verbose)
     bad = (Status.FAIL, Status.UNKNOWN) if strict else (Status.FAIL,)
     return ExitCode.FINDINGS if result.of(*bad) else ExitCode.OK
-
-
-def _same_host(root: str, simulate: str, config: str, settings: list[str]) -> str:
-    """The options by which another verb works on the same host with the same wish."""
-    words = [
-        word for name, value in (("--simulate", simulate), ("--config", config)) if value for word in (name, value)
-    ]
-    words += ["--root", root] if root != "/" else []
-    words += [word for setting in settings for word in ("--set", setting)]
-    return "".join(f" {shlex.quote(word)}" for word in words)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from qatprep.devices import BDF
 from qatprep.errors import InputError
 
 if TYPE_CHECKING:
+    from qatprep.cli.session import Session
     from qatprep.facts import Facts
     from qatprep.facts.pci import PciFacts
 
@@ -59,3 +60,22 @@ def name_of(facts: Facts) -> Callable[[str], str]:
 def names(pci: PciFacts) -> Callable[[str], str]:
     table = {pf.bdf: f"{pf.name}, NUMA node {pf.numa_node}" if pf.numa_node >= 0 else pf.name for pf in pci.pfs}
     return lambda bdf: table.get(bdf, "")
+
+
+def same_host(root: str, simulate: str, config: str = "", settings: Sequence[str] = ()) -> str:
+    """The options by which another verb works on the same host with the same wish."""
+    import shlex
+
+    words = [
+        word for name, value in (("--simulate", simulate), ("--config", config)) if value for word in (name, value)
+    ]
+    words += ["--root", root] if root != "/" else []
+    words += [word for setting in settings for word in ("--set", setting)]
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def to_undo(session: Session, run: str, root: str, simulate: str) -> str:
+    """How a run is undone, for people."""
+    if simulate and not session.env.get("QATPREP_STATE"):
+        return "nothing of it is kept: with QATPREP_STATE=FILE a simulated host stays as it is between calls"
+    return f"to undo: qatprep rollback {run}{same_host(root, simulate)}"

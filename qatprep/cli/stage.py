@@ -11,6 +11,7 @@ def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -
     """Status 6 once arguments wait for update-grub and a reboot; 0 where none is needed."""
     from qatprep import facts
     from qatprep.cli.ask import agreed
+    from qatprep.cli.bootstrap import CODES
     from qatprep.engine.bootstrap import Result, bootstrap
     from qatprep.persist.arguments import NEEDED
     from qatprep.report.plan import result_document
@@ -35,7 +36,7 @@ def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -
         return ExitCode.OK
     if result.failure:
         session.say(f"failed: {result.failure.message}")
-        return ExitCode.ROLLED_BACK if result.status == "rolled back" else ExitCode.PARTIAL
+        return CODES[result.status]
     if found is None:
         if not as_json:
             session.line("Nothing to stage: the IOMMU is on.")

@@ -24,6 +24,8 @@ _KINDS = {
     stat_bits.S_IFCHR: "char",
 }
 _MAX_LINKS = 40
+_LOG_SECONDS = 2.0
+"""For the kernel log: a kernel that complains faster than we read would never let us come to its end."""
 
 
 class LinuxHost(Host):

@@ -7,7 +7,7 @@ from qatprep.engine.bootstrap import Result
 from qatprep.report.words import compact, grouped
 
 
-def print_result(session: Session, result: Result) -> None:
+def print_result(session: Session, result: Result, undo: str) -> None:
     if result.status == "unchanged":
         session.line("Nothing to do: it is so already.")
         return
@@ -23,7 +23,7 @@ def print_result(session: Session, result: Result) -> None:
         for holder in refusal.holders:
             session.say(f"  {holder.vf} is held by {holder}")
     if result.status == "applied":
-        session.say(f"done; to undo: qatprep rollback {result.run}")
+        session.say(f"done; {undo}")
     if result.status == "declined":
         session.say("nothing was changed")
     if result.failure:

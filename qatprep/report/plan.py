@@ -147,8 +147,11 @@ def idle(plan: Plan, host: str, *, qat: bool) -> str:
     return f"Nothing to do: {'the host is already as wished' if qat else f'{host} has no QAT device to set up'}."
 
 
-def print_result(console: Console, result: Result, host: str, *, qat: bool) -> None:
-    """One paragraph: what happened, what is left, what to do. `qat`: whether the host has a QAT device at all."""
+def print_result(console: Console, result: Result, host: str, undo: str, *, qat: bool) -> None:
+    """One paragraph: what happened, what is left, what to do.
+
+    `undo` tells how it is undone; `qat`: whether the host has a QAT device at all.
+    """
     say = console.print
     if result.resumed:
         say(Text(f"Run {result.resumed} had been cut off; this run went on from what it left.", style="warn"))
@@ -156,7 +159,7 @@ def print_result(console: Console, result: Result, host: str, *, qat: bool) -> N
         say(Text(idle(result.plan, host, qat=qat), style="warn" if result.left else "ok"))
     elif result.status == "applied":
         say(Text(f"Done: {plural(len(result.made), 'change')}, each read back.", style="ok"))
-        say(Text(f"To undo: qatprep rollback {result.run}", style="hint"))
+        say(Text(f"{undo[0].upper()}{undo[1:]}", style="hint"))
     elif result.status == "declined":
         say("Nothing was changed.")
     elif result.status == "refused":
