@@ -212,24 +212,31 @@ class Helpers:
 
     def __init__(self) -> None:
         self._idle: list[Helper] = []
+        self._pid = os.getpid()
 
     def ask(self, operation: bytes, real: str, data: bytes = b"", *, limit: int = 0, deadline: float) -> bytes:
         """As Helper.ask."""
+        if self._pid != os.getpid():
+            self._idle, self._pid = [], os.getpid()  # we are a fork of whom they serve
         try:
             helper = self._idle.pop()
         except IndexError:
             helper = Helper()
+        fit = False
         try:
             answer = helper.ask(operation, real, data, limit, deadline)
+            fit = True
         except OSError as e:
-            if e.errno in (errno.ETIMEDOUT, errno.EINTR, errno.EPIPE):
-                helper.hang_up(wait=False)
-            else:
-                self._idle.append(helper)
+            fit = e.errno not in (errno.ETIMEDOUT, errno.EINTR, errno.EPIPE)
             raise
-        self._idle.append(helper)
+        finally:
+            if fit:
+                self._idle.append(helper)
+            else:
+                helper.hang_up(wait=False)
         return answer
 
     def __del__(self) -> None:
-        for helper in self._idle:
-            helper.hang_up(wait=True)
+        if self._pid == os.getpid():
+            for helper in self._idle:
+                helper.hang_up(wait=True)

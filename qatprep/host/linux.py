@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from qatprep.errors import InputError, Locked
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
-from qatprep.host.child import POLL, in_child, read, read_in_child, write_all
+from qatprep.host.child import POLL, Helpers, read, read_in_child, write_all
 
 _KINDS = {
     stat_bits.S_IFREG: "file",
@@ -42,6 +42,7 @@ class LinuxHost(Host):
                     f"--root {root!r} does not look like a host: it has neither sys/ nor proc/ with anything in it",
                     "give the root of a mounted host (for example /host in a container) or a host file",
                 )
+        self._helpers = Helpers()
         self.writable = self.root == "/" or _sysfs_mounted_at(os.path.join(self.root, "sys"))
 
     # -- paths --------------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ class LinuxHost(Host):
             real = self._at(path)
             if deadline is None:
                 return read(real, limit)
-            return in_child(lambda: read(real, limit), deadline, limit)
+            return self._helpers.ask(b"r", real, limit=limit, deadline=deadline)
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
         # One child for them all: a fork for each of a hundred attributes would cost more than everything else. A child
@@ -188,20 +189,16 @@ class LinuxHost(Host):
     # -- changing -----------------------------------------------------------------------------------------
 
     def write(self, path: str, data: bytes, *, deadline: float | None = None) -> None:
-        def write() -> bytes:
+        with self._named(path):
+            real = self._at(path)
+            if deadline is not None:
+                self._helpers.ask(b"w", real, data, deadline=deadline)
+                return
             fd = os.open(real, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.write(fd, data)
             finally:
                 os.close(fd)
-            return b""
-
-        with self._named(path):
-            real = self._at(path)
-            if deadline is None:
-                write()
-            else:
-                in_child(write, deadline, 0)
 
     def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         with self._named(path):

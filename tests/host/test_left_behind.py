@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qatprep.host.child import in_child
+from qatprep.host.child import Helper, Helpers
 from qatprep.host.linux import LinuxHost
 
 ATTRIBUTE = "sys/bus/attribute"
@@ -41,7 +41,6 @@ def test_the_lock_is_free_again_while_the_write_still_waits(root: Path) -> None:
 def test_whoever_reads_our_output_sees_its_end(root: Path) -> None:
     program = f"""
 import contextlib
-from qatprep.host.child import in_child
 from qatprep.host.linux import LinuxHost
 with contextlib.suppress(TimeoutError):
     LinuxHost({str(root)!r}).write("/{ATTRIBUTE}", b"1", deadline=0.2)
@@ -54,9 +53,28 @@ print("done")
             assert (root / ATTRIBUTE).read_bytes() == b"1"
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_a_child_that_writes() -> None:
-    def work() -> bytes:
-        os.kill(os.getpid(), signal.SIGINT)  # the terminal signals every process of its group
-        return b"written"
+def test_ctrl_c_in_the_terminal_does_not_reach_a_child_that_writes(root: Path) -> None:
+    helper = Helper()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(helper.pid, number)  # the terminal signals every process of its group
+    (root / "file").write_bytes(b"")
+    helper.ask(b"w", str(root / "file"), b"written", 0, 5.0)
+    assert helper.ask(b"r", str(root / "file"), b"", 16, 5.0) == b"written"
+    helper.hang_up(wait=True)
 
-    assert in_child(work, 5.0, 16) == b"written"
+
+def test_one_child_serves_many_calls_and_errors_are_the_kernels(root: Path) -> None:
+    helpers = Helpers()
+    (root / "file").write_bytes(b"x" * 100_000)
+    assert helpers.ask(b"r", str(root / "file"), limit=70_000, deadline=5.0) == b"x" * 70_000
+    for path, number in (("absent", errno.ENOENT), ("sys", errno.EISDIR)):
+        with pytest.raises(OSError) as caught:
+            helpers.ask(b"w", str(root / path), b"1", deadline=5.0)
+        assert caught.value.errno == number
+    assert len(helpers._idle) == 1
+    # One that does not answer in time is given up, and the next call gets another.
+    with pytest.raises(TimeoutError):
+        helpers.ask(b"w", str(root / ATTRIBUTE), b"1", deadline=0.2)
+    assert helpers._idle == []
+    assert helpers.ask(b"r", str(root / "file"), limit=1, deadline=5.0) == b"x"
+    assert (root / ATTRIBUTE).read_bytes() == b"1"
