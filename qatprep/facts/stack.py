@@ -36,10 +36,6 @@ class StackFacts:
     def active_files(self) -> tuple[str, ...]:
         return tuple(p for p in self.files if p not in SHARED and (p.startswith("/dev/") or "qat_service" in p))
 
-    @property
-    def traces(self) -> tuple[str, ...]:
-        return tuple(f"/sys/module/{name}" for name in self.modules) + self.replaced + self.files
-
 
 def gather(host: Host, modules: ModuleFacts, release: str) -> StackFacts:
     loaded = tuple(name for name in devices.OOT_MODULES if exists(host, f"/sys/module/{name}") is True)

@@ -25,7 +25,6 @@ class Watcher:
         self._totals: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._undoing = False
-        self._last: tuple[str, str] = ("", "")
 
     def __enter__(self) -> Watcher:
         return self

@@ -35,6 +35,8 @@ class Change(ABC):
     """Subclasses are frozen dataclasses whose fields are plain JSON values: that is how the journal keeps them."""
 
     kind: ClassVar[str] = ""
+    what: ClassVar[str] = ""
+    """The noun: services, VFs, driver, node, module ..."""
     batch: ClassVar[bool] = False
     """Whether neighbours of this kind may share one journal write: only where each undo looks before it acts."""
     persistent: ClassVar[bool] = False
@@ -62,11 +64,6 @@ class Change(ABC):
     @property
     @abstractmethod
     def after(self) -> str: ...
-
-    @property
-    @abstractmethod
-    def what(self) -> str:
-        """The noun: services, VFs, driver, node, module ..."""
 
     @property
     def cost(self) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ class BindVf(Change):
     """Bind a VF to a driver, or to none. The override stays: a reprobe brings the VF back to the same driver."""
 
     kind: ClassVar[str] = "bind-vf"
+    what: ClassVar[str] = "driver"
     batch: ClassVar[bool] = True
 
     bdf: str
@@ -74,10 +75,6 @@ class BindVf(Change):
     @property
     def subject(self) -> str:
         return self.bdf
-
-    @property
-    def what(self) -> str:
-        return "driver"
 
     @property
     def before(self) -> str:

@@ -162,6 +162,7 @@ class BindPf(Change):
     """Let the QAT driver try a PF again that it could not start before."""
 
     kind: ClassVar[str] = "bind-pf"
+    what: ClassVar[str] = "driver"
     optional: ClassVar[bool] = True
 
     pf: str
@@ -170,10 +171,6 @@ class BindPf(Change):
     @property
     def subject(self) -> str:
         return self.pf
-
-    @property
-    def what(self) -> str:
-        return "driver"
 
     @property
     def before(self) -> str:
@@ -194,16 +191,13 @@ class BindPf(Change):
 @dataclass(frozen=True)
 class StartPf(Change):
     kind: ClassVar[str] = "start-pf"
+    what: ClassVar[str] = "state"
 
     pf: str
 
     @property
     def subject(self) -> str:
         return self.pf
-
-    @property
-    def what(self) -> str:
-        return "state"
 
     @property
     def before(self) -> str:

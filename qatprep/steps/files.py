@@ -12,12 +12,16 @@ from qatprep.facts.persist import MARKER as MARKER
 from qatprep.host.base import FileStat, Host
 from qatprep.steps.base import Change, ChangeFailed
 
+_SYSTEMCTL_DEADLINE = 60.0
+"""Seconds: a reload runs every generator of the host."""
+
 
 @dataclass(frozen=True)
 class InstallFile(Change):
     """Create or replace a file atomically. Contents are base64: the journal is text, files need not be."""
 
     kind: ClassVar[str] = "install-file"
+    what: ClassVar[str] = "file"
     persistent: ClassVar[bool] = True
 
     path: str
@@ -33,10 +37,6 @@ class InstallFile(Change):
     @property
     def subject(self) -> str:
         return self.path
-
-    @property
-    def what(self) -> str:
-        return "file"
 
     @property
     def before(self) -> str:
@@ -55,25 +55,13 @@ class InstallFile(Change):
             raise ChangeFailed(f"{self.path} reads back as something else than was written")
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        now = content(host, self.path)
-        if self.old is None:
-            if now is not None and base64.b64encode(now).decode() == self.new:
-                host.unlink(self.path)
-            elif now is not None:
-                raise ChangeFailed(f"{self.path} was changed by somebody since; it is left as it is")
-            return
-        old = base64.b64decode(self.old)
-        if now == old:
-            return
-        if now is not None and base64.b64encode(now).decode() != self.new:
-            raise ChangeFailed(f"{self.path} was changed by somebody since; it is left as it is")
-        uid, gid, mode = self.old_owner or (0, 0, self.mode)
-        host.replace(self.path, old, mode=mode, uid=uid, gid=gid)
+        put_back(host, self.path, self.old, self.new, self.old_owner or (0, 0, self.mode))
 
 
 @dataclass(frozen=True)
 class RemoveFile(Change):
     kind: ClassVar[str] = "remove-file"
+    what: ClassVar[str] = "file"
     persistent: ClassVar[bool] = True
 
     path: str
@@ -83,10 +71,6 @@ class RemoveFile(Change):
     @property
     def subject(self) -> str:
         return self.path
-
-    @property
-    def what(self) -> str:
-        return "file"
 
     @property
     def before(self) -> str:
@@ -111,6 +95,7 @@ class Systemctl(Change):
     """A call of systemctl that is undone by another one: enable and disable, or daemon-reload both ways."""
 
     kind: ClassVar[str] = "systemctl"
+    what: ClassVar[str] = "unit"
     persistent: ClassVar[bool] = True
 
     action: tuple[str, ...]
@@ -122,10 +107,6 @@ class Systemctl(Change):
     @property
     def subject(self) -> str:
         return self.unit
-
-    @property
-    def what(self) -> str:
-        return "unit"
 
     @property
     def before(self) -> str:
@@ -140,18 +121,43 @@ class Systemctl(Change):
         return (self.price,) if self.price else ()
 
     def do(self, host: Host) -> None:
-        _systemctl(host, self.action)
+        if self.action:
+            systemctl(host, *self.action)
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        _systemctl(host, self.undo_action)
+        if self.undo_action:
+            systemctl(host, *self.undo_action)
 
 
-def _systemctl(host: Host, action: tuple[str, ...]) -> None:
-    if not action:
-        return
-    result = host.run(["systemctl", *action], deadline=60.0)
+def systemctl(host: Host, *arguments: str) -> None:
+    """Call it; ChangeFailed, with its words, when it does not end well."""
+    result = host.run(["systemctl", *arguments], deadline=_SYSTEMCTL_DEADLINE)
     if result.rc != 0:
-        raise ChangeFailed(f"systemctl {' '.join(action)} ended with status {result.rc}: {result.stderr.strip()}")
+        said = result.stderr.strip() or "no message"
+        raise ChangeFailed(f"systemctl {' '.join(arguments)} ended with status {result.rc}: {said}")
+
+
+def put_back(host: Host, path: str, old: str | None, new: str, owner: tuple[int, int, int]) -> None:
+    """Undo the writing of a file: `old` (base64, None for no file) in place of `new`, with uid, gid and mode.
+
+    Nothing where it is so already. ChangeFailed for a file that is neither: somebody has changed it since.
+    """
+    now = content(host, path)
+    before = base64.b64decode(old) if old is not None else None
+    if now == before:
+        return
+    if now is not None and encode(now) != new:
+        raise ChangeFailed(f"{path} was changed by somebody since; it is left as it is")
+    if before is None:
+        host.unlink(path)
+        return
+    uid, gid, mode = owner
+    host.replace(path, before, mode=mode, uid=uid, gid=gid)
+
+
+def encode(data: bytes) -> str:
+    """Base64, as changes keep contents."""
+    return base64.b64encode(data).decode()
 
 
 def content(host: Host, path: str) -> bytes | None:
@@ -173,14 +179,7 @@ def install(host: Host, path: str, data: bytes, *, mode: int = 0o644, note: str 
     if old is not None:
         s: FileStat = host.stat(path)
         owner, mode = (s.uid, s.gid, s.mode), s.mode
-    return InstallFile(
-        path,
-        base64.b64encode(data).decode(),
-        mode,
-        None if old is None else base64.b64encode(old).decode(),
-        owner,
-        note,
-    )
+    return InstallFile(path, encode(data), mode, None if old is None else encode(old), owner, note)
 
 
 def _make_parent(host: Host, path: str) -> None:

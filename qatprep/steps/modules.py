@@ -23,6 +23,7 @@ _MODPROBE_DEADLINE = 60.0
 @dataclass(frozen=True)
 class LoadModule(Change):
     kind: ClassVar[str] = "load-module"
+    what: ClassVar[str] = "module"
 
     name: str
     missing: tuple[str, ...]
@@ -31,10 +32,6 @@ class LoadModule(Change):
     @property
     def subject(self) -> str:
         return self.name
-
-    @property
-    def what(self) -> str:
-        return "module"
 
     @property
     def before(self) -> str:

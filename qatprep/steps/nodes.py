@@ -55,6 +55,7 @@ def own(host: Host, bdf: str, uid: int, gid: int, mode: int) -> None:
 @dataclass(frozen=True)
 class CreateGroup(Change):
     kind: ClassVar[str] = "create-group"
+    what: ClassVar[str] = "group"
     persistent: ClassVar[bool] = True
 
     name: str
@@ -62,10 +63,6 @@ class CreateGroup(Change):
     @property
     def subject(self) -> str:
         return self.name
-
-    @property
-    def what(self) -> str:
-        return "group"
 
     @property
     def before(self) -> str:
@@ -111,6 +108,7 @@ class SetOwnership(Change):
     """
 
     kind: ClassVar[str] = "set-ownership"
+    what: ClassVar[str] = "node"
     batch: ClassVar[bool] = True
     spares_holders: ClassVar[bool] = True
 
@@ -125,10 +123,6 @@ class SetOwnership(Change):
     @property
     def subject(self) -> str:
         return self.bdf
-
-    @property
-    def what(self) -> str:
-        return "node"
 
     @property
     def before(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,15 +11,13 @@ from qatprep.facts import persist as facts_of
 from qatprep.facts.base import link_name
 from qatprep.host.base import Host
 from qatprep.steps.base import Change, ChangeFailed
-from qatprep.steps.files import InstallFile, RemoveFile, content
+from qatprep.steps.files import InstallFile, RemoveFile, content, encode, systemctl
 from qatprep.steps.lanes import Left
 
 if TYPE_CHECKING:
     from qatprep.facts import Facts
     from qatprep.wish import Wish
 
-_DEADLINE = 60.0
-"""Seconds for systemctl: a reload runs every generator of the host."""
 FINDING = "QP-PERS-001"
 
 
@@ -29,6 +26,7 @@ class SetUnit(Change):
     """A unit file as one thing with what systemd makes of it: written, read in, enabled; or none of these."""
 
     kind: ClassVar[str] = "set-unit"
+    what: ClassVar[str] = "unit"
     persistent: ClassVar[bool] = True
 
     path: str
@@ -50,10 +48,6 @@ class SetUnit(Change):
     @property
     def subject(self) -> str:
         return self.name
-
-    @property
-    def what(self) -> str:
-        return "unit"
 
     @property
     def before(self) -> str:
@@ -89,15 +83,15 @@ class SetUnit(Change):
 
     def _make(self, host: Host, text: str | None, enable: bool) -> None:
         if self.target and not enable and self._enabled(host):
-            _systemctl(host, "disable", *self._now(), self.name)  # while its file is there: disable needs it
+            systemctl(host, "disable", *self._now(), self.name)  # while its file is there: disable needs it
         if text is not None:
             host.mkdir(facts_of.SYSTEMD_DIR)
             host.replace(self.path, text.encode())
         elif content(host, self.path) is not None:
             host.unlink(self.path)
-        _systemctl(host, "daemon-reload")
+        systemctl(host, "daemon-reload")
         if self.target and enable and not self._enabled(host):
-            _systemctl(host, "enable", *self._now(), self.name)
+            systemctl(host, "enable", *self._now(), self.name)
 
     def _now(self) -> tuple[str, ...]:
         return ("--now",) if self.start else ()
@@ -107,13 +101,6 @@ def _state(text: str | None, enabled: bool, target: str) -> str:
     if text is None:
         return "absent"
     return "installed" if not target else "enabled" if enabled else "not enabled"
-
-
-def _systemctl(host: Host, *arguments: str) -> None:
-    result = host.run(["systemctl", *arguments], deadline=_DEADLINE)
-    if result.rc != 0:
-        said = result.stderr.strip() or "no message"
-        raise ChangeFailed(f"systemctl {' '.join(arguments)} ended with status {result.rc}: {said}")
 
 
 def plan(facts: Facts, wish: Wish) -> tuple[list[Change], list[Left]]:
@@ -153,7 +140,9 @@ def _install(facts: Facts, file: persist.File) -> Change:
         return SetUnit(file.path, file.text, old, bool(file.wanted_by), was, file.wanted_by, start, file.words)
     owner = (0, 0, found.modes.get(file.path, file.mode)) if old is not None else None
     note = f"{'installed' if old is None else 'replaced'}: {file.words}"
-    return InstallFile(file.path, _b64(file.text), file.mode, None if old is None else _b64(old), owner, note)
+    return InstallFile(
+        file.path, encode(file.text.encode()), file.mode, None if old is None else encode(old.encode()), owner, note
+    )
 
 
 def _removal(found: facts_of.PersistFacts) -> list[Change]:
@@ -168,9 +157,5 @@ def _removal(found: facts_of.PersistFacts) -> list[Change]:
             target = facts_of.WANTED_BY.get(path, "")
             changes.append(SetUnit(path, None, text, False, was, target, path.endswith(".timer"), ""))
         else:
-            changes.append(RemoveFile(path, _b64(text), (0, 0, found.modes.get(path, 0o644))))
+            changes.append(RemoveFile(path, encode(text.encode()), (0, 0, found.modes.get(path, 0o644))))
     return changes
-
-
-def _b64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()

@@ -25,7 +25,7 @@ from qatprep.runtime.prove import Dump, DumpFailed, proven
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
 from qatprep.steps.base import Change, ChangeFailed
-from qatprep.steps.files import MARKER, InstallFile, Systemctl, content
+from qatprep.steps.files import MARKER, InstallFile, Systemctl, content, put_back
 from qatprep.steps.lanes import Left
 from qatprep.wish import KEEP_MEMLOCK, Wish, memlock_for
 
@@ -39,6 +39,7 @@ class OwnDevices(Change):
     """containerd's device ownership on, in whichever file decides, proven by containerd before it is written."""
 
     kind: ClassVar[str] = "device-ownership"
+    what: ClassVar[str] = "device ownership"
     persistent: ClassVar[bool] = True
 
     main: str
@@ -50,10 +51,6 @@ class OwnDevices(Change):
     @property
     def subject(self) -> str:
         return self.target
-
-    @property
-    def what(self) -> str:
-        return "device ownership"
 
     @property
     def before(self) -> str:
@@ -103,18 +100,8 @@ class OwnDevices(Change):
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         if not outcome:
             return
-        path = str(outcome["path"])
-        now = content(host, path)
-        old = base64.b64decode(outcome["old"]) if outcome["old"] is not None else None
-        if now == old:
-            return
-        if now is None or _b64(now) != outcome["new"]:
-            raise ChangeFailed(f"{path} was changed by somebody since; it is left as it is")
-        if old is None:
-            host.unlink(path)
-            return
         uid, gid, mode = outcome["owner"]
-        host.replace(path, old, mode=mode, uid=uid, gid=gid)
+        put_back(host, str(outcome["path"]), outcome["old"], outcome["new"], (uid, gid, mode))
 
 
 @dataclass(frozen=True)
@@ -122,6 +109,7 @@ class RestartUnit(Change):
     """Only ever made for a wish that names the unit."""
 
     kind: ClassVar[str] = "restart-unit"
+    what: ClassVar[str] = "unit"
     persistent: ClassVar[bool] = False
 
     unit: str
@@ -129,10 +117,6 @@ class RestartUnit(Change):
     @property
     def subject(self) -> str:
         return self.unit
-
-    @property
-    def what(self) -> str:
-        return "unit"
 
     @property
     def before(self) -> str:

@@ -32,6 +32,7 @@ class SetServices(Change):
     """Leaves the PF down: what follows, making VFs or StartPf, brings it up with the new services."""
 
     kind: ClassVar[str] = "set-services"
+    what: ClassVar[str] = "services"
 
     pf: str
     old: str
@@ -43,10 +44,6 @@ class SetServices(Change):
     @property
     def subject(self) -> str:
         return self.pf
-
-    @property
-    def what(self) -> str:
-        return "services"
 
     @property
     def before(self) -> str:
@@ -87,6 +84,7 @@ class ReleasePf(Change):
     """A PF is let go of by its driver. What it was set to goes with it, so undoing sets it again."""
 
     kind: ClassVar[str] = "release-pf"
+    what: ClassVar[str] = "driver"
 
     pf: str
     driver: str
@@ -97,10 +95,6 @@ class ReleasePf(Change):
     @property
     def subject(self) -> str:
         return self.pf
-
-    @property
-    def what(self) -> str:
-        return "driver"
 
     @property
     def before(self) -> str:

@@ -28,6 +28,7 @@ def record_vf(vf: Vf) -> VfRecord:
 @dataclass(frozen=True)
 class CreateVfs(Change):
     kind: ClassVar[str] = "create-vfs"
+    what: ClassVar[str] = "VFs"
 
     pf: str
     total: int
@@ -37,10 +38,6 @@ class CreateVfs(Change):
     @property
     def subject(self) -> str:
         return self.pf
-
-    @property
-    def what(self) -> str:
-        return "VFs"
 
     @property
     def before(self) -> str:
@@ -71,6 +68,7 @@ class CreateVfs(Change):
 @dataclass(frozen=True)
 class RemoveVfs(Change):
     kind: ClassVar[str] = "remove-vfs"
+    what: ClassVar[str] = "VFs"
 
     pf: str
     then: str
@@ -81,10 +79,6 @@ class RemoveVfs(Change):
     @property
     def subject(self) -> str:
         return self.pf
-
-    @property
-    def what(self) -> str:
-        return "VFs"
 
     @property
     def before(self) -> str:
