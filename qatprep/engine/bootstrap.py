@@ -155,9 +155,10 @@ def _look_again(host: Host, wish: Wish, plan: Plan, plan_now: Callable[[frozense
             Failure(None, f"{first.id}: {first.title}{where}, although every change succeeded", evidence or first.cause)
         )
     again = plan_now(left)
-    if any(lane for name, lane in again.lanes.items() if name in prepared):
-        change = next(c for name, lane in again.lanes.items() if name in prepared for c in lane)
-        raise RunFailed(Failure(change, f"after everything was done this is still to do: {change}", ""))
+    todo = [change for name, lane in again.lanes.items() if name in prepared for change in lane]
+    todo += again.finish
+    if todo:
+        raise RunFailed(Failure(todo[0], f"after everything was done this is still to do: {todo[0]}", ""))
     return findings
 
 
