@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from rich.console import Console
+from rich.table import Table
 from rich.theme import Theme
 
 THEME = Theme(
@@ -43,3 +44,14 @@ def console(stream: TextIO, env: Mapping[str, str]) -> Console:
         emoji=False,
         soft_wrap=False,
     )
+
+
+def print_table(console: Console, table: Table) -> None:
+    """A table whose addresses stay whole: where the screen is too narrow for it, its lines go on beyond."""
+    wide = console.width
+    needed = console.measure(table, options=console.options.update(max_width=1000)).minimum
+    console.width = max(wide, needed)
+    try:
+        console.print(table)
+    finally:
+        console.width = wide

@@ -14,6 +14,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import NodeFacts
 from qatprep.facts.pci import DeviceNode, Function, PciFacts, Pf, Services, Vf
 from qatprep.host.base import Host
+from qatprep.report.console import print_table
 from qatprep.report.words import plural
 
 
@@ -100,7 +101,7 @@ def print_devices(console: Console, host: Host, pci: PciFacts, nodes: NodeFacts,
                 pf.bdf, pf.name, _numa(pf.numa_node), _word(pf.driver, "none"), _word(pf.state), services,
                 f"{_word(pf.num_vfs)}/{_word(pf.total_vfs)}", str(ready), str(held) if held else "-",
             )  # fmt: skip
-        console.print(table)
+        print_table(console, table)
     vfs = pci.all_vfs if with_vfs else ()
     if vfs:
         console.print()
@@ -111,7 +112,7 @@ def print_devices(console: Console, host: Host, pci: PciFacts, nodes: NodeFacts,
             )
         for vf in vfs:
             _vf_row(table, vf, nodes)
-        console.print(table)
+        print_table(console, table)
     for stranger in pci.strangers:
         name = stranger.name or "newer than this qatprep"
         console.print(
@@ -170,4 +171,4 @@ def print_functions(console: Console, host: Host, functions: Sequence[Function])
             f.bdf, f"{f.vendor_id:04x}:{f.device_id:04x}", _word(f.driver, "none"), _numa(f.numa_node), iommu,
             "yes" if f.sriov else "-", f.name,
         )  # fmt: skip
-    console.print(table)
+    print_table(console, table)

@@ -83,7 +83,7 @@ class Watcher:
             self._undoing = True
             self._console.print("undoing, newest first", style="warn")
         if self._live is None and not self._quiet and not change.batch:
-            self._console.print(f"undone: {change.subject} {change.what} is {change.before} again", soft_wrap=True)
+            self._console.print(f"undone: {change.subject} {change.what}: {change.before} again", soft_wrap=True)
 
     def stuck(self, change: Change, error: str) -> None:
         if not self._quiet:

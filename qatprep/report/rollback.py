@@ -13,6 +13,7 @@ from rich.tree import Tree
 from qatprep.engine.journal import Run
 from qatprep.engine.run import effective
 from qatprep.host.base import Host
+from qatprep.report.console import print_table
 from qatprep.report.words import compact, grouped, plural
 
 
@@ -48,7 +49,7 @@ def print_runs(console: Console, runs: Sequence[Run], host: Host) -> None:
         table.add_column(column, no_wrap=column != "command", justify="right" if column == "changes" else "left")
     for run in runs:
         table.add_row(run.id, run.time, run.command, run_status(run), str(len(run.entries)))
-    console.print(table)
+    print_table(console, table)
 
 
 def print_chain(console: Console, chain: Sequence[Run], host: Host) -> None:

@@ -38,7 +38,9 @@ def status_document(host: Host, facts: Facts, plan: Plan, wish: str, runs: Seque
 
 
 def print_status(console: Console, host: Host, facts: Facts, plan: Plan, wish: str, runs: Sequence[Run]) -> None:
-    console.print(f"{host.label}, kernel {facts.kernel.release or 'unknown'}, {facts.cpu.model or facts.cpu.machine}")
+    release = facts.kernel.release or "unknown"
+    kernel = "" if release in host.label else f", kernel {release}"
+    console.print(f"{host.label}{kernel}, {facts.cpu.model or facts.cpu.machine}")
     console.print()
     print_devices(console, host, facts.pci, facts.nodes, with_vfs=False)
     console.print()

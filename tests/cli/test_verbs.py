@@ -88,3 +88,9 @@ def test_plan_fits_the_screen(columns: str) -> None:
     out = qatprep("plan", "--simulate", "spr-8s", env={"COLUMNS": columns}).out
     assert max(len(line.rstrip()) for line in out.splitlines()) <= int(columns)
     assert len(out.splitlines()) < 40
+
+
+def test_addresses_stay_whole_on_a_narrow_screen() -> None:
+    out = qatprep("device", "list", "--simulate", "spr-2s-ready", env={"COLUMNS": "40"}).out
+    assert "…" not in out
+    assert out.count("0000:6b:00.1 ") == 1
