@@ -38,7 +38,7 @@ def rollback(
     if list_runs:
         known = journal.runs(host)
         if as_json:
-            session.json(report.runs_document(known, host.label))
+            session.json(report.runs_document(known, host))
         else:
             report.print_runs(session.console(), known, host)
         for each in known:

@@ -176,6 +176,10 @@ class Host(ABC):
     def lock(self, path: str) -> AbstractContextManager[None]:
         """Hold the host's writer lock. errors.Locked, naming the holder, when somebody else has it."""
 
+    def held(self, path: str) -> bool:
+        """Whether somebody holds that lock at this moment; False where it cannot be told."""
+        return False
+
     def hardware_name(self, path: str) -> str:
         """Vendor and model of the device at a sysfs path, for people; "" where no database tells."""
         return ""

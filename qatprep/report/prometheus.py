@@ -18,7 +18,6 @@ from qatprep.checks.verdict import State
 from qatprep.devices import SERVICES
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
-from qatprep.report.rollback import run_status
 from qatprep.version import VERSION
 
 if TYPE_CHECKING:
@@ -95,10 +94,10 @@ def _families(facts: Facts, wish: Wish, report: Report, plan: Plan, runs: Sequen
     left.add(len({item.subject for item in plan.left}))
     yield left
     yield from _devices(facts, wish)
-    if runs:
+    if told := [run for run in runs or () if run.time]:  # others were damaged or cut off before they could say when
         stamp, success = _Family("qatprep_last_run_timestamp_seconds"), _Family("qatprep_last_run_success")
-        stamp.add(calendar.timegm(time.strptime(runs[-1].time, "%Y-%m-%dT%H:%M:%SZ")))
-        success.add(int(run_status(runs[-1]) == "applied"))
+        stamp.add(calendar.timegm(time.strptime(told[-1].time, "%Y-%m-%dT%H:%M:%SZ")))
+        success.add(int(told[-1].status == "applied"))
         yield stamp
         yield success
 

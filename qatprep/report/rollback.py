@@ -11,27 +11,29 @@ from rich.text import Text
 from rich.tree import Tree
 
 from qatprep.engine.journal import Run
-from qatprep.engine.run import effective
+from qatprep.engine.run import LOCK, effective
 from qatprep.host.base import Host
 from qatprep.report.console import print_table
 from qatprep.report.words import compact, grouped, plural
 
 
-def run_status(run: Run) -> str:
+def run_status(run: Run, host: Host) -> str:
     """How a run ended, in a word or two."""
-    return run.status or ("cut off" if run.entries else "empty")
+    if run.status or not run.entries:
+        return run.status or "empty"
+    return "under way" if host.held(LOCK) else "cut off"
 
 
-def runs_document(runs: Sequence[Run], host: str) -> dict[str, Any]:
+def runs_document(runs: Sequence[Run], host: Host) -> dict[str, Any]:
     return {
         "schema": "qatprep.runs/1",
-        "host": host,
+        "host": host.label,
         "runs": [
             {
                 "run": run.id,
                 "time": run.time,
                 "command": run.command,
-                "status": run_status(run),
+                "status": run_status(run, host),
                 "changes": len(run.entries),
                 "standing": len(run.standing),
             }
@@ -48,14 +50,14 @@ def print_runs(console: Console, runs: Sequence[Run], host: Host) -> None:
     for column in ("run", "time", "command", "status", "changes"):
         table.add_column(column, no_wrap=column != "command", justify="right" if column == "changes" else "left")
     for run in runs:
-        table.add_row(run.id, run.time, run.command, run_status(run), str(len(run.entries)))
+        table.add_row(run.id, run.time, run.command, run_status(run, host), str(len(run.entries)))
     print_table(console, table)
 
 
 def print_chain(console: Console, chain: Sequence[Run], host: Host) -> None:
     for run in chain:
         gone = run.boot != host.boot_id()
-        title = f"Run {run.id} ({run.command}, {run_status(run)}) of {host.label}"
+        title = f"Run {run.id} ({run.command}, {run_status(run, host)}) of {host.label}"
         tree = Tree(Text(title, style="id"), guide_style="dim")
         for change, subjects in grouped(entry.change for entry in effective(host, run)):
             text = Text(f"{compact(subjects)} {change.what} ")

@@ -27,7 +27,7 @@ def status_document(host: Host, facts: Facts, plan: Plan, wish: str, runs: Seque
         "wish": wish,
         "drift": [change.describe() for change in plan.changes],
         "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in plan.left],
-        "last_run": {"run": last.id, "time": last.time, "command": last.command, "status": run_status(last)}
+        "last_run": {"run": last.id, "time": last.time, "command": last.command, "status": run_status(last, host)}
         if last
         else None,
         "pfs": devices["pfs"],
@@ -53,6 +53,6 @@ def print_status(console: Console, host: Host, facts: Facts, plan: Plan, wish: s
         console.print(Text(f"{item.subject} cannot be prepared: {item.why} ({item.finding})", style="warn"))
     if runs:
         last = runs[-1]
-        console.print(f"Last run: {last.id}, {last.command}, {run_status(last)}.")
+        console.print(f"Last run: {last.id}, {last.command}, {run_status(last, host)}.")
     else:
         console.print("No run of qatprep is remembered here.")

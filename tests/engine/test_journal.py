@@ -176,3 +176,19 @@ def test_a_group_that_has_members_by_now_is_left() -> None:
     host.replace("/etc/group", text.encode())
     assert qatprep("rollback", run, host=host).code == ExitCode.OK
     assert "\nqat:" not in host.read_text("/etc/group")
+
+
+def test_a_run_under_way_is_not_called_cut_off() -> None:
+    host, run = prepared()
+    rewrite(host, run, lines(host, run)[:-1])
+    assert "cut off" in qatprep("rollback", "--list", host=host).out
+    with host.lock("/run/qatprep.lock"):
+        assert "under way" in qatprep("rollback", "--list", host=host).out
+        assert qatprep("status", "-o", "json", host=host).json["last_run"]["status"] == "under way"
+
+
+def test_metrics_of_a_host_with_a_damaged_journal() -> None:
+    host, run = prepared()
+    damage(host, run)
+    called = qatprep("metrics", host=host)
+    assert called.code == ExitCode.OK and "qatprep_last_run" not in called.out

@@ -279,6 +279,9 @@ class SimulatedHost(TreeHost):
         finally:
             self._locks.pop(path, None)
 
+    def held(self, path: str) -> bool:
+        return path in self._locks
+
     # -- for tests and demonstrations ---------------------------------------------------------------------
 
     def picture(self) -> str:
