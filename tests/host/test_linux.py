@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,12 @@ def test_errors_name_the_path_on_the_host(root: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         LinuxHost(str(root)).read("/sys/nothing")
     assert caught.value.filename == "/sys/nothing"
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(root: Path) -> None:
+    """A temporary file of a process that had our number, as at the next boot."""
+    (root / f"sys/rules.qatprep.{os.getpid()}").write_text("half")
+    host = LinuxHost(str(root))
+    host.replace("/sys/rules", b"whole\n")
+    assert (root / "sys/rules").read_bytes() == b"whole\n"
+    assert not list(root.glob("sys/rules.qatprep*"))
