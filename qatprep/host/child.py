@@ -62,46 +62,8 @@ def _fork() -> int:
     return pid
 
 
-def read_in_child(real: list[str], deadline: float) -> Iterator[bytes | int]:
-    """Content or errno of each file, by one forked child; ends early when one read takes longer than `deadline`."""
-    reader, writer = os.pipe()
-    pid = _fork()
-    if pid == 0:
-        try:
-            _keep_only(writer)
-            for path in real:
-                number, data = 0, b""
-                try:
-                    data = read(path, 1 << 16)
-                except OSError as e:
-                    number = e.errno or errno.EIO
-                write_all(writer, _FRAME.pack(number, len(data)) + data)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    poll = select.poll()
-    poll.register(reader, select.POLLIN)
-    buffer = b""
-    stuck = False
-    try:
-        for _ in real:
-            while len(buffer) < _FRAME.size or len(buffer) < _FRAME.size + _FRAME.unpack_from(buffer)[1]:
-                if not poll.poll(deadline * 1000):
-                    stuck = True
-                    return
-                chunk = os.read(reader, 1 << 16)
-                if not chunk:
-                    return
-                buffer += chunk
-            number, length = _FRAME.unpack_from(buffer)
-            data, buffer = buffer[_FRAME.size : _FRAME.size + length], buffer[_FRAME.size + length :]
-            yield number or data
-    finally:
-        os.close(reader)
-        if not stuck:
-            os.waitpid(pid, 0)
-
-
+_AT_ONCE = 64
+"""Reads under way at a time: questions and answers both have to fit a pipe, or each side waits for the other."""
 _REQUEST = struct.Struct("=cIII")  # b"r" or b"w", limit, length of the path, length of the data
 
 
@@ -134,8 +96,19 @@ class Helper:
 
         OSError as the kernel gave it; ETIMEDOUT after `deadline` seconds, and then the helper is of no more use.
         """
+        self.send(operation, real, data, limit)
+        number, answer = self.receive(deadline)
+        if number:
+            fail(number, "")
+        return answer
+
+    def send(self, operation: bytes, real: str, data: bytes, limit: int) -> None:
+        """Ask, without waiting for the answer. No more than fits a pipe may be under way."""
         path = os.fsencode(real)
         write_all(self._requests, _REQUEST.pack(operation, limit, len(path), len(data)) + path + data)
+
+    def receive(self, deadline: float) -> tuple[int, bytes]:
+        """The answer to the oldest question: errno or 0, content. OSError(ETIMEDOUT) after `deadline` seconds."""
         end = time.monotonic() + deadline
         while (whole := self._whole()) is None:
             if not self._poll.poll(max(0.0, end - time.monotonic()) * 1000):
@@ -146,10 +119,7 @@ class Helper:
             if not chunk:
                 fail(errno.EINTR, "")  # somebody has killed it
             self._buffer += chunk
-        number, answer = whole
-        if number:
-            fail(number, "")
-        return answer
+        return whole
 
     def _whole(self) -> tuple[int, bytes] | None:
         """The next reply, once all of it is here."""
@@ -216,25 +186,39 @@ class Helpers:
 
     def ask(self, operation: bytes, real: str, data: bytes = b"", *, limit: int = 0, deadline: float) -> bytes:
         """As Helper.ask."""
+        with self._borrowed() as helper:
+            helper.send(operation, real, data, limit)
+            number, answer = helper.receive(deadline)
+        if number:
+            fail(number, "")
+        return answer
+
+    def read_all(self, real: list[str], deadline: float) -> Iterator[bytes | int]:
+        """Content or errno of each file; ends early when one read takes longer than `deadline`."""
+        with contextlib.suppress(OSError), self._borrowed() as helper:
+            for start in range(0, len(real), _AT_ONCE):
+                batch = real[start : start + _AT_ONCE]
+                for path in batch:
+                    helper.send(b"r", path, b"", 1 << 16)
+                for _ in batch:
+                    number, data = helper.receive(deadline)
+                    yield number or data
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[Helper]:
+        """A helper for one thread. One that did not answer, or answers what nobody waits for any more, is given up."""
         if self._pid != os.getpid():
             self._idle, self._pid = [], os.getpid()  # we are a fork of whom they serve
         try:
             helper = self._idle.pop()
         except IndexError:
             helper = Helper()
-        fit = False
         try:
-            answer = helper.ask(operation, real, data, limit, deadline)
-            fit = True
-        except OSError as e:
-            fit = e.errno not in (errno.ETIMEDOUT, errno.EINTR, errno.EPIPE)
+            yield helper
+        except BaseException:
+            helper.hang_up(wait=False)
             raise
-        finally:
-            if fit:
-                self._idle.append(helper)
-            else:
-                helper.hang_up(wait=False)
-        return answer
+        self._idle.append(helper)
 
     def __del__(self) -> None:
         if self._pid == os.getpid():

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from qatprep.errors import InputError, Locked
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
-from qatprep.host.child import POLL, Helpers, read, read_in_child, write_all
+from qatprep.host.child import POLL, Helpers, read, write_all
 
 _KINDS = {
     stat_bits.S_IFREG: "file",
@@ -98,7 +98,8 @@ class LinuxHost(Host):
         found: dict[str, bytes | OSError] = {}
         todo = list(paths)
         while todo:
-            for path, outcome in zip(todo, read_in_child([self._at(path) for path in todo], deadline), strict=False):
+            outcomes = self._helpers.read_all([self._at(path) for path in todo], deadline)
+            for outcome, path in zip(outcomes, todo, strict=False):  # in this order: the outcomes are read to their end
                 if isinstance(outcome, int):
                     found[path] = OSError(outcome, os.strerror(outcome), path)
                 else:
@@ -204,6 +205,8 @@ class LinuxHost(Host):
         with self._named(path):
             real = self._at(path)
             temporary = f"{real}.qatprep.{os.getpid()}"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)  # of one that was killed: at boot we tend to have the same number again
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 try:
@@ -223,12 +226,17 @@ class LinuxHost(Host):
 
     def append(self, path: str, data: bytes) -> None:
         with self._named(path):
-            fd = os.open(self._at(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            real = self._at(path)
+            fresh = not os.path.lexists(real)
+            fd = os.open(real, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 write_all(fd, data)
                 os.fsync(fd)
             finally:
                 os.close(fd)
+            if fresh:  # its name has to last as well
+                _sync_directory(os.path.dirname(real))
+                _sync_directory(os.path.dirname(os.path.dirname(real)))
 
     def mkdir(self, path: str, *, mode: int = 0o755) -> None:
         with self._named(path):

@@ -78,3 +78,17 @@ def test_one_child_serves_many_calls_and_errors_are_the_kernels(root: Path) -> N
     assert helpers._idle == []
     assert helpers.ask(b"r", str(root / "file"), limit=1, deadline=5.0) == b"x"
     assert (root / ATTRIBUTE).read_bytes() == b"1"
+
+
+def test_many_files_are_read_by_one_child_until_one_blocks(root: Path) -> None:
+    for number in range(300):
+        (root / f"file{number}").write_bytes(b"x" * number * 100)
+    host = LinuxHost(str(root))
+    paths = [f"/file{number}" for number in range(300)]
+    found = host.read_all([*paths, "/absent"], deadline=5.0)
+    assert [found[path] for path in paths] == [b"x" * number * 100 for number in range(300)]
+    absent = found["/absent"]
+    assert isinstance(absent, OSError) and absent.errno == errno.ENOENT
+    assert len(host._helpers._idle) == 1
+    found = host.read_all([paths[1], f"/{ATTRIBUTE}", paths[2]], deadline=0.2)
+    assert (found[paths[1]], found[paths[2]]) == (b"x" * 100, b"x" * 200)
