@@ -25,8 +25,8 @@ AIMS = (
     ("bind 16 VFs", "qatprep device bind", "dpdk-devbind.py -b", 1 / 4),
     ("bind 16 VFs", "qatprep device bind", "driverctl set-override, one call a VF", 1 / 3),
     ("bind 128 VFs", "qatprep device bind", "driverctl set-override, one call a VF", 1 / 10),
-    ("bind 16 VFs", "qatprep: in its writes", FLOOR, 1.3),
-    ("bind 128 VFs", "qatprep: in its writes", FLOOR, 1.3),
+    ("bind 16 VFs", "qatprep: first to last write", FLOOR, 1.3),
+    ("bind 128 VFs", "qatprep: first to last write", FLOOR, 1.3),
     ("bootstrap, services changed", "4 PFs side by side", "4 PFs one after the other", 1.0),
 )
 
