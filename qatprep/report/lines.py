@@ -27,7 +27,7 @@ def print_result(session: Session, result: Result, undo: str) -> None:
     if result.status == "declined":
         session.say("nothing was changed")
     if result.failure:
-        session.say(f"failed: {result.failure.message}")
+        session.say("interrupted" if result.status == "interrupted" else f"failed: {result.failure.message}")
         if result.failure.hint:
             session.say(f"  hint: {result.failure.hint}")
     if result.status in ("rolled back", "interrupted"):

@@ -169,7 +169,8 @@ def print_result(console: Console, result: Result, host: str, undo: str, *, qat:
                 say(f"  {holder.vf} is held by {holder}")
         say("Nothing was changed. Stop these processes (drain the pods), then run this again.")
     if result.failure:
-        say(Text(f"Failed: {result.failure.message}", style="fail"))
+        failed = "Interrupted." if result.status == "interrupted" else f"Failed: {result.failure.message}"
+        say(Text(failed, style="fail"))
         if result.failure.hint:
             say(Text(f"  hint: {result.failure.hint}", style="hint"))
     if result.status in ("rolled back", "interrupted"):
