@@ -125,7 +125,7 @@ class _Builder:
                     return Left(pf.bdf, f"firmware {name} is not where this kernel looks", "QP-FW-001")
             told = self.facts.log.of("firmware-rejected", "firmware-svn", "power", "numa", "fused", bdf=pf.bdf)
             if pf.bdf in self.tried or (told and module not in self.loading):
-                return Left(pf.bdf, told[-1].text if told else "its driver could not start it", "QP-PF-001")
+                return Left(pf.bdf, told[-1].text if told else self._in_vain(pf), "QP-PF-001")
         want = self.wish.of(pf)
         if want.vfs and want.driver != "none":
             if pf.grouped is not True:
@@ -142,6 +142,14 @@ class _Builder:
             if isinstance(vf.driver, Unknown):
                 return Left(vf.bdf, vf.driver.reason, "QP-VFIO-001")
         return None
+
+    def _in_vain(self, pf: Pf) -> str:
+        """Why a driver that was tried did not take its PF, as far as can be told without a word of the kernel's."""
+        version = self.facts.kernel.version
+        if isinstance(version, Unknown) or version[:2] >= pf.family.since:
+            return "its driver could not start it"
+        since = ".".join(map(str, pf.family.since))
+        return f"its driver does not take it: {pf.name} came with Linux {since}, this is {self.facts.kernel.release}"
 
     def _no_module(self, bdf: str, want: PfWish) -> Left | None:
         """Why the VFs cannot have their driver: a module of VFIO's that this kernel lacks, or must not load."""
