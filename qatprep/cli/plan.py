@@ -44,7 +44,7 @@ def plan(
     else:
         console = session.console()
         if result.empty and not result.left and not result.refused:
-            console.print(report.idle(result, host.label, qat=found.has_qat), style="ok")
+            console.print(report.idle(result.left, host.label, qat=found.has_qat), style="ok")
         else:
             report.print_plan(console, result, f"Plan for {host.label}", name_of(found), every=verbose)
         if diff:

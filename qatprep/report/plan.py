@@ -140,9 +140,9 @@ def result_document(result: Result, host: str, wish: str, *, check: bool = False
     return {**document, **_diff(plan)} if diff else document
 
 
-def idle(plan: Plan, host: str, *, qat: bool) -> str:
+def idle(left: Sequence[Left], host: str, *, qat: bool) -> str:
     """Why nothing is to be done."""
-    if plan.left:
+    if left:
         return "Nothing can be done here before what is told below is mended."
     return f"Nothing to do: {'the host is already as wished' if qat else f'{host} has no QAT device to set up'}."
 
@@ -156,7 +156,7 @@ def print_result(console: Console, result: Result, host: str, undo: str, *, qat:
     if result.resumed:
         say(Text(f"Run {result.resumed} had been cut off; this run went on from what it left.", style="warn"))
     if result.status == "unchanged":
-        say(Text(idle(result.plan, host, qat=qat), style="warn" if result.left else "ok"))
+        say(Text(idle(result.left, host, qat=qat), style="warn" if result.left else "ok"))
     elif result.status == "applied":
         say(Text(f"Done: {plural(len(result.made), 'change')}, each read back.", style="ok"))
         say(Text(f"{undo[0].upper()}{undo[1:]}", style="hint"))
