@@ -41,7 +41,7 @@ def gather(host: Host, kernel: KernelFacts, wanted: tuple[str, ...]) -> Firmware
         "/lib/firmware",
     ]
     extra = read_line(host, "/sys/module/firmware_class/parameters/path")
-    if isinstance(extra, str) and extra.strip():
+    if isinstance(extra, str) and extra.strip().startswith("/"):
         directories.insert(0, extra.strip())
     suffixes = [suffix for suffix in FIRMWARE_SUFFIXES if _can_unpack(kernel, suffix)]
     images = {name: _image(host, directories, name, suffixes) for name in wanted}

@@ -208,7 +208,7 @@ def _pf(host: Host, bdf: str, family: Family, slow: Slow) -> Pf:
         state=state,
         services=_services(host, base, bdf, family, driver, text),
         configurable=text if isinstance(text, Unknown) else text is not None,
-        total_vfs=read_int(host, f"{base}/sriov_totalvfs"),
+        total_vfs=_count(host, f"{base}/sriov_totalvfs"),
         num_vfs=_numvfs(slow[f"{base}/sriov_numvfs"]),
         autoprobe=bool(autoprobe) if isinstance(autoprobe, int) else autoprobe,
         vf_offset=_plain(read_int(host, f"{base}/sriov_offset"), 1),
@@ -222,6 +222,12 @@ def _numvfs(slow: bytes | OSError) -> int | Unknown | None:
         return None if slow.errno in ABSENT else unknown(slow)
     text = slow.decode("ascii", "backslashreplace").strip()
     return int(text) if text.isdigit() else Unknown(f"sriov_numvfs: {text[:60]!r} is not a number")
+
+
+def _count(host: Host, path: str) -> int | Unknown | None:
+    """A number of VFs: 16 bits wide (drivers/pci/pci.h, struct pci_sriov), so that no plan grows beyond all bounds."""
+    value = read_int(host, path)
+    return value if not isinstance(value, int) or 0 <= value <= 0xFFFF else Unknown(f"{path}: {value} VFs cannot be")
 
 
 def _plain(value: int | Unknown | None, default: int) -> int:

@@ -135,11 +135,27 @@ Reasons = Mapping[int, tuple[str, str]]
 """errno -> (what it means here, what to do)."""
 
 
+_ANYWHERE: Reasons = {
+    errno.EROFS: (
+        "it is mounted read-only here, as in containers",
+        "run this on the host itself, or in a privileged container with the host's /sys at its place",
+    ),
+    errno.EACCES: (
+        "not permitted, even to root",
+        "a container without privileges, or SELinux (ausearch -m avc -ts recent): run this on the host itself",
+    ),
+    errno.EPERM: (
+        "not permitted, even to root",
+        "a container without privileges, or the kernel is locked down: run this on the host itself",
+    ),
+}
+
+
 def explained(error: OSError, action: str, reasons: Reasons) -> ChangeFailed:
     """The failure of one write, with what its errno means at that place."""
     number = error.errno or errno.EIO
     name = errno.errorcode.get(number, str(number))
-    meaning, hint = reasons.get(number, ("", ""))
+    meaning, hint = reasons.get(number) or _ANYWHERE.get(number, ("", ""))
     if number == errno.ETIMEDOUT and not meaning:
         meaning = "the kernel has not finished; the write is still waiting there"
         hint = hint or "find who holds the device (qatprep device list), let go of it, then run this again"

@@ -130,9 +130,11 @@ class _Builder:
         if want.vfs and want.driver != "none":
             if pf.grouped is not True:
                 why = pf.grouped.reason if isinstance(pf.grouped, Unknown) else "not behind an IOMMU"
-                return Left(pf.bdf, why, "QP-IOMMU-004" if self.facts.iommu.units else "QP-IOMMU-002")
+                return Left(pf.bdf, why, "QP-IOMMU-002" if self.facts.iommu.on is False else "QP-IOMMU-004")
             if forbidden := self._no_module(pf.bdf, want):
                 return forbidden
+        if want.vfs and isinstance(pf.total_vfs, Unknown):
+            return Left(pf.bdf, pf.total_vfs.reason, "QP-SRIOV-002")
         if want.vfs and pf.driver is not None and pf.total_vfs in (None, 0):
             return Left(pf.bdf, "it cannot have VFs: sriov_totalvfs is absent or 0", "QP-SRIOV-002")
         if pf.driver is not None and (isinstance(pf.num_vfs, Unknown) or isinstance(pf.state, Unknown)):
@@ -166,7 +168,10 @@ class _Builder:
             return SetServices(pf.bdf, UNKNOWN_YET, new, "up")
         if isinstance(pf.services, Services) and pf.services.tokens == want.services:
             return None
-        if pf.configurable is not True:
+        if isinstance(pf.configurable, Unknown):
+            self.left.append(Left(pf.bdf, f"its services cannot be seen: {pf.configurable.reason}", "QP-SVC-002"))
+            return None
+        if not pf.configurable:
             release = self.facts.kernel.release
             self.left.append(
                 Left(pf.bdf, f"this kernel ({release}) cannot set services; they stay {_text(pf)}", "QP-KRN-001")

@@ -135,5 +135,5 @@ def vf_address(pf: PciDevice, index: int) -> str:
 
 def _number(pf: PciDevice, name: str, default: int) -> int:
     node = pf.node.children.get(name)
-    text = node.content().decode().strip() if node else ""
+    text = node.content().decode(errors="replace").strip() if node else ""
     return int(text) if text.isdigit() else default

@@ -135,7 +135,7 @@ class Qat:
         directories = [f"/lib/firmware/updates/{release}", "/lib/firmware/updates", f"/lib/firmware/{release}"]
         directories.append("/lib/firmware")
         extra = machine.parameter("firmware_class", "path")
-        if extra:
+        if extra.startswith("/"):
             directories.insert(0, extra)
         suffixes = [suffix for suffix in FIRMWARE_SUFFIXES if machine.unpacks(suffix)]
         return any(
