@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.words import (
+    AS_ROOT,
     attribute,
     change_arguments,
     failed,
@@ -14,12 +15,14 @@ from qatprep.checks.words import (
     in_vm,
     listed,
     log_lines,
+    rewrite_grub,
     share,
     unseen,
     warned,
 )
 from qatprep.facts.base import Unknown
 from qatprep.facts.iommu import ACPI_TABLES
+from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
 from qatprep.facts.pci import Pf, Vf
 
 _KEYS = ("intel_iommu", "amd_iommu", "iommu", "iommu.passthrough", "iommu.strict")
@@ -94,10 +97,23 @@ def _dropped(ctx: Context) -> list[Argument]:
     """IOMMU arguments the running kernel has and no complete command line of the boot loader has any more."""
     kernel = ctx.facts.kernel
     whole = [s for s in kernel.staged if not s.path.startswith("/etc/default/grub")]
-    if isinstance(kernel.cmdline, Unknown) or not whole:
+    if isinstance(kernel.cmdline, Unknown) or not whole or _hidden(ctx, whole=True):
         return []
     kept = {argument for staged in whole for argument in _arguments(staged.tokens)}
     return [argument for argument in _arguments(kernel.cmdline) if argument not in kept]
+
+
+def _hidden(ctx: Context, *, whole: bool = False) -> tuple[Evidence, ...]:
+    """The boot loader's files that cannot be read. `whole`: only those that hold what the next kernel will be given."""
+    return tuple(
+        Evidence(path, why.reason.removeprefix(f"{path}: "))
+        for path, why in ctx.facts.kernel.hidden.items()
+        if not (whole and path.startswith("/etc/default/grub"))
+    )
+
+
+def _unreadable(hidden: Sequence[Evidence]) -> str:
+    return f"{listed(e.path for e in hidden)} cannot be read"
 
 
 def _runs(ctx: Context) -> Iterable[Finding]:
@@ -129,6 +145,7 @@ def _runs(ctx: Context) -> Iterable[Finding]:
     log = log_lines(ctx, "iommu-off", "vfio-probe")
     guilty = [argument for argument in running if argument in _OFF]
     on = ("intel_iommu", "on")
+    hidden = _hidden(ctx, whole=True)
     staged = [(path, argument) for path, argument in _staged(ctx) if argument not in _OFF]
     add = ["intel_iommu=on"] if iommu.table == "DMAR" and on not in running else []
     option = "CONFIG_INTEL_IOMMU" if iommu.table == "DMAR" else "CONFIG_AMD_IOMMU"
@@ -139,13 +156,19 @@ def _runs(ctx: Context) -> Iterable[Finding]:
         words = listed(dict.fromkeys(_token(a) for _, a in staged))
         cause = f"Staged in the boot loader, reboot pending: {words}."
         only_grub = all(path.startswith("/etc/default/grub") for path, _ in staged)
-        built = any(s.path in ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg") for s in kernel.staged)
-        if only_grub and built:
+        built = any(s.path in GRUB_CFGS for s in kernel.staged)
+        if only_grub and hidden:
+            evidence += hidden
+            cause = (
+                f"Staged in {staged[0][0]}: {words}. Whether the boot loader has it yet cannot be seen: "
+                f"{_unreadable(hidden)}."
+            )
+            fix = (AS_ROOT,) if BOOT_ENTRIES in kernel.hidden else (rewrite_grub(ctx.facts), "Reboot.")
+        elif only_grub and built:
             cause = (
                 f"{_token(on)} stands in {staged[0][0]}, but the boot loader's grub.cfg was not written again since."
             )
-            rewrite = any(s.path == "/boot/grub2/grub.cfg" for s in kernel.staged)
-            fix = ("grub2-mkconfig -o /boot/grub2/grub.cfg" if rewrite else "update-grub", "Reboot.")
+            fix = (rewrite_grub(ctx.facts), "Reboot.")
         else:
             fix = ("Reboot.",)
     elif guilty:
@@ -169,6 +192,9 @@ def _runs(ctx: Context) -> Iterable[Finding]:
     else:
         cause = "The table is there and nothing switches the IOMMU off, but its driver did not start."
         fix = ("dmesg | grep -i -e DMAR -e AMD-Vi", "A BIOS update is what mends broken tables.")
+    if hidden and not staged and (guilty or add):
+        evidence += hidden
+        cause += f" Whether the next boot will differ already cannot be seen: {_unreadable(hidden)}."
     yield failed(
         "QP-IOMMU-002",
         "the kernel does not run the IOMMU",
@@ -179,24 +205,49 @@ def _runs(ctx: Context) -> Iterable[Finding]:
 
 
 def _waiting(ctx: Context) -> Iterable[Finding]:
+    kernel = ctx.facts.kernel
+    if isinstance(kernel.cmdline, Unknown):
+        yield unseen("QP-IOMMU-003", "cannot see the running kernel's arguments", kernel.cmdline)
+        return
     staged = _staged(ctx)
     dropped = _dropped(ctx)
+    hidden = _hidden(ctx)
     if not staged and not dropped:
+        if hidden:
+            yield _half_seen(ctx, hidden)
         return
     coming = list(dict.fromkeys(_token(argument) for _, argument in staged))
     going = [_token(argument) for argument in dropped]
     off = any(argument in _OFF for _, argument in staged)
     words = [f"{listed(coming)} will come" if coming else "", f"{listed(going)} will go" if going else ""]
+    certain = not hidden or going or not all(path.startswith("/etc/default/grub") for path, _ in staged)
     yield warned(
         "QP-IOMMU-003",
-        f"with the next boot {' and '.join(word for word in words if word)}",
+        f"with {'the next' if certain else 'a later'} boot {' and '.join(word for word in words if word)}",
         evidence=tuple(Evidence(path, _token(argument)) for path, argument in staged)
-        + tuple(Evidence("/proc/cmdline", f"{token}, in no boot entry any more") for token in going),
+        + tuple(Evidence("/proc/cmdline", f"{token}, in no boot entry any more") for token in going)
+        + hidden,
         cause="The boot loader's files differ from what this kernel was started with."
-        + (" That will switch the IOMMU off, and with it QAT." if off else ""),
+        + (" That will switch the IOMMU off, and with it QAT." if off else "")
+        + ("" if certain else f" Whether it is the next boot already cannot be seen: {_unreadable(hidden)}."),
         fix=change_arguments(ctx.facts, remove=[_token(a) for _, a in staged if a in _OFF])[:-1]
         if off
         else ("Reboot when it suits, or take the change back.",),
+    )
+
+
+def _half_seen(ctx: Context, hidden: tuple[Evidence, ...]) -> Finding:
+    """What the boot loader's readable files say is what runs, and others cannot be read."""
+    kernel = ctx.facts.kernel
+    same = [staged.path for staged in kernel.staged if _arguments(staged.tokens)]
+    told = f" {listed(same)} {'has' if len(same) == 1 else 'have'} none that does not run already." if same else ""
+    return finding(
+        "QP-IOMMU-003",
+        Status.UNKNOWN,
+        "cannot see whether an IOMMU argument waits for a reboot",
+        evidence=hidden,
+        cause=f"{_unreadable(hidden)}.{told}",
+        fix=(AS_ROOT,) if any(why.denied for why in kernel.hidden.values()) else (),
     )
 
 
@@ -320,7 +371,8 @@ Why it matters: the host will behave differently after the next boot, perhaps mo
 remembers. When the waiting argument is the very one that is missing, QP-IOMMU-002 says so and this check is silent.
 
 How it is found out: grub.cfg (readable for root), the entries below /boot/loader, /etc/kernel/cmdline,
-/etc/default/grub and its grub.d against /proc/cmdline, argument by argument.
+/etc/default/grub and its grub.d against /proc/cmdline, argument by argument. Where one of them cannot be read and
+the others say nothing of it, the result is "unknown", not "ok".
 
 How to mend it: reboot when it suits, or take the change back.""",
     ),

@@ -9,6 +9,10 @@ from qatprep.devices import DEBUGFS
 from qatprep.facts.base import Unknown, names, read_line, unknown
 from qatprep.host.base import Host
 
+GRUB_CFGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
+"""Written by update-grub or grub2-mkconfig, from /etc/default/grub."""
+BOOT_ENTRIES = "/boot/loader/entries"
+
 _GRUB_LINE = re.compile(r"^\s*(?:export\s+)?GRUB_CMDLINE_LINUX(?:_DEFAULT)?\+?=(.*)$")
 
 
@@ -29,6 +33,9 @@ class KernelFacts:
     """uname -v: Debian tells its real stable version only there (the release is 6.1.0-30-amd64 for 6.1.124)."""
     cmdline: tuple[str, ...] | Unknown
     staged: tuple[StagedArguments, ...]
+    hidden: dict[str, Unknown]
+    """The boot loader's files that could not be read, and why: what they stage is not known. grub.cfg is often 0600,
+    /boot/loader/entries 0700."""
     config: dict[str, str] | Unknown
     """CONFIG_X -> "y", "m" or a value; what is not set is absent. From /boot/config-<release>."""
     lockdown: str | Unknown | None
@@ -59,12 +66,14 @@ def gather(host: Host) -> KernelFacts:
     release = read_line(host, "/proc/sys/kernel/osrelease")
     if not isinstance(release, str):
         release = ""
+    staged, hidden = _staged(host)
     return KernelFacts(
         release=release,
         version=parse_version(release),
         build=build if isinstance(build := read_line(host, "/proc/sys/kernel/version"), str) else "",
         cmdline=_cmdline(host),
-        staged=tuple(_staged(host)),
+        staged=staged,
+        hidden=hidden,
         config=_config(host, release),
         lockdown=_lockdown(host),
         debugfs=_debugfs(host),
@@ -109,38 +118,40 @@ def _debugfs(host: Host) -> bool | Unknown:
     return entries if isinstance(entries, Unknown) else bool(entries)
 
 
-def _staged(host: Host) -> list[StagedArguments]:
+def _staged(host: Host) -> tuple[tuple[StagedArguments, ...], dict[str, Unknown]]:
     """What the boot loader's own files will hand to the next kernel; the files a person edits come last."""
-    found = []
-    for path in ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"):
-        text = read_line(host, path)
-        if isinstance(text, str):
-            match = re.search(r"^\s*linux(?:efi|16)?\s+\S+\s*(.*)$", text, re.MULTILINE)
+    found: list[StagedArguments] = []
+    hidden: dict[str, Unknown] = {}
+
+    def text(path: str) -> str | None:
+        read = read_line(host, path)
+        if isinstance(read, Unknown):
+            hidden[path] = read
+            return None
+        return read
+
+    def listed(directory: str, suffix: str) -> list[str]:
+        entries = names(host, directory)
+        if isinstance(entries, Unknown):
+            hidden[directory] = entries
+            return []
+        return [f"{directory}/{name}" for name in entries if name.endswith(suffix)]
+
+    for path in GRUB_CFGS:
+        if match := re.search(r"^\s*linux(?:efi|16)?\s+\S+\s*(.*)$", text(path) or "", re.MULTILINE):
+            found.append(StagedArguments(path, tuple(match[1].split())))
+    for path in listed(BOOT_ENTRIES, ".conf"):
+        if match := re.search(r"^options\s+(.*)$", text(path) or "", re.MULTILINE):
+            found.append(StagedArguments(path, tuple(match[1].split())))
+    whole = text("/etc/kernel/cmdline")
+    if whole is not None:
+        found.append(StagedArguments("/etc/kernel/cmdline", tuple(whole.split())))
+    for path in ["/etc/default/grub", *listed("/etc/default/grub.d", ".cfg")]:
+        tokens: list[str] = []
+        for line in (text(path) or "").splitlines():
+            match = _GRUB_LINE.match(line)
             if match:
-                found.append(StagedArguments(path, tuple(match[1].split())))
-    entries = names(host, "/boot/loader/entries")
-    for name in () if isinstance(entries, Unknown) else entries:
-        path = f"/boot/loader/entries/{name}"
-        text = read_line(host, path) if name.endswith(".conf") else None
-        if isinstance(text, str):
-            match = re.search(r"^options\s+(.*)$", text, re.MULTILINE)
-            if match:
-                found.append(StagedArguments(path, tuple(match[1].split())))
-    text = read_line(host, "/etc/kernel/cmdline")
-    if isinstance(text, str):
-        found.append(StagedArguments("/etc/kernel/cmdline", tuple(text.split())))
-    snippets = names(host, "/etc/default/grub.d")
-    paths = ["/etc/default/grub"]
-    if not isinstance(snippets, Unknown):
-        paths += [f"/etc/default/grub.d/{name}" for name in snippets if name.endswith(".cfg")]
-    for path in paths:
-        text = read_line(host, path)
-        if isinstance(text, str):
-            tokens: list[str] = []
-            for line in text.splitlines():
-                match = _GRUB_LINE.match(line)
-                if match:
-                    tokens += match[1].strip().strip("\"'").split()
-            if tokens:
-                found.append(StagedArguments(path, tuple(tokens)))
-    return found
+                tokens += match[1].strip().strip("\"'").split()
+        if tokens:
+            found.append(StagedArguments(path, tuple(tokens)))
+    return tuple(found), hidden

@@ -31,6 +31,10 @@ WITHOUT_IOV = "\n".join(
 )
 
 
+GRUB_CLOSED = "/boot/grub/grub.cfg [0600] !EACCES"
+ENTRIES_CLOSED = "/boot/loader/entries /\n/boot/loader/entries [0700] !EACCES"
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
@@ -87,6 +91,38 @@ CASES = [
          one("QP-IOMMU-002"), ("not written again", "update-grub", "Reboot.")),
     Case("SUSE's grub", "iommu-off-by-default", "/boot/grub2/grub.cfg <<\n| linux /vmlinuz ro quiet",
          one("QP-IOMMU-002"), ("grub2-mkconfig -o /boot/grub2/grub.cfg",)),
+    Case("grub edited, grub.cfg closed to us", "iommu-staged", GRUB_CLOSED, one("QP-IOMMU-002"),
+         ("Staged in /etc/default/grub: intel_iommu=on and iommu=pt. Whether the boot loader has it yet cannot be "
+          "seen: /boot/grub/grub.cfg cannot be read.", "update-grub", "Reboot."), silent=("was not written again",)),
+    Case("grub edited, boot loader entries closed to us", "iommu-staged", ENTRIES_CLOSED,
+         one("QP-IOMMU-002"), ("/boot/loader/entries cannot be read", "as root"), silent=("update-grub", "Reboot.")),
+    Case("no argument seen, grub.cfg closed to us", "iommu-off-by-default", GRUB_CLOSED, one("QP-IOMMU-002"),
+         ("add intel_iommu=on", "/boot/grub/grub.cfg: no permission", "Whether the next boot will differ already")),
+    Case("SUSE's grub, closed to us", "iommu-off-by-default", "/boot/grub2 [0700] /\n/boot/grub2/grub.cfg !EACCES",
+         one("QP-IOMMU-002"), ("grub2-mkconfig -o /boot/grub2/grub.cfg",)),
+    Case("boot loader entries closed to us", "iommu-off-by-default", ENTRIES_CLOSED,
+         one("QP-IOMMU-002"), ('grubby --update-kernel=ALL --args="intel_iommu=on"',)),
+    Case("the IOMMU runs, grub.cfg closed to us", READY, f"{GRUB_CLOSED}\n/etc/default/grub = GRUB_TIMEOUT=5",
+         {"unknown": ["QP-IOMMU-003"]},
+         ("cannot see whether an IOMMU argument waits", "/boot/grub/grub.cfg: no permission", "Run qatprep as root")),
+    Case("the IOMMU runs, /etc/default/grub is as what runs, grub.cfg closed to us", READY,
+         f'{GRUB_CLOSED}\n/proc/cmdline = intel_iommu=on\n/etc/default/grub = GRUB_CMDLINE_LINUX="intel_iommu=on"',
+         {"unknown": ["QP-IOMMU-003"]}, ("/etc/default/grub has none that does not run already",)),
+    Case("an argument in /etc/default/grub, grub.cfg closed to us", READY,
+         f'{GRUB_CLOSED}\n/etc/default/grub = GRUB_CMDLINE_LINUX="intel_iommu=off"', {"warn": ["QP-IOMMU-003"]},
+         ("with a later boot intel_iommu=off will come", "Whether it is the next boot already cannot be seen",
+          "/boot/grub/grub.cfg: no permission", "switch the IOMMU off")),
+    Case("an argument in /etc/kernel/cmdline, grub.cfg closed to us", READY,
+         f"{GRUB_CLOSED}\n/etc/kernel/cmdline = quiet intel_iommu=off", {"warn": ["QP-IOMMU-003"]},
+         ("with the next boot intel_iommu=off will come",)),
+    Case("an argument gone from one place, which a closed one may still have", READY,
+         f"{GRUB_CLOSED}\n/proc/cmdline = quiet intel_iommu=on\n/etc/kernel/cmdline = quiet",
+         {"unknown": ["QP-IOMMU-003"]}, (), silent=("will go",)),
+    Case("/boot closed to us", READY, "\n".join(f"{path} !EACCES" for path in (
+         "/boot/config-6.12.117", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")) + f"\n{ENTRIES_CLOSED}",
+         {"unknown": ["QP-IOMMU-003"]}, ("/boot/grub/grub.cfg, /boot/grub2/grub.cfg and /boot/loader/entries",)),
+    Case("the command line closed to us", READY, "/proc/cmdline !EACCES", {"unknown": ["QP-IOMMU-003"]},
+         ("/proc/cmdline: no permission",)),
     Case("boot loader entries", "iommu-off-by-default", "/boot/loader/entries/a.conf <<\n| title a\n| options ro quiet",
          one("QP-IOMMU-002"), ('grubby --update-kernel=ALL --args="intel_iommu=on"',)),
     Case("a snippet of a cloud image wins over /etc/default/grub", "iommu-off-by-default",
