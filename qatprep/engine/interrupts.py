@@ -27,8 +27,8 @@ class _State:
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    _State.wanted = True
-    if _State.tell is not None:
+    first, _State.wanted = not _State.wanted, True
+    if first and _State.tell is not None:  # a second one may come while the first is told, and would wait for its locks
         _State.tell()
     if not _State.depth and not _State.raised:
         _State.raised = True
@@ -61,7 +61,7 @@ def armed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def put_off(tell: Callable[[], None] | None = None) -> Iterator[None]:
-    """No KeyboardInterrupt in here. `tell` is called when one is wanted; it is raised at the end."""
+    """No KeyboardInterrupt in here. `tell` is called when one is wanted, once; it is raised at the end."""
     if not _main():
         yield
         return

@@ -24,6 +24,7 @@ class Progress(Protocol):
     def started(self, change: Change) -> None: ...
     def done(self, change: Change, seconds: float) -> None: ...
     def failed(self, change: Change, error: str) -> None: ...
+    def stopping(self) -> None: ...
     def undone(self, change: Change) -> None: ...
     def stuck(self, change: Change, error: str) -> None: ...
 
@@ -133,11 +134,15 @@ class Runner:
                 with self._mutex:
                     problems.append(e)
 
-        with interrupts.put_off(self._stop.set):
+        with interrupts.put_off(self._interrupted):
             _side_by_side(work, lanes.items())
         if problems:
             # What is no Exception (a simulated power cut) outranks a change that failed.
             raise sorted(problems, key=lambda e: isinstance(e, Exception))[0]
+
+    def _interrupted(self) -> None:
+        self._stop.set()
+        self._watch.tell(lambda progress: progress.stopping())
 
     def _lane(self, name: str, lane: Sequence[Change]) -> None:
         assert self._journal is not None

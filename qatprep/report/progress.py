@@ -78,6 +78,11 @@ class Watcher:
         if not self._quiet:
             self._console.print(f"failed: {change}: {error}", style="fail", soft_wrap=True)
 
+    def stopping(self) -> None:
+        if not self._quiet:
+            words = "interrupted: the changes under way are finished, then everything is undone"
+            self._console.print(words, style="warn", soft_wrap=True)
+
     def undone(self, change: Change) -> None:
         if not self._undoing and not self._quiet:
             self._undoing = True
