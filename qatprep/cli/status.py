@@ -43,7 +43,7 @@ def status(
     try:
         runs = journal.runs(host)
     except QatprepError as e:
-        session.say(f"{e.message}; {e.hint}")
+        session.say("; ".join(words for words in (e.message, e.hint) if words))
         runs = []
     if output is Output.json:
         session.json(report.status_document(host, found, plan, wanted.source, runs))

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qatprep.errors import QatprepError
+from qatprep.errors import NeedsRoot, QatprepError
 from qatprep.facts.base import ABSENT
 from qatprep.host.base import Host
 from qatprep.steps.base import Change, restore
@@ -192,8 +192,10 @@ def runs(host: Host) -> list[Run]:
     except OSError as e:
         if e.errno in ABSENT:
             return []
-        hint = "run this as root" if e.errno in (errno.EACCES, errno.EPERM) else ""
-        raise QatprepError(f"cannot read the journals in {DIRECTORY}: {e.strerror}", hint) from e
+        words = f"cannot read the journals in {DIRECTORY}: {e.strerror}"
+        if e.errno in (errno.EACCES, errno.EPERM):
+            raise NeedsRoot(words, "run this as root") from e
+        raise QatprepError(words) from e
     return [_read(host, match[1]) for name in listed if (match := _NAME.fullmatch(name))]
 
 
