@@ -2,6 +2,9 @@
 
     python benchmarks/peers.py [ROUNDS]
 
+All of them as a Debian node has them: qatprep from its .deb, the newest packages of the others, all Python programs in
+the same Python, and the indexes of the kernel's whole module tree.
+
 Under emulation CPU work takes about twelve times as long as natively: the ratios mean something, the times do not.
 """
 
@@ -9,13 +12,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
+import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from tests.vm import extras, kernels
 from tests.vm.machine import Guest, Hardware
+from tests.vm.packages import unpack
 from tests.vm.rig import cache
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -31,14 +38,27 @@ AIMS = (
 )
 
 
+def node(kit: kernels.Kit, directory: str) -> None:
+    """Put qatprep's .deb and its peers into a folder that lies over the guest's root."""
+    shutil.copytree(extras.peers(cache(), kit), directory, dirs_exist_ok=True)
+    with tempfile.TemporaryDirectory() as debs:
+        subprocess.run([sys.executable, f"{HERE}/../packaging/deb.py", debs], check=True)
+        for deb in os.listdir(debs):
+            unpack(os.path.join(debs, deb), directory)
+    # As the package's postinst does.
+    subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", f"{directory}/usr/lib/qatprep"], check=True)
+
+
 def measure(pfs: int, rounds: int) -> dict[str, dict[str, list[float]]]:
     """Boot a guest with that many PFs and let the tools take turns in it."""
     kit = kernels.build(cache(), kernels.DEFAULT)
-    tools = extras.peers(cache())
-    with Guest(kit, Hardware(pfs=pfs, memory=1024), extra=tools) as guest:
-        guest.check("modprobe qat_4xxx; modprobe vfio-pci; groupadd --system qat")
-        guest.check("for p in /sys/bus/pci/devices/*/qat; do echo 16 >${p%/qat}/sriov_numvfs; done")
-        text = guest.check(f"/usr/bin/python3 {HERE}/peers_guest.py {rounds} {pfs}", timeout=3600)
+    with tempfile.TemporaryDirectory() as extra:
+        node(kit, extra)
+        with Guest(kit, Hardware(pfs=pfs, memory=1024), extra=extra) as guest:
+            guest.check(f"cp /{extras.INDEX}/* /lib/modules/$(uname -r)/")
+            guest.check("modprobe qat_4xxx; modprobe vfio-pci; groupadd --system qat")
+            guest.check("for p in /sys/bus/pci/devices/*/qat; do echo 16 >${p%/qat}/sriov_numvfs; done")
+            text = guest.check(f"/usr/bin/python3 {HERE}/peers_guest.py {rounds} {pfs}", timeout=3600)
     result: dict[str, dict[str, list[float]]] = json.loads(text)
     return result
 

@@ -14,14 +14,16 @@ import time
 from collections.abc import Callable
 
 DEVICES = "/sys/bus/pci/devices"
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-QATPREP = "/usr/local/bin/qatprep"
+QATPREP = "/usr/bin/qatprep"
+PYTHON = ("/usr/bin/python3", "-I")
+PATH = "/usr/lib/qatprep"
 SHELL_LOOP = (
     "for b in {vfs}; do echo vfio-pci >/sys/bus/pci/devices/$b/driver_override; "
     "echo $b >/sys/bus/pci/drivers/vfio-pci/bind; done"
 )
-IN_PROCESS = """
+IN_PROCESS = f"""
 import sys, time
+sys.path.insert(0, "{PATH}")
 from qatprep.__main__ import main
 from qatprep.host.linux import LinuxHost
 real, inside = LinuxHost.write, []
@@ -36,8 +38,9 @@ sys.stdout = open("/dev/null", "w")
 main(sys.argv[1:])
 print(sum(end - begin for begin, end in inside), inside[-1][1] - inside[0][0], file=sys.stderr)
 """
-IN_SEQUENCE = """
+IN_SEQUENCE = f"""
 import sys, threading
+sys.path.insert(0, "{PATH}")
 from qatprep.engine import run
 class OneByOne(threading.Thread):
     def start(self):
@@ -83,18 +86,11 @@ def bound(vfs: list[str]) -> int:
     return sum(os.path.basename(os.path.realpath(link)) == "vfio-pci" for link in links)
 
 
-def interpreter() -> str:
-    """The Python that qatprep runs in."""
-    with open(QATPREP, encoding="utf-8") as f:
-        return f.readline()[2:].strip()
-
-
 def timed(argv: list[str]) -> tuple[float, str]:
     """Seconds of a whole process, and what it said on stderr."""
     begin = time.perf_counter()
     quiet = subprocess.DEVNULL
-    env = {**os.environ, "PYTHONPATH": REPOSITORY}
-    done = subprocess.run(argv, stdin=quiet, stdout=quiet, stderr=subprocess.PIPE, env=env, check=False)
+    done = subprocess.run(argv, stdin=quiet, stdout=quiet, stderr=subprocess.PIPE, check=False)
     return time.perf_counter() - begin, done.stderr.decode(errors="replace")
 
 
@@ -113,7 +109,6 @@ def binding(vfs: list[str], rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {
         name: [] for name in [*cases, "qatprep: in its writes", "qatprep: first to last write"]
     }
-    python = interpreter()
     for number in range(rounds + 1):
         for name, argv in cases.items():
             unbind(vfs)
@@ -123,7 +118,7 @@ def binding(vfs: list[str], rounds: int) -> dict[str, list[float]]:
             if number:  # the first round warms caches
                 times[name].append(seconds)
         unbind(vfs)
-        _, said = timed([python, "-c", IN_PROCESS, "device", "bind", *vfs, "--yes"])
+        _, said = timed([*PYTHON, "-c", IN_PROCESS, "device", "bind", *vfs, "--yes"])
         try:
             inside, span = (float(word) for word in said.split()[-2:])
         except ValueError:
@@ -149,8 +144,7 @@ def listing(rounds: int) -> dict[str, list[float]]:
         {
             "qatprep device list": lambda: [QATPREP, "device", "list"],
             "dpdk-devbind.py --status": lambda: ["dpdk-devbind.py", "--status"],
-            "python3 -c pass": lambda: ["/usr/bin/python3", "-c", "pass"],
-            "qatprep's python -c pass": lambda: [interpreter(), "-c", "pass"],
+            "python3 -I -c pass": lambda: [*PYTHON, "-c", "pass"],
         },
         rounds,
     )
@@ -158,7 +152,6 @@ def listing(rounds: int) -> dict[str, list[float]]:
 
 def lanes(pfs: list[str], rounds: int) -> dict[str, list[float]]:
     """Services of four PFs changed, so that VFs go and come: side by side, and one PF after the other."""
-    python = interpreter()
     turns = ["sym;asym", "asym;dc"]
 
     def arguments(start: list[str]) -> list[str]:
@@ -169,7 +162,7 @@ def lanes(pfs: list[str], rounds: int) -> dict[str, list[float]]:
     return alternating(
         {
             "4 PFs side by side": lambda: arguments([QATPREP]),
-            "4 PFs one after the other": lambda: arguments([python, "-c", IN_SEQUENCE]),
+            "4 PFs one after the other": lambda: arguments([*PYTHON, "-c", IN_SEQUENCE]),
         },
         rounds,
     )

@@ -80,6 +80,11 @@ def _silence() -> None:
 
 
 def _call(argv: list[str], session: Session) -> int:
+    if argv[:1] == ["device"]:
+        from qatprep.cli.shortcut import shortcut
+
+        if run := shortcut(argv):
+            return run(session)
     from typer.exceptions import Abort, TyperException
 
     from qatprep.cli.app import call

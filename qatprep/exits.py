@@ -24,3 +24,16 @@ class ExitCode(IntEnum):
     """Nothing was done: another qatprep holds the lock on this host."""
     INTERRUPTED = 130
     """Ctrl-C (128 + SIGINT, as shells count)."""
+
+
+OF_STATUS = {
+    "unchanged": ExitCode.OK,
+    "declined": ExitCode.OK,
+    "applied": ExitCode.OK,
+    "planned": ExitCode.FINDINGS,
+    "refused": ExitCode.ERROR,
+    "rolled back": ExitCode.ROLLED_BACK,
+    "interrupted": ExitCode.INTERRUPTED,
+    "partial": ExitCode.PARTIAL,
+}
+"""By how a run of changes ended (engine.bootstrap.Status)."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import typer
-
 from qatprep.errors import InputError
 
 
@@ -17,6 +15,8 @@ def agreed(costs: Sequence[str], question: str) -> bool:
     for by --yes.
     """
     if sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
+        import typer
+
         for cost in costs:
             typer.echo(f"cost: {cost}", err=True)
         return typer.confirm(question, default=False, err=True)

@@ -17,24 +17,13 @@ from qatprep.cli.options import (
     YesOption,
 )
 from qatprep.cli.session import Session
-from qatprep.exits import ExitCode
+from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
     from qatprep.engine.bootstrap import Result
     from qatprep.steps.lanes import Plan
 
 app = typer.Typer()
-
-CODES = {
-    "unchanged": ExitCode.OK,
-    "declined": ExitCode.OK,
-    "applied": ExitCode.OK,
-    "planned": ExitCode.FINDINGS,
-    "refused": ExitCode.ERROR,
-    "rolled back": ExitCode.ROLLED_BACK,
-    "interrupted": ExitCode.INTERRUPTED,
-    "partial": ExitCode.PARTIAL,
-}
 
 
 @app.command()
@@ -124,7 +113,7 @@ def bootstrap(
 
 
 def _code(result: Result, smoke_ok: bool) -> ExitCode:
-    code = CODES[result.status]
+    code = OF_STATUS[result.status]
     if code is ExitCode.OK and (result.left or not smoke_ok):
         return ExitCode.FINDINGS
     return code

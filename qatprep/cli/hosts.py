@@ -20,7 +20,7 @@ def hosts(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """List the hosts that --simulate knows, or tell the story of one."""
-    from qatprep.host.select import scenario, scenarios
+    from qatprep.host.scenarios import scenario, scenarios
     from qatprep.report import hosts as report
 
     session: Session = ctx.obj

@@ -64,13 +64,15 @@ def names(pci: PciFacts) -> Callable[[str], str]:
 
 def same_host(root: str, simulate: str, config: str = "", settings: Sequence[str] = ()) -> str:
     """The options by which another verb works on the same host with the same wish."""
-    import shlex
-
     words = [
         word for name, value in (("--simulate", simulate), ("--config", config)) if value for word in (name, value)
     ]
     words += ["--root", root] if root != "/" else []
     words += [word for setting in settings for word in ("--set", setting)]
+    if not words:
+        return ""
+    import shlex
+
     return "".join(f" {shlex.quote(word)}" for word in words)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from qatprep.host.base import Host
@@ -48,27 +46,25 @@ class _Stream:
         return getattr(self._stream, name)
 
 
-def _out() -> TextIO:
-    return cast("TextIO", _Stream(sys.stdout, needed=True))
-
-
-def _err() -> TextIO:
-    return cast("TextIO", _Stream(sys.stderr, needed=False))
-
-
-@dataclass
 class Session:
     """One call of qatprep. Tests hand in their own host and streams; nothing here is global."""
 
-    out: TextIO = field(default_factory=_out)
-    """Data: what a program reading us wants."""
-    err: TextIO = field(default_factory=_err)
-    """Talk: progress, hints, warnings."""
-    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    given_host: Host | None = None
-    """A host that stands in for what --root and --simulate would open."""
-    code: int | None = None
-    """The exit status that is certain already, whatever becomes of the output."""
+    def __init__(
+        self,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        env: Mapping[str, str] = os.environ,
+        given_host: Host | None = None,
+    ) -> None:
+        self.out = out or cast("TextIO", _Stream(sys.stdout, needed=True))
+        """Data: what a program reading us wants."""
+        self.err = err or cast("TextIO", _Stream(sys.stderr, needed=False))
+        """Talk: progress, hints, warnings."""
+        self.env = env
+        self.given_host = given_host
+        """A host that stands in for what --root and --simulate would open."""
+        self.code: int | None = None
+        """The exit status that is certain already, whatever becomes of the output."""
 
     def host(self, root: str = "/", simulate: str = "") -> Host:
         """The host the options name. InputError when there is none."""
@@ -80,6 +76,8 @@ class Session:
 
     def json(self, document: Mapping[str, Any]) -> None:
         """Print a document; keys stay in the order the reporter gave them."""
+        import json
+
         self.out.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
     def line(self, text: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qatprep.cli.session import Session
-from qatprep.exits import ExitCode
+from qatprep.exits import OF_STATUS, ExitCode
 from qatprep.host.base import Host
 
 
@@ -11,7 +11,6 @@ def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -
     """Status 6 once arguments wait for update-grub and a reboot; 0 where none is needed."""
     from qatprep import facts
     from qatprep.cli.ask import agreed
-    from qatprep.cli.bootstrap import CODES
     from qatprep.engine.bootstrap import Result, bootstrap
     from qatprep.persist.arguments import NEEDED
     from qatprep.report.plan import result_document
@@ -36,7 +35,7 @@ def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -
         return ExitCode.OK
     if result.failure:
         session.say(f"failed: {result.failure.message}")
-        return CODES[result.status]
+        return OF_STATUS[result.status]
     if found is None:
         if not as_json:
             session.line("Nothing to stage: the IOMMU is on.")

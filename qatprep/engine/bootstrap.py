@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from qatprep.engine.journal import ROLLED_BACK, Run, runs
+from qatprep.engine.journal import ROLLED_BACK, Run, last_run, runs
 from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, locked
 from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
@@ -27,8 +26,7 @@ _LOOKS = 4
 Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """How a bootstrap ended."""
 
     status: Status
@@ -115,8 +113,8 @@ def _planner(
 
 def cut_off(host: Host) -> str:
     """The id of the last run when it was cut off (killed, or power was lost), else ""."""
-    last = runs(host)[-1:]
-    return last[0].id if last and last[0].cut_off else ""
+    last = last_run(host)
+    return last.id if last and last.cut_off else ""
 
 
 def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> Plan:

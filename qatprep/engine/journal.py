@@ -17,8 +17,7 @@ import json
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from qatprep.errors import NeedsRoot, QatprepError
 from qatprep.facts.base import ABSENT
@@ -30,7 +29,7 @@ DIRECTORY = "/var/lib/qatprep/runs"
 SCHEMA = "qatprep.journal/1"
 APPLIED, ROLLED_BACK, PARTIAL = "applied", "rolled back", "partial"
 DAMAGED = "damaged"
-_NAME = re.compile(r"(\d{8}T\d{6}Z-\d{4,})\.jsonl")
+_NAME = r"(\d{8}T\d{6}Z-\d{4,})\.jsonl"
 _HINTS = {
     errno.ENOSPC: "make room there, then run this again",
     errno.EDQUOT: "make room there, then run this again",
@@ -46,8 +45,7 @@ class JournalError(QatprepError):
         super().__init__(f"cannot write the journal {path}: {error.strerror}", _HINTS.get(number, ""))
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One change of a run and what became of it."""
 
     n: int
@@ -58,8 +56,7 @@ class Entry:
     outcome: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """A run as its journal tells it."""
 
     id: str
@@ -181,12 +178,33 @@ def _line(event: Mapping[str, Any]) -> str:
 def _next_id(wallclock: str, taken: list[str]) -> str:
     """The id of a new run: the time, but never before that of an earlier run, whatever the clock did since."""
     stamp = wallclock.replace("-", "").replace(":", "")
-    last, _, number = max((match[1] for name in taken if (match := _NAME.fullmatch(name))), default="").partition("-")
+    last, _, number = max((match[1] for name in taken if (match := re.fullmatch(_NAME, name))), default="").partition(
+        "-"
+    )
     return f"{last}-{int(number) + 1:04d}" if last >= stamp else f"{stamp}-0001"
 
 
 def runs(host: Host) -> list[Run]:
     """All runs this host remembers, oldest first; one whose journal cannot be read is DAMAGED and says why."""
+    return [_read(host, run_id) for run_id in _ids(host)]
+
+
+def last_run(host: Host) -> Run | None:
+    """The newest run; without its entries when it came to its end, which its last line tells."""
+    ids = _ids(host)
+    if not ids:
+        return None
+    try:
+        end = json.loads(host.read_text(f"{DIRECTORY}/{ids[-1]}.jsonl", limit=1 << 26).rstrip("\n").rsplit("\n", 1)[-1])
+        if end["event"] == "end":
+            return Run(ids[-1], "", "", "", end["status"], ())
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # _read tells what is wrong
+    return _read(host, ids[-1])
+
+
+def _ids(host: Host) -> list[str]:
+    """Of all runs, oldest first."""
     try:
         listed = host.listdir(DIRECTORY)
     except OSError as e:
@@ -196,7 +214,7 @@ def runs(host: Host) -> list[Run]:
         if e.errno in (errno.EACCES, errno.EPERM):
             raise NeedsRoot(words, "run this as root") from e
         raise QatprepError(words) from e
-    return [_read(host, match[1]) for name in listed if (match := _NAME.fullmatch(name))]
+    return [match[1] for name in listed if (match := re.fullmatch(_NAME, name))]
 
 
 def _read(host: Host, run_id: str) -> Run:
@@ -233,8 +251,7 @@ def _read(host: Host, run_id: str) -> Run:
                 entries[event["n"]] = Entry(event["n"], event["lane"], restore(event["change"]), False, False, None)
             else:
                 old = entries[event["n"]]
-                entries[event["n"]] = replace(
-                    old,
+                entries[event["n"]] = old._replace(
                     done=old.done or kind == "done",
                     undone=old.undone or kind == "undone",
                     outcome=event.get("outcome") if kind in ("done", "failed") else old.outcome,

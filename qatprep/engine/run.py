@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from qatprep.engine import interrupts
 from qatprep.engine.journal import APPLIED, PARTIAL, ROLLED_BACK, Entry, Journal, JournalError, Reopened, Run
@@ -45,8 +44,7 @@ class _Watch:
                     self._progress = None
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a run stopped."""
 
     change: Change | None
@@ -182,7 +180,7 @@ class Runner:
             message, hint = _words(change, e)
             came = e.outcome if isinstance(e, ChangeFailed) else None
             with self._mutex:
-                self._made[entry.n] = replace(entry, outcome=came)
+                self._made[entry.n] = entry._replace(outcome=came)
             self._watch.tell(lambda progress: progress.failed(change, message))
             with contextlib.suppress(JournalError):
                 self._journal.note("failed", entry.n, message, came)
@@ -192,7 +190,7 @@ class Runner:
             return
         results.append((entry.n, outcome))
         with self._mutex:
-            self._made[entry.n] = replace(entry, done=True, outcome=outcome)
+            self._made[entry.n] = entry._replace(done=True, outcome=outcome)
         seconds = self._host.now() - begin
         self._watch.tell(lambda progress: progress.done(change, seconds))
 

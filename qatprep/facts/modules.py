@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, exists, names, read_line, unknown
 from qatprep.facts.kernel import KernelFacts, argument
@@ -20,16 +20,14 @@ MODPROBE_DIRS = (
 """modprobe.d(5)."""
 
 
-@dataclass(frozen=True)
-class Ban:
+class Ban(NamedTuple):
     """A line that keeps a module from being loaded."""
 
     path: str
     line: str
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """An `options` line of modprobe.d: parameters a module is loaded with."""
 
     path: str
@@ -40,8 +38,7 @@ class Options:
         return argument(tuple(self.line.split()[2:]), name)
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(NamedTuple):
     name: str
     """With underscores, as in /sys/module."""
     loaded: bool | Unknown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.devices import VFIO_DEV
 from qatprep.facts.base import ABSENT, Unknown, names, unknown
@@ -11,12 +11,11 @@ from qatprep.facts.pci import DeviceNode, Vf, device_node
 from qatprep.host.base import Host
 
 CONTAINER_NODE = f"{VFIO_DEV}/vfio"
-_POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f_-]{27})")
-_CONTAINER = re.compile(r"([0-9a-f]{64})")
+_POD = r"pod([0-9a-f]{8}[-_][0-9a-f_-]{27})"
+_CONTAINER = r"([0-9a-f]{64})"
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """A process that has a VF open. Closing needs the process: the kernel waits for it without end."""
 
     pid: int
@@ -30,8 +29,7 @@ class Holder:
         return f"{self.command} (process {self.pid}{where})"
 
 
-@dataclass(frozen=True)
-class NodeFacts:
+class NodeFacts(NamedTuple):
     container: DeviceNode | Unknown | None
     """/dev/vfio/vfio, through which every user of VFIO goes."""
     groups: dict[str, int] | Unknown
@@ -135,8 +133,8 @@ def _container(host: Host, pid: str) -> str:
         text = host.read_text(f"/proc/{pid}/cgroup", limit=4096)
     except OSError:
         return ""
-    if match := _POD.search(text):
+    if match := re.search(_POD, text):
         return f"pod {match[1].replace('_', '-')}"
-    if match := _CONTAINER.search(text):
+    if match := re.search(_CONTAINER, text):
         return f"container {match[1][:12]}"
     return ""

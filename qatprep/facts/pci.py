@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from qatprep import devices
 from qatprep.devices import PCI_DEVICES, Family
@@ -20,16 +20,15 @@ from qatprep.facts.base import (
 )
 from qatprep.host.base import Host
 
-_GENERAL = re.compile(r"^\[GENERAL\]\s*$(.*?)(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
-_SERVICES_ENABLED = re.compile(r"^\s*ServicesEnabled\s*=\s*([^#\n]*)", re.MULTILINE)
-_VIRTFN = re.compile(r"virtfn(\d+)")
+_GENERAL = r"(?ms)^\[GENERAL\]\s*$(.*?)(?=^\[|\Z)"
+_SERVICES_ENABLED = r"(?m)^\s*ServicesEnabled\s*=\s*([^#\n]*)"
+_VIRTFN = r"virtfn(\d+)"
 
 Slow = Mapping[str, bytes | OSError]
 """What the attributes of `_slow` held, by path."""
 
 
-@dataclass(frozen=True)
-class DeviceNode:
+class DeviceNode(NamedTuple):
     """A character device of VFIO, as it is now. Its path holds the group number, which no boot shares with the next."""
 
     path: str
@@ -38,13 +37,12 @@ class DeviceNode:
     mode: int
 
 
-@dataclass(frozen=True)
-class Vf:
+class Vf(NamedTuple):
     bdf: str
     family: Family
     pf: str | None
     """The PF's BDF; None in a VM, which sees no PF."""
-    index: int
+    number: int
     """N of the PF's virtfnN; -1 in a VM."""
     numa_node: int
     """-1 where the kernel does not know."""
@@ -68,8 +66,7 @@ class Vf:
         return self.driver if isinstance(self.driver, Unknown) else self.driver in devices.VFIO_DRIVERS
 
 
-@dataclass(frozen=True)
-class Services:
+class Services(NamedTuple):
     """What a PF offers: the tokens, the text they came from, and where that stands."""
 
     tokens: frozenset[str]
@@ -77,8 +74,7 @@ class Services:
     path: str
 
 
-@dataclass(frozen=True)
-class Pf:
+class Pf(NamedTuple):
     bdf: str
     family: Family
     numa_node: int
@@ -114,8 +110,7 @@ class Pf:
         return f"{domain}:{routing >> 8:02x}:{routing >> 3 & 31:02x}.{routing & 7}"
 
 
-@dataclass(frozen=True)
-class Stranger:
+class Stranger(NamedTuple):
     """A QAT function that qatprep does not set up."""
 
     bdf: str
@@ -124,8 +119,7 @@ class Stranger:
     """The family, or "" for an id newer than this version."""
 
 
-@dataclass(frozen=True)
-class PciFacts:
+class PciFacts(NamedTuple):
     pfs: tuple[Pf, ...]
     vfs: tuple[Vf, ...]
     """VFs without a PF: this is a VM's view."""
@@ -189,7 +183,7 @@ def _pf(host: Host, bdf: str, family: Family, slow: Slow) -> Pf:
     driver = link_name(host, f"{base}/driver")
     listed = names(host, base)
     entries = () if isinstance(listed, Unknown) else listed
-    indexes = sorted(int(match[1]) for name in entries if (match := _VIRTFN.fullmatch(name)))
+    indexes = sorted(int(match[1]) for name in entries if (match := re.fullmatch(_VIRTFN, name)))
     vfs = []
     for index in indexes:
         vf_bdf = link_name(host, f"{base}/virtfn{index}")
@@ -274,8 +268,8 @@ def _dev_cfg_services(host: Host, path: str) -> str | Unknown | None:
         text = host.read_text(path)
     except OSError as e:
         return None if e.errno in ABSENT else unknown(e)
-    general = _GENERAL.search(text)
-    found = _SERVICES_ENABLED.search(general[1]) if general else None
+    general = re.search(_GENERAL, text)
+    found = re.search(_SERVICES_ENABLED, general[1]) if general else None
     if found is None:
         return Unknown(f"{path}: no ServicesEnabled in [GENERAL]")
     return found[1].strip()
@@ -305,7 +299,7 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: 
         bdf=bdf,
         family=family,
         pf=pf,
-        index=index,
+        number=index,
         numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
         driver=driver,
         override=_override(slow, base),
@@ -317,8 +311,7 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: 
     )
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     """Any PCI function, as far as binding it is concerned."""
 
     bdf: str
@@ -354,17 +347,21 @@ def everything(host: Host) -> tuple[Function, ...]:
     return tuple(found)
 
 
-def function(host: Host, bdf: str) -> Vf | None:
-    """Any PCI function, seen as a VF is; its PF is None when it is none. None when there is no such function."""
-    base = f"{PCI_DEVICES}/{bdf}"
-    device_id = read_int(host, f"{base}/device")
-    if device_id is None:
-        return None
-    family = devices.OTHER
-    if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
-        family = devices.BY_VF_ID.get(device_id) or devices.BY_PF_ID.get(device_id) or devices.OTHER
-    pf = link_name(host, f"{base}/physfn")
-    return _vf(host, bdf, family, pf if isinstance(pf, str) else None, -1, _slow(host, [], [bdf]))
+def functions(host: Host, bdfs: Sequence[str]) -> tuple[Vf, ...]:
+    """Any PCI functions, seen as VFs are; their PF is None when they are none. Those that do not exist are left out."""
+    slow = _slow(host, [], list(bdfs))
+    found = []
+    for bdf in bdfs:
+        base = f"{PCI_DEVICES}/{bdf}"
+        device_id = read_int(host, f"{base}/device")
+        if device_id is None:
+            continue
+        family = devices.OTHER
+        if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
+            family = devices.BY_VF_ID.get(device_id) or devices.BY_PF_ID.get(device_id) or devices.OTHER
+        pf = link_name(host, f"{base}/physfn")
+        found.append(_vf(host, bdf, family, pf if isinstance(pf, str) else None, -1, slow))
+    return tuple(found)
 
 
 def physical(host: Host, bdf: str) -> Pf | None:
@@ -377,7 +374,7 @@ def physical(host: Host, bdf: str) -> Pf | None:
     if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
         family = devices.BY_PF_ID.get(device_id, devices.OTHER)
     listed = names(host, base)
-    links = [] if isinstance(listed, Unknown) else [name for name in listed if _VIRTFN.fullmatch(name)]
+    links = [] if isinstance(listed, Unknown) else [name for name in listed if re.fullmatch(_VIRTFN, name)]
     vfs = [vf for name in links if isinstance(vf := link_name(host, f"{base}/{name}"), str)]
     return _pf(host, bdf, family, _slow(host, [bdf], vfs))
 

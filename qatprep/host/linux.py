@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import platform
 import stat as stat_bits
 import time
 from collections.abc import Iterator
@@ -155,7 +154,7 @@ class LinuxHost(Host):
         return "\n".join(out)
 
     def machine(self) -> str:
-        return platform.machine()
+        return os.uname().machine
 
     def cpuid(self, leaf: int, subleaf: int = 0) -> CpuidResult:
         try:

@@ -38,7 +38,7 @@ def _node(node: DeviceNode | Unknown | None, nodes: NodeFacts) -> Any:
 def _vf(vf: Vf, nodes: NodeFacts) -> dict[str, Any]:
     return {
         "device": vf.bdf,
-        "index": vf.index,
+        "index": vf.number,
         "numa_node": vf.numa_node,
         "driver": _plain(vf.driver),
         "driver_override": _plain(vf.override),

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from qatprep.host.select import Findings, Scenario
+from qatprep.host.scenarios import Findings, Scenario
 from qatprep.report.words import plural
 
 SCHEMA = "qatprep.hosts/1"

@@ -1,4 +1,4 @@
-"""What the low-level verbs ask for, as lanes of the same changes that bootstrap makes."""
+"""What device bind and unbind ask for, as lanes of the same changes that bootstrap makes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from collections.abc import Sequence
 from qatprep import devices
 from qatprep.errors import InputError, QatprepError
 from qatprep.facts import nodes, pci
-from qatprep.facts.base import Unknown, exists, link_name, names, read_int, read_line
-from qatprep.facts.modules import missing, shipped
+from qatprep.facts.base import Unknown, exists, names, read_int, read_line
 from qatprep.facts.nodes import Holder
-from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
+from qatprep.facts.pci import DeviceNode, Vf
 from qatprep.host.base import Host
-from qatprep.steps import sriov
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
-from qatprep.steps.driver import StartPf
 from qatprep.steps.lanes import Plan, Refusal
-from qatprep.steps.modules import LoadModule
-from qatprep.steps.nodes import AS_MADE, CreateGroup, SetOwnership
-from qatprep.steps.services import ReleasePf, SetServices
+from qatprep.steps.nodes import AS_MADE
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}"
 _MODULES = {family.driver: family.module for family in devices.FAMILIES}
 """QAT's drivers are not called as their modules are."""
+LIST_ALL = "qatprep device list --all shows them"
 FORCE_HINT = "say --force if this is what you want"
 
 
@@ -36,24 +32,29 @@ def bind(
     InputError for a function that does not exist, or that only --force may take: a PF, a function in use by a network
     interface or a block device.
     """
-    if driver and not _NAME.fullmatch(driver):
+    if driver and not re.fullmatch(_NAME, driver):
         raise InputError(f"{driver!r} is not the name of a driver", "for example vfio-pci")
-    if group and not _NAME.fullmatch(group):
+    if group and not re.fullmatch(_NAME, group):
         raise InputError(f"{group!r} is not the name of a group", "for example --group qat")
     if driver == "vfio_pci":
         driver = devices.VFIO_PCI  # the module's name; the driver's has a dash
-    functions = [_function(host, bdf) for bdf in bdfs]
+    functions = pci.functions(host, bdfs)
+    if missing := [bdf for bdf in bdfs if bdf not in {function.bdf for function in functions}]:
+        raise InputError(f"there is no PCI device {missing[0]!r} on {host.label}", LIST_ALL)
     for function in functions:
         if not force:
             _guard(host, function, driver)
     first: list[Change] = []
     if driver and exists(host, f"{devices.PCI_DRIVERS}/{driver}") is not True:
+        from qatprep.facts import modules
+        from qatprep.steps.modules import LoadModule
+
         module = _MODULES.get(driver, driver)
-        if shipped(host, module) is False:
+        if modules.shipped(host, module) is False:
             raise QatprepError(f"there is no driver {driver!r}, and this kernel has no module {module}")
-        first.append(LoadModule(module, missing(host, module)))
+        first.append(LoadModule(module, modules.missing(host, module)))
         if driver in devices.VFIO_DRIVERS and exists(host, "/sys/module/vfio_iommu_type1") is not True:
-            first.append(LoadModule("vfio_iommu_type1", missing(host, "vfio_iommu_type1")))
+            first.append(LoadModule("vfio_iommu_type1", modules.missing(host, "vfio_iommu_type1")))
     if driver in devices.VFIO_DRIVERS:
         for function in functions:
             if function.grouped is False:
@@ -63,6 +64,8 @@ def bind(
                 )
     known = nodes.groups(host)
     if group and driver in devices.VFIO_DRIVERS and not isinstance(known, Unknown) and group not in known:
+        from qatprep.steps.owners import CreateGroup
+
         first.append(CreateGroup(group))
     gid = known.get(group, -1) if not isinstance(known, Unknown) else -1
     lanes: dict[str, list[Change]] = {}
@@ -78,123 +81,31 @@ def bind(
                 and (pf := pci.physical(host, function.bdf))
                 and pf.driver == pf.family.driver
             ):
-                lane += _release(pf)
+                from qatprep.steps.pfs import release
+
+                lane += release(pf)
                 moved += pf.vfs
                 old = ""
             lane.append(BindVf(function.bdf, old, override, driver, _owner(function.node)))
             moved.append(function)
     if group and driver in devices.VFIO_DRIVERS:
+        from qatprep.steps.owners import SetOwnership
+
+        new = {function.bdf for function in moved}
         for function in functions:
             node = function.node
             lane = lanes[function.pf or function.bdf]
-            if function in moved or not isinstance(node, DeviceNode):
+            if function.bdf in new or not isinstance(node, DeviceNode):
                 lane.append(SetOwnership(function.bdf, group, mode, None, AS_MADE))
             elif (node.gid, node.mode) != (gid, mode):
                 words = f"{node.uid}:{node.gid} {node.mode:04o}"
                 lane.append(SetOwnership(function.bdf, group, mode, (node.uid, node.gid, node.mode), words))
-    refused = _held(host, moved)
+    refused = held(host, moved)
     return Plan(tuple(first), {name: tuple(lane) for name, lane in lanes.items() if lane}, refused=refused)
-
-
-def _release(pf: Pf) -> list[Change]:
-    """A PF leaves its QAT driver: its VFs first, and all that would be lost with it is written down."""
-    text = pf.services.text if isinstance(pf.services, Services) and pf.configurable is True else ""
-    state = pf.state if isinstance(pf.state, str) else "up"
-    lane: list[Change] = [sriov.removal(pf, "up")] if pf.vfs else []
-    return [*lane, ReleasePf(pf.bdf, pf.family.driver, text, state)]
 
 
 def _owner(node: DeviceNode | Unknown | None) -> tuple[int, int, int] | None:
     return (node.uid, node.gid, node.mode) if isinstance(node, DeviceNode) else None
-
-
-def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
-    """Set the services of PFs. VFs that are there are destroyed, made again, and bound as they were."""
-    text = devices.spell_services(wanted)
-    lanes: dict[str, tuple[Change, ...]] = {}
-    doomed: list[Vf] = []
-    known = nodes.groups(host)
-    for pf in _pfs(host, bdfs):
-        if not isinstance(pf.services, Services) or pf.configurable is not True:
-            why = pf.services.reason if isinstance(pf.services, Unknown) else "its kernel driver has no cfg_services"
-            raise QatprepError(
-                f"the services of {pf.bdf} cannot be set: {why}", "qatprep doctor --only 'QP-PF-*,QP-SVC-*,QP-KRN-001'"
-            )
-        if pf.services.tokens == wanted:
-            continue
-        state = pf.state if isinstance(pf.state, str) else "up"
-        lane: list[Change] = []
-        if pf.vfs:
-            lane += [sriov.removal(pf, "down"), SetServices(pf.bdf, pf.services.text, text, "down")]
-            lane += _again(pf, known)
-            doomed += pf.vfs
-        else:
-            lane.append(SetServices(pf.bdf, pf.services.text, text, state))
-            if state == "up":
-                lane.append(StartPf(pf.bdf))
-        lanes[pf.bdf] = tuple(lane)
-    return Plan(lanes=lanes, refused=_held(host, doomed))
-
-
-def _again(pf: Pf, groups: dict[str, int] | Unknown) -> list[Change]:
-    """VFs as they were: made, bound, and their nodes given to whom they belonged."""
-    lane: list[Change] = [sriov.CreateVfs(pf.bdf, len(pf.vfs), "down")]
-    lane += [BindVf(vf.bdf, "", "", vf.driver) for vf in pf.vfs if isinstance(vf.driver, str)]
-    for vf in pf.vfs:
-        node = vf.node
-        if isinstance(node, DeviceNode) and (node.uid, node.gid, node.mode) != (0, 0, 0o600):
-            named = nodes.group_name(groups, node.gid)
-            lane.append(SetOwnership(vf.bdf, named, node.mode, None, AS_MADE, node.uid))
-    return lane
-
-
-def vfs(host: Host, bdfs: Sequence[str], count: int | None) -> Plan:
-    """Create (None: all) or remove (0) the VFs of PFs. InputError for a number the driver would not make."""
-    lanes: dict[str, tuple[Change, ...]] = {}
-    doomed: list[Vf] = []
-    for pf in _pfs(host, bdfs):
-        if not isinstance(pf.total_vfs, int) or not pf.total_vfs:
-            raise QatprepError(f"{pf.bdf} cannot have VFs: sriov_totalvfs is absent or 0", "is SR-IOV on in the BIOS?")
-        if pf.driver is None:
-            raise QatprepError(f"{pf.bdf} has no driver, so it cannot make VFs", "qatprep doctor --only QP-PF-001")
-        wanted = pf.total_vfs if count is None else count
-        if wanted > pf.total_vfs:
-            raise InputError(f"{pf.bdf} can have at most {pf.total_vfs} VFs, not {wanted}")
-        if wanted not in (0, pf.total_vfs) and pf.family is not devices.OTHER:
-            raise InputError(
-                f"the QAT driver makes all {pf.total_vfs} VFs of {pf.bdf} or none, never {wanted}",
-                "leave --count out, and hand out as many VFs as you want",
-            )
-        if wanted == len(pf.vfs):
-            continue
-        state = pf.state if isinstance(pf.state, str) else ""
-        lane: list[Change] = []
-        if pf.vfs:
-            lane.append(sriov.removal(pf, "up"))
-            doomed += pf.vfs
-        if wanted:
-            lane.append(sriov.CreateVfs(pf.bdf, wanted, state))
-        lanes[pf.bdf] = tuple(lane)
-    return Plan(lanes=lanes, refused=_held(host, doomed))
-
-
-def _function(host: Host, bdf: str) -> Vf:
-    found = pci.function(host, bdf)
-    if found is None:
-        raise InputError(f"there is no PCI device {bdf!r} on {host.label}", "qatprep device list --all shows them")
-    return found
-
-
-def _pfs(host: Host, bdfs: Sequence[str]) -> list[Pf]:
-    out = []
-    for bdf in bdfs:
-        pf = pci.physical(host, bdf)
-        if pf is None:
-            raise InputError(f"there is no PCI device {bdf!r} on {host.label}", "qatprep device list shows them")
-        if link_name(host, f"{devices.PCI_DEVICES}/{bdf}/physfn"):
-            raise InputError(f"{bdf} is a VF, not a PF", "qatprep device list shows which is which")
-        out.append(pf)
-    return out
 
 
 def _guard(host: Host, function: Vf, driver: str) -> None:
@@ -227,7 +138,7 @@ def _below(host: Host, directory: str, bdf: str) -> list[str]:
     return below
 
 
-def _held(host: Host, functions: Sequence[Vf]) -> tuple[Refusal, ...]:
+def held(host: Host, functions: Sequence[Vf]) -> tuple[Refusal, ...]:
     """Refusals for functions somebody has open: taking them away would wait in the kernel until he lets go."""
     if not functions:
         return ()

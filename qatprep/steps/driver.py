@@ -1,17 +1,14 @@
-"""The PF itself: bound to its driver, up or down; its VFs made and removed. What services and sriov are built on."""
+"""What changes of a PF and its VFs are built on: drivers bound, a PF up or down, its VFs made and removed."""
 
 from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from qatprep.devices import BY_PF_ID, FAMILIES, PCI_DEVICES, PCI_DRIVERS
 from qatprep.facts.base import READ_DEADLINE, Unknown, link_name, read_int, read_line
 from qatprep.host.base import Host
-from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, explained, write
+from qatprep.steps.base import BLOCKING, ChangeFailed, Reasons, explained, write
 
 STATE_REASONS: Reasons = {
     errno.EBUSY: (
@@ -155,60 +152,3 @@ def bind(host: Host, bdf: str, driver: str) -> None:
     now = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
     if now != driver:
         raise ChangeFailed(f"bound {bdf} to {driver}, but its driver is {now or 'none'}", "see the end of `dmesg`")
-
-
-@dataclass(frozen=True)
-class BindPf(Change):
-    """Let the QAT driver try a PF again that it could not start before."""
-
-    kind: ClassVar[str] = "bind-pf"
-    what: ClassVar[str] = "driver"
-    optional: ClassVar[bool] = True
-
-    pf: str
-    driver: str
-
-    @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return "none"
-
-    @property
-    def after(self) -> str:
-        return self.driver
-
-    def do(self, host: Host) -> None:
-        bind(host, self.pf, self.driver)
-
-    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        if link_name(host, f"{PCI_DEVICES}/{self.pf}/driver") == self.driver:
-            unbind(host, self.pf)
-
-
-@dataclass(frozen=True)
-class StartPf(Change):
-    kind: ClassVar[str] = "start-pf"
-    what: ClassVar[str] = "state"
-
-    pf: str
-
-    @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return "down"
-
-    @property
-    def after(self) -> str:
-        return "up"
-
-    def do(self, host: Host) -> None:
-        set_state(host, self.pf, "up")
-
-    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        set_state(host, self.pf, "down")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from qatprep.facts.nodes import Holder
 from qatprep.steps.base import Change
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(NamedTuple):
     """A device that is left alone, and why."""
 
     subject: str
@@ -19,8 +19,7 @@ class Left:
     """The id that `qatprep doctor` gives for it."""
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Something that must not be done now: somebody would lose by it, or it would never end."""
 
     subject: str
@@ -28,11 +27,10 @@ class Refusal:
     holders: tuple[Holder, ...] = ()
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     host: tuple[Change, ...] = ()
     """Host-wide, in order, before everything else."""
-    lanes: dict[str, tuple[Change, ...]] = field(default_factory=dict)
+    lanes: Mapping[str, tuple[Change, ...]] = MappingProxyType({})
     """Per PF (per VF in a VM); they do not depend on one another."""
     finish: tuple[Change, ...] = ()
     """Host-wide, in order, after the lanes: files that keep the node so, settings of the container runtime."""

@@ -1,16 +1,11 @@
-"""Who may open the VFs' device nodes."""
+"""The device nodes of VFs: waiting for them, and giving them an owner. What the changes of owners are built on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 from qatprep.facts.base import Unknown
-from qatprep.facts.nodes import groups, members
 from qatprep.facts.pci import DeviceNode, node_of
 from qatprep.host.base import Host
-from qatprep.steps.base import Change, ChangeFailed
+from qatprep.steps.base import ChangeFailed
 
 AS_MADE = "root:root 0600"
 """How a node that is not there yet will be: drivers/vfio/group.c gives it no mode, devtmpfs then makes it 0600."""
@@ -50,97 +45,3 @@ def own(host: Host, bdf: str, uid: int, gid: int, mode: int) -> None:
             f"{now.path} of {bdf} reads back {now.uid}:{now.gid} {now.mode:04o}, not {uid}:{gid} {mode:04o}",
             "a udev rule or SELinux may be against it",
         )
-
-
-@dataclass(frozen=True)
-class CreateGroup(Change):
-    kind: ClassVar[str] = "create-group"
-    what: ClassVar[str] = "group"
-    persistent: ClassVar[bool] = True
-
-    name: str
-
-    @property
-    def subject(self) -> str:
-        return self.name
-
-    @property
-    def before(self) -> str:
-        return "absent"
-
-    @property
-    def after(self) -> str:
-        return "system group"
-
-    def do(self, host: Host) -> None:
-        result = host.run(["groupadd", "--system", self.name])
-        if result.rc != 0:
-            raise ChangeFailed(
-                f"groupadd --system {self.name} ended with status {result.rc}: {result.stderr.strip()}",
-                "make the group by hand, or choose another one: --set nodes.group=NAME",
-            )
-        if _gid(host, self.name) is None:
-            raise ChangeFailed(f"groupadd --system {self.name} reports success, but /etc/group does not have it")
-
-    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        if _gid(host, self.name) is None:
-            return
-        if users := members(host, self.name):
-            raise ChangeFailed(f"the group {self.name} has members now ({', '.join(users)}); it is left as it is")
-        result = host.run(["groupdel", self.name])
-        if result.rc != 0:
-            raise ChangeFailed(f"groupdel {self.name} ended with status {result.rc}: {result.stderr.strip()}")
-
-
-def _gid(host: Host, name: str) -> int | None:
-    """The number of a group; a number without a name stands for itself."""
-    found = groups(host)
-    if isinstance(found, Unknown):
-        raise ChangeFailed(f"cannot read the groups: {found.reason}")
-    return found.get(name, int(name) if name.isdigit() else None)
-
-
-@dataclass(frozen=True)
-class SetOwnership(Change):
-    """Group and mode of a VF's node.
-
-    The group goes by name (a bare number only where there is no name), the node by its VF: their numbers change.
-    """
-
-    kind: ClassVar[str] = "set-ownership"
-    what: ClassVar[str] = "node"
-    batch: ClassVar[bool] = True
-    spares_holders: ClassVar[bool] = True
-
-    bdf: str
-    group: str
-    mode: int
-    old: tuple[int, int, int] | None
-    """uid, gid, mode; None when the VF is bound only in the same run."""
-    old_words: str
-    uid: int = 0
-
-    @property
-    def subject(self) -> str:
-        return self.bdf
-
-    @property
-    def before(self) -> str:
-        return self.old_words
-
-    @property
-    def after(self) -> str:
-        return f"{self.uid or 'root'}:{self.group} {self.mode:04o}"
-
-    def do(self, host: Host) -> None:
-        host.settle()  # udev sets its own idea of the node when it sees the event; ours has to come after
-        gid = _gid(host, self.group)
-        if gid is None:
-            raise ChangeFailed(
-                f"there is no group {self.group!r}", "make it, or choose another: --set nodes.group=NAME"
-            )
-        own(host, self.bdf, self.uid, gid, self.mode)
-
-    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        if self.old is not None and isinstance(node_of(host, self.bdf), DeviceNode):
-            own(host, self.bdf, *self.old)

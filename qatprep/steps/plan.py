@@ -13,9 +13,10 @@ from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.steps import modules, persist, runtime, sriov
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
-from qatprep.steps.driver import BindPf, StartPf
 from qatprep.steps.lanes import Left, Plan, Refusal
-from qatprep.steps.nodes import AS_MADE, CreateGroup, SetOwnership
+from qatprep.steps.nodes import AS_MADE
+from qatprep.steps.owners import CreateGroup, SetOwnership
+from qatprep.steps.pf import BindPf, StartPf
 from qatprep.steps.services import SetServices
 from qatprep.wish import PfWish, Wish
 

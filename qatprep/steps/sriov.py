@@ -22,7 +22,7 @@ def record_vf(vf: Vf) -> VfRecord:
     node = vf.node if isinstance(vf.node, DeviceNode) else None
     owner = (node.uid, node.gid, node.mode) if node else (-1, -1, -1)
     driver = vf.driver if isinstance(vf.driver, str) else ""
-    return (vf.index, vf.bdf, driver, vf.override if isinstance(vf.override, str) else "", *owner)
+    return (vf.number, vf.bdf, driver, vf.override if isinstance(vf.override, str) else "", *owner)
 
 
 @dataclass(frozen=True)

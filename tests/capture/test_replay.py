@@ -15,7 +15,8 @@ from qatprep.facts import gather
 from qatprep.host import manifest
 from qatprep.host.base import Host
 from qatprep.host.capture import Capture
-from qatprep.host.select import open_host, scenarios
+from qatprep.host.scenarios import scenarios
+from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
 from qatprep.report import device, doctor, plan, status
 from qatprep.steps.plan import make_plan

@@ -9,7 +9,7 @@ from qatprep.checks.registry import Report, evaluate
 from qatprep.facts import Facts, gather
 from qatprep.host import manifest
 from qatprep.host.capture import Capture
-from qatprep.host.select import scenario
+from qatprep.host.scenarios import scenario
 from qatprep.host.tree import Tree
 from qatprep.wish import Wish
 

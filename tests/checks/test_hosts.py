@@ -18,7 +18,8 @@ from qatprep.checks.verdict import State
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.exits import ExitCode
 from qatprep.facts import gather
-from qatprep.host.select import Findings, Scenario, open_host, scenarios
+from qatprep.host.scenarios import Findings, Scenario, scenarios
+from qatprep.host.select import open_host
 from qatprep.wish import Wish
 from tests.checks.hosts import CHAIN, found
 from tests.conftest import qatprep

@@ -192,13 +192,13 @@ def test_no_vfs() -> None:
 
 def test_not_bound() -> None:
     node = _node("spr-2s-ready")
-    loose = tuple(replace(vf, driver=None, node=None) for vf in node.vfs)
+    loose = tuple(vf._replace(driver=None, node=None) for vf in node.vfs)
     assert judge(replace(node, vfs=loose), START_FAILED).code == "not-bound"
 
 
 def test_no_permission_names_the_node_and_its_owner() -> None:
     node = _node("spr-2s-ready", euid=1000)
-    closed = tuple(replace(vf, node=DeviceNode("/dev/vfio/17", 0, 105, 0o660)) for vf in node.vfs)
+    closed = tuple(vf._replace(node=DeviceNode("/dev/vfio/17", 0, 105, 0o660)) for vf in node.vfs)
     verdict = judge(replace(node, vfs=closed), START_FAILED)
     assert verdict.code == "no-permission"
     assert "/dev/vfio/17" in verdict.summary

@@ -10,7 +10,8 @@ from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.facts import gather
 from qatprep.host.base import RunResult
-from qatprep.host.select import open_host, scenarios
+from qatprep.host.scenarios import scenarios
+from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
 from qatprep.steps.plan import make_plan
 from qatprep.wish import Wish, parse

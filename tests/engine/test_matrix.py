@@ -9,7 +9,8 @@ from qatprep.checks.registry import evaluate
 from qatprep.devices import BY_PF_ID
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
-from qatprep.host.select import Scenario, open_host, scenarios
+from qatprep.host.scenarios import Scenario, scenarios
+from qatprep.host.select import open_host
 from qatprep.wish import Wish
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")

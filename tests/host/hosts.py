@@ -6,7 +6,7 @@ from functools import cache
 
 from qatprep.host import manifest
 from qatprep.host.manifest import load
-from qatprep.host.select import scenario
+from qatprep.host.scenarios import scenario
 from qatprep.host.simulated import Faults, SimulatedHost
 from qatprep.host.simulated.disk import copy
 from qatprep.host.tree import Tree

@@ -10,7 +10,7 @@ from fixtures.make import path_of, text_of
 from fixtures.stories import STORIES
 from qatprep.host import manifest
 from qatprep.host.capture import Capture
-from qatprep.host.select import Findings, scenario, scenarios
+from qatprep.host.scenarios import Findings, scenario, scenarios
 from qatprep.host.simulated import SimulatedHost
 from qatprep.host.simulated.kernel import Kernel
 from tests.host.hosts import recorded, tree_of

@@ -9,10 +9,11 @@ import sys
 import pytest
 
 from qatprep.errors import InputError
-from qatprep.host import select
+from qatprep.host import scenarios as known
 from qatprep.host.capture import Capture
 from qatprep.host.linux import LinuxHost
-from qatprep.host.select import Findings, open_host, scenario, scenarios
+from qatprep.host.scenarios import Findings, scenario, scenarios
+from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
 
 
@@ -109,7 +110,7 @@ after: {}
 
 @pytest.fixture
 def folder(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(select, "hosts_directory", lambda: str(tmp_path))
+    monkeypatch.setattr(known, "hosts_directory", lambda: str(tmp_path))
     os.mkdir(f"{tmp_path}/mine")
     with open(f"{tmp_path}/mine/host.txt", "w", encoding="utf-8") as f:
         f.write("# qatprep host 1\n")
@@ -156,7 +157,7 @@ def test_a_malformed_scenario_is_told_with_its_file(folder: str, text: str, mess
 def test_importing_is_cheap() -> None:
     """The module is on the way of every verb: it may not bring the simulated kernel or a YAML parser along."""
     code = (
-        "import sys; import qatprep.host.select as s; "
+        "import sys; import qatprep.host.scenarios as s; "
         "print(sorted(m for m in sys.modules if m.startswith(('yaml', 'qatprep.host.simulated', 'importlib.util'))))"
     )
     done = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import shutil
 
-from .packages import Apt, alone, unpack
+from .kernels import Kit
+from .packages import Apt, alone, run, unpack
 
 SYSTEMD = ("systemd", "systemd-sysv", "udev", "libsystemd-shared", "libsystemd0", "libudev1", "kmod", "libkmod2")
 """A systemd and udevd of one version, whatever this machine runs."""
 
-PEERS = ("dpdk", "driverctl")
-"""What binds devices elsewhere: dpdk-devbind.py and driverctl."""
+PEERS = {"dpdk": "*/dpdk-devbind.py", "driverctl": "*/driverctl", "qatlib-service": "*/qat_init"}
+"""What binds devices elsewhere: newest packages, and the program that is wanted of each."""
+
+INDEX = "usr/share/rig-modules"
+"""Where the indexes of the kernel package's whole module tree are in the peers' folder."""
 
 
 def build(
@@ -43,14 +49,50 @@ def _build(cache: str, directory: str, packages: tuple[str, ...], suites: tuple[
         pass
 
 
-def peers(cache: str) -> str:
-    """dpdk-devbind.py and driverctl of Debian 12, and the set-up script of qatlib's newest package."""
-    directory = build(cache, "peers", PEERS)
-    if not os.path.exists(f"{directory}/usr/sbin/qat_init"):
-        apt = Apt(os.path.join(cache, "apt"), ("sid",))
-        apt.update()
-        debs = f"{directory}.debs"
-        for deb in apt.download(["qatlib-service"], debs):
-            unpack(deb, directory, ["*/qat_init"])
-        shutil.rmtree(debs)
+def peers(cache: str, kit: Kit) -> str:
+    """The programs of PEERS; and the indexes that depmod makes of all modules of the kernel, as a node has them.
+
+    The kit has only the modules that a guest needs, and whoever looks up modules (lspci -k, modprobe, qatprep) has less
+    to look through than on a node.
+    """
+    directory = os.path.join(cache, "extras", f"peers-{kit.release}")
+    with alone(cache):
+        if not os.path.exists(f"{directory}.done"):
+            _peers(cache, kit, directory)
     return directory
+
+
+def _peers(cache: str, kit: Kit, directory: str) -> None:
+    debs, whole = f"{directory}.debs", f"{directory}.modules"
+    for old in (directory, debs, whole):
+        shutil.rmtree(old, ignore_errors=True)
+    newest = Apt(os.path.join(cache, "apt"), ("sid",))
+    newest.update()
+    for package, program in PEERS.items():
+        for deb in newest.download([package], f"{debs}/{package}"):
+            unpack(deb, directory, [program])
+    apt = Apt(os.path.join(cache, "apt"), kit.kernel.suites)
+    apt.update()
+    for deb in apt.download([name.format(r=kit.release) for name in kit.kernel.image], f"{debs}/kernel"):
+        unpack(deb, whole, ["*/lib/modules/*"])
+    if os.path.isdir(f"{whole}/usr/lib"):
+        os.rename(f"{whole}/usr/lib", f"{whole}/lib")
+    tree = f"{whole}/lib/modules/{kit.release}"
+    ours = os.path.realpath(kit.path("modules"))
+    for folder, _, files in os.walk(ours):
+        for file in files:
+            if file.endswith(".ko"):  # in the place of the package's, which is compressed
+                place = os.path.join(tree, os.path.relpath(folder, ours))
+                os.makedirs(place, exist_ok=True)
+                for suffix in (".xz", ".zst"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(f"{place}/{file}{suffix}")
+                shutil.copy(os.path.join(folder, file), place)
+    run(["depmod", "-b", whole, kit.release])
+    os.makedirs(f"{directory}/{INDEX}")
+    for index in glob.glob(f"{tree}/modules.*"):
+        shutil.copy(index, f"{directory}/{INDEX}")
+    for old in (debs, whole):
+        shutil.rmtree(old)
+    with open(f"{directory}.done", "w", encoding="utf-8"):
+        pass

@@ -1,0 +1,139 @@
+"""The device verbs without typer mean exactly what typer takes them to mean, or are left to typer."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+
+from qatprep.cli import devices
+from qatprep.cli.app import call
+from qatprep.cli.device import app
+from qatprep.cli.session import Session
+from qatprep.cli.shortcut import VERBS, shortcut
+from tests.conftest import qatprep
+
+VF = "0000:6b:00.1"
+
+Meant = tuple[str, list[str], dict[str, Any]]
+
+
+@pytest.fixture
+def meant(monkeypatch: pytest.MonkeyPatch) -> list[Meant]:
+    """What was called in the place of the verbs: name, words, and options other than their defaults."""
+    calls: list[Meant] = []
+
+    def stand_in(name: str, real: Any) -> Any:
+        defaults = dict(real.__kwdefaults__)
+
+        def record(session: Session, words: list[str], **options: Any) -> int:
+            given = {key: str(v) if isinstance(v, str) else v for key, v in options.items() if v != defaults[key]}
+            calls.append((name, words, given))
+            return 0
+
+        record.__kwdefaults__ = defaults
+        return record
+
+    for verb, (function, least) in list(VERBS.items()):
+        replaced = stand_in(verb, function)
+        monkeypatch.setitem(VERBS, verb, (replaced, least))
+        monkeypatch.setattr(devices, function.__name__, replaced)
+    return calls
+
+
+TAKEN = [
+    ("bind", VF),
+    ("bind", VF, "0000:6b:00.2", "--yes"),
+    ("bind", "--driver", "qat_vfio_pci", VF, "--group=qat", "--mode", "0640", "--force"),
+    ("bind", VF, "-y", "--output", "json", "--check"),
+    ("bind", VF, "-o", "json", "--root", "/host"),
+    ("unbind", "6b:00.*", "--simulate", "spr-2s"),
+    ("services", "asym;dc", "6b:00.0", "--yes"),
+    ("vfs", "remove", "6b:00.0", "70:00.0"),
+    ("list",),
+    ("list", "--all", "--output=json"),
+    ("list", "-a"),
+]
+LEFT = [
+    (),
+    ("bind",),
+    ("bind", "--help"),
+    ("bind", "-h"),
+    ("bind", VF, "--yse"),
+    ("bind", VF, "--driver"),
+    ("bind", VF, "--driver", "--yes"),
+    ("bind", VF, "--driver="),
+    ("bind", VF, "--simulate", ""),
+    ("bind", VF, "--yes=1"),
+    ("bind", VF, "--group", "a", "--group", "b"),
+    ("bind", VF, "--output", "xml"),
+    ("bind", VF, "-yo", "json"),
+    ("bind", VF, "-ojson"),
+    ("bind", VF, "-o=json"),
+    ("bind", "--", VF),
+    ("bind", "-"),
+    ("bind", ""),
+    ("bind", VF, "--every"),
+    ("list", VF),
+    ("list", "--every"),
+    ("list", "--no-vfs"),
+    ("services", "dc"),
+    ("vfs", "create", "6b:00.0", "--count", "4"),
+    ("reset", VF),
+    ("--help",),
+]
+
+
+@pytest.mark.parametrize("arguments", TAKEN, ids=" ".join)
+def test_taken_as_typer_would(arguments: tuple[str, ...], meant: list[Meant]) -> None:
+    argv = ["device", *arguments]
+    run = shortcut(argv)
+    assert run is not None
+    session = Session()
+    assert run(session) == call(argv, session) == 0
+    assert meant[0] == meant[1]
+
+
+@pytest.mark.parametrize("arguments", LEFT, ids=" ".join)
+def test_left_to_typer(arguments: tuple[str, ...]) -> None:
+    assert shortcut(["device", *arguments]) is None
+
+
+def test_whatever_is_thrown_at_it(meant: list[Meant]) -> None:
+    """Options as typer declares them, and some that it does not, in any order: taken as typer would, or not at all."""
+    dice = random.Random(7)
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    pool = [option for command in commands.values() for p in command.params for option in (*p.opts, *p.secondary_opts)]
+    values = [VF, "create", "remove", "dc", "json", "human", "qat", "1", "", "-", "--", "-1", "=", "*", "--yes=1"]
+    taken = 0
+    for _ in range(3000):
+        verb = dice.choice([*commands])
+        words = [dice.choice(pool if dice.random() < 0.4 else values) for _ in range(dice.randrange(6))]
+        argv = ["device", verb, *(f"{w}={dice.choice(values)}" if dice.random() < 0.1 else w for w in words)]
+        run = shortcut(argv)
+        if run is None:
+            continue
+        taken += 1
+        meant.clear()
+        assert run(Session()) == call(argv, Session()) == 0, argv
+        assert meant[0] == meant[1], argv
+    assert taken > 100
+
+
+@pytest.mark.parametrize("verb", [("bind", VF), ("unbind", VF, "--check"), ("services", "dc", "6b:00.0", "--check")])
+def test_typer_is_not_loaded(verb: tuple[str, ...]) -> None:
+    code = "import sys; from qatprep.__main__ import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    argv = [sys.executable, "-c", code, "device", *verb, "--simulate", "spr-2s-ready"]
+    loaded = subprocess.run(argv, capture_output=True, text=True, check=True).stderr.split()
+    assert "qatprep.cli.devices" in loaded
+    assert {"typer", "rich", "click"} & set(loaded) == set()
+
+
+def test_mistakes_are_told_by_typer() -> None:
+    called = qatprep("device", "bind", VF, "--yse")
+    assert called.code == 2
+    assert "No such option: --yse" in called.err
