@@ -130,7 +130,6 @@ def test_what_only_looks_ends_at_once(verb: str) -> None:
     with started(BLOCKED, *verb.split(), *HOST) as process:
         until(process, "reading")
         process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (ExitCode.INTERRUPTED, "")
     assert err.removeprefix("reading\n") == "interrupted\n"
