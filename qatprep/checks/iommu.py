@@ -246,7 +246,7 @@ def _half_seen(ctx: Context, hidden: tuple[Evidence, ...]) -> Finding:
         Status.UNKNOWN,
         "cannot see whether an IOMMU argument waits for a reboot",
         evidence=hidden,
-        cause=f"{_unreadable(hidden)}.{told}",
+        cause=f"Not to be read: {listed(f'{e.path} ({e.value})' for e in hidden)}.{told}",
         fix=(AS_ROOT,) if any(why.denied for why in kernel.hidden.values()) else (),
     )
 

@@ -104,7 +104,7 @@ CASES = [
          one("QP-IOMMU-002"), ('grubby --update-kernel=ALL --args="intel_iommu=on"',)),
     Case("the IOMMU runs, grub.cfg closed to us", READY, f"{GRUB_CLOSED}\n/etc/default/grub = GRUB_TIMEOUT=5",
          {"unknown": ["QP-IOMMU-003"]},
-         ("cannot see whether an IOMMU argument waits", "/boot/grub/grub.cfg: no permission", "Run qatprep as root")),
+         ("cannot see whether an IOMMU argument waits", "Not to be read: /boot/grub/grub.cfg (no permission).", "Run qatprep as root")),
     Case("the IOMMU runs, /etc/default/grub is as what runs, grub.cfg closed to us", READY,
          f'{GRUB_CLOSED}\n/proc/cmdline = intel_iommu=on\n/etc/default/grub = GRUB_CMDLINE_LINUX="intel_iommu=on"',
          {"unknown": ["QP-IOMMU-003"]}, ("/etc/default/grub has none that does not run already",)),
@@ -120,7 +120,7 @@ CASES = [
          {"unknown": ["QP-IOMMU-003"]}, (), silent=("will go",)),
     Case("/boot closed to us", READY, "\n".join(f"{path} !EACCES" for path in (
          "/boot/config-6.12.117", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")) + f"\n{ENTRIES_CLOSED}",
-         {"unknown": ["QP-IOMMU-003"]}, ("/boot/grub/grub.cfg, /boot/grub2/grub.cfg and /boot/loader/entries",)),
+         {"unknown": ["QP-IOMMU-003"]}, ("/boot/grub2/grub.cfg (no permission) and /boot/loader/entries (no permission).",)),
     Case("the command line closed to us", READY, "/proc/cmdline !EACCES", {"unknown": ["QP-IOMMU-003"]},
          ("/proc/cmdline: no permission",)),
     Case("boot loader entries", "iommu-off-by-default", "/boot/loader/entries/a.conf <<\n| title a\n| options ro quiet",
