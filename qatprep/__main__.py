@@ -132,10 +132,20 @@ def console() -> None:
     import gc
 
     gc.set_threshold(100_000)  # a short life: collecting while modules load costs more than it ever frees
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without UTF-8 is no reason to fail
-    sys.exit(main())
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # a terminal without UTF-8 is no reason to fail
+        code = main()
+    except KeyboardInterrupt:  # before main could take it, or a second one while the first was told
+        code = ExitCode.INTERRUPTED
+        with contextlib.suppress(OSError):
+            os.write(2, b"interrupted\n")
+    if code == ExitCode.INTERRUPTED:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one, while Python ends, is no news
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import Abort
 
 from qatprep.cli.session import Session
 from qatprep.version import VERSION
@@ -48,6 +49,12 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as e:  # typer would make a status of it, and no word
+            raise Abort from e
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
@@ -79,7 +86,7 @@ def qatprep(
 
     Start with `qatprep doctor`. Everything can be tried on a simulated host: `qatprep bootstrap --simulate spr-2s`.
     Exit status: 0 done, 1 failed, 2 usage, 3 findings or changes pending, 4 rolled back, 5 partly undone,
-    6 reboot needed, 7 needs root, 8 locked by another run.
+    6 reboot needed, 7 needs root, 8 locked by another run, 130 interrupted.
     """
 
 

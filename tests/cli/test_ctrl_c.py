@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def test_the_document_of_an_interrupted_run(tmp_path: Path) -> None:
     assert err == ""
 
 
-@pytest.mark.parametrize("verb", ["device list", "device list --all"])
+@pytest.mark.parametrize("verb", ["doctor", "plan", "status", "device list", "device list --all", "bootstrap"])
 def test_what_only_looks_ends_at_once(verb: str) -> None:
     with started(BLOCKED, *verb.split(), *HOST) as process:
         until(process, "reading")
@@ -133,3 +134,16 @@ def test_what_only_looks_ends_at_once(verb: str) -> None:
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (ExitCode.INTERRUPTED, "")
     assert err.removeprefix("reading\n") == "interrupted\n"
+
+
+@pytest.mark.parametrize("verb", ["doctor", "device list"])
+def test_ctrl_c_twice(verb: str) -> None:
+    """The second may come while Python itself ends: then the process dies of it, which shells call 130 as well."""
+    with started(BLOCKED, *verb.split(), *HOST) as process:
+        until(process, "reading")
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.003)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode in (ExitCode.INTERRUPTED, -signal.SIGINT) and out == ""
+    assert set(err.splitlines()) <= {"reading", "interrupted"}
