@@ -133,7 +133,11 @@ class Runner:
                     problems.append(e)
 
         with interrupts.put_off(self._interrupted):
-            _side_by_side(work, lanes.items())
+            if all(change.quick for lane in lanes.values() for change in lane):
+                for name, lane in lanes.items():  # threads would only get in each other's way
+                    work(name, lane)
+            else:
+                _side_by_side(work, lanes.items())
         if problems:
             # What is no Exception (a simulated power cut) outranks a change that failed.
             raise sorted(problems, key=lambda e: isinstance(e, Exception))[0]
@@ -161,20 +165,28 @@ class Runner:
         assert self._journal is not None
         results: list[tuple[int, Mapping[str, Any] | None]] = []
         try:
+            try:
+                refused = entries[0].change.ahead(self._host, [entry.change for entry in entries])
+            except (ChangeFailed, OSError):
+                refused = {}  # `do` comes upon the same, and tells whose it is
             for entry in entries:
-                self._one(entry, results)
+                self._one(entry, results, refused.get(entry.change.subject))
         except BaseException:
             with contextlib.suppress(JournalError):  # what went wrong before is the news
                 self._journal.done(results)
             raise
         self._journal.done(results)
 
-    def _one(self, entry: Entry, results: list[tuple[int, Mapping[str, Any] | None]]) -> None:
+    def _one(
+        self, entry: Entry, results: list[tuple[int, Mapping[str, Any] | None]], refused: ChangeFailed | None
+    ) -> None:
         assert self._journal is not None
         change = entry.change
         self._watch.tell(lambda progress: progress.started(change))
         begin = self._host.now()
         try:
+            if refused:
+                raise refused
             outcome = change.do(self._host)
         except (ChangeFailed, OSError) as e:
             message, hint = _words(change, e)

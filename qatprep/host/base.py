@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, NoReturn
 
@@ -137,6 +138,20 @@ class Host(ABC):
         `deadline` (seconds) is for writes that can block in the kernel (disabling VFs that somebody holds); past
         it OSError(ETIMEDOUT) is raised while the write itself may still be waiting in the kernel.
         """
+
+    def write_in_turn(
+        self, writes: Sequence[tuple[str, bytes]], *, deadline: float
+    ) -> tuple[int, OSError] | tuple[int, None]:
+        """Several writes in order, each with its own `deadline` (seconds).
+
+        How many went well, and the error of the one after them, if any: those after that are not begun.
+        """
+        for number, (path, data) in enumerate(writes):
+            try:
+                self.write(path, data, deadline=deadline)
+            except OSError as e:
+                return number, e
+        return len(writes), None
 
     @abstractmethod
     def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:

@@ -9,7 +9,7 @@ import select
 import signal
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qatprep.host.base import fail
 
@@ -64,7 +64,8 @@ def _fork() -> int:
 
 _AT_ONCE = 64
 """Reads under way at a time: questions and answers both have to fit a pipe, or each side waits for the other."""
-_REQUEST = struct.Struct("=cIII")  # b"r" or b"w", limit, length of the path, length of the data
+_REQUEST = struct.Struct("=cIII")
+"""b"r" to read, b"w" to write, b"+" to write if what was asked before went well; limit; length of path and of data."""
 
 
 class Helper:
@@ -147,14 +148,17 @@ def _serve(requests: int, replies: int) -> None:
     os.closerange(0, low)
     os.closerange(low + 1, high)
     os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+    number = 0
     while header := _exactly(requests, _REQUEST.size):
         operation, limit, path_length, data_length = _REQUEST.unpack(header)
         path = os.fsdecode(_exactly(requests, path_length))
         data = _exactly(requests, data_length)
-        number, answer = 0, b""
+        before, number, answer = number, 0, b""
         try:
             if operation == b"r":
                 answer = read(path, limit)
+            elif operation == b"+" and before:
+                number = errno.ECANCELED
             else:
                 fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
                 try:
@@ -203,6 +207,26 @@ class Helpers:
                 for _ in batch:
                     number, data = helper.receive(deadline)
                     yield number or data
+
+    def write_in_turn(self, writes: Sequence[tuple[str, bytes]], deadline: float) -> tuple[int, int]:
+        """How many of the writes went well, and the errno of the one after them, 0 when there is none."""
+        done = 0
+        try:
+            with self._borrowed() as helper:
+                for start in range(0, len(writes), _AT_ONCE):
+                    batch = writes[start : start + _AT_ONCE]
+                    for n, (real, data) in enumerate(batch):
+                        helper.send(b"+" if n else b"w", real, data, 0)
+                    failed = 0
+                    for _ in batch:  # to the last: whoever asks this helper next must not get our answers
+                        number, _answer = helper.receive(deadline)
+                        failed = failed or number
+                        done += not failed
+                    if failed:
+                        return done, failed
+        except OSError as e:
+            return done, e.errno or errno.EIO
+        return done, 0
 
     @contextlib.contextmanager
     def _borrowed(self) -> Iterator[Helper]:

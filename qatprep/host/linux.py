@@ -10,7 +10,7 @@ import errno
 import os
 import stat as stat_bits
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qatprep.errors import InputError, Locked
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
@@ -199,6 +199,14 @@ class LinuxHost(Host):
                 os.write(fd, data)
             finally:
                 os.close(fd)
+
+    def write_in_turn(
+        self, writes: Sequence[tuple[str, bytes]], *, deadline: float
+    ) -> tuple[int, OSError] | tuple[int, None]:
+        done, number = self._helpers.write_in_turn([(self._at(path), data) for path, data in writes], deadline)
+        if not number:
+            return done, None
+        return done, OSError(number, os.strerror(number), writes[done][0])
 
     def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         with self._named(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -58,6 +58,11 @@ class Change(ABC):
         """BDF, module, group or path."""
 
     @property
+    def quick(self) -> bool:
+        """Whether it takes no time in the kernel, so that lanes of such changes gain nothing side by side."""
+        return False
+
+    @property
     @abstractmethod
     def before(self) -> str: ...
 
@@ -80,6 +85,14 @@ class Change(ABC):
     @abstractmethod
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         """Make it as it was before, if it is not. May be called on a change that never ran or ran in part."""
+
+    @classmethod
+    def ahead(cls, host: Host, changes: Sequence[Change]) -> Mapping[str, ChangeFailed]:
+        """What of a batch can be handed to the kernel at once, where that saves time; `do` then finds it done.
+
+        By subject: what was refused, and stays undone with everything after it. Raises as `do`.
+        """
+        return {}
 
     def record(self) -> dict[str, Any]:
         """Plain values from which `restore` makes the same change."""

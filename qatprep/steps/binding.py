@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.devices import PCI_DEVICES
 from qatprep.facts.base import READ_DEADLINE, Unknown, exists, link_name, read_line
 from qatprep.host.base import Host
-from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
-from qatprep.steps.driver import bind, unbind
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, write
+from qatprep.steps.driver import OVERRIDE_REASONS, bind, override_and_bind, unbind
 from qatprep.steps.nodes import own
-
-_OVERRIDE_REASONS: Reasons = {errno.ENOENT: ("there is no such device", "qatprep device list")}
 
 
 def set_override(host: Host, bdf: str, driver: str) -> None:
     """driver_override; "" clears it, which the kernel takes only as a newline (drivers/base/driver.c)."""
     path = f"{PCI_DEVICES}/{bdf}/driver_override"
-    write(host, path, driver or "\n", _OVERRIDE_REASONS, deadline=BLOCKING)  # takes the device lock
+    write(host, path, driver or "\n", OVERRIDE_REASONS, deadline=BLOCKING)  # takes the device lock
 
 
 def override_of(host: Host, bdf: str) -> str:
@@ -77,6 +74,10 @@ class BindVf(Change):
         return self.bdf
 
     @property
+    def quick(self) -> bool:
+        return not self.old  # some drivers take long to let go
+
+    @property
     def before(self) -> str:
         return self.old or "none"
 
@@ -87,12 +88,22 @@ class BindVf(Change):
     def do(self, host: Host) -> None:
         now = driver_of(host, self.bdf)
         if now and now == self.new:
-            return  # vfio-pci.ids took it the moment it was made
+            return  # it was bound ahead, or vfio-pci.ids took it the moment it was made
         if now:
             unbind(host, self.bdf)
         set_override(host, self.bdf, self.new)
         if self.new:
             bind(host, self.bdf, self.new)
+
+    @classmethod
+    def ahead(cls, host: Host, changes: Sequence[Change]) -> Mapping[str, ChangeFailed]:
+        wanted = [
+            (change.bdf, change.new)
+            for change in changes
+            if isinstance(change, BindVf) and change.new and not change.old and not driver_of(host, change.bdf)
+        ]
+        failed = override_and_bind(host, wanted)
+        return {} if failed is None else dict([failed])
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         rebind(host, self.bdf, self.old, self.old_override)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Sequence
 
 from qatprep.devices import BY_PF_ID, FAMILIES, PCI_DEVICES, PCI_DRIVERS
 from qatprep.facts.base import READ_DEADLINE, Unknown, link_name, read_int, read_line
@@ -30,6 +31,7 @@ BIND_REASONS: Reasons = {
     errno.EFAULT: ("the driver could not start it, most often for want of firmware", "see the end of `dmesg`"),
 }
 """drivers/base/bus.c bind_store, drivers/vfio/pci/vfio_pci_core.c."""
+OVERRIDE_REASONS: Reasons = {errno.ENOENT: ("there is no such device", "qatprep device list")}
 UNBIND_REASONS: Reasons = {errno.ENODEV: ("that driver does not have it", "")}
 
 
@@ -144,6 +146,23 @@ def unbind(host: Host, bdf: str) -> None:
     now = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
     if now is not None:
         raise ChangeFailed(f"{bdf} is still bound to {now} after unbinding")
+
+
+def override_and_bind(host: Host, wanted: Sequence[tuple[str, str]]) -> tuple[str, ChangeFailed] | None:
+    """Give functions (BDF and driver, one after the other) to drivers that need not list their ids.
+
+    The first BDF for which the kernel refused, and why; those after it are left alone. The links are not read back.
+    """
+    writes = []
+    for bdf, driver in wanted:
+        writes.append((f"{PCI_DEVICES}/{bdf}/driver_override", driver.encode()))  # takes the device lock
+        writes.append((f"{PCI_DRIVERS}/{driver}/bind", bdf.encode()))
+    done, error = host.write_in_turn(writes, deadline=BLOCKING)
+    if error is None:
+        return None
+    path, value = writes[done]
+    reasons = BIND_REASONS if done % 2 else OVERRIDE_REASONS
+    return wanted[done // 2][0], explained(error, f"writing {value.decode()!r} to {path}", reasons)
 
 
 def bind(host: Host, bdf: str, driver: str) -> None:

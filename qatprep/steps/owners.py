@@ -83,6 +83,10 @@ class SetOwnership(Change):
     uid: int = 0
 
     @property
+    def quick(self) -> bool:
+        return True
+
+    @property
     def subject(self) -> str:
         return self.bdf
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def test_the_lock_is_free_again_while_the_write_still_waits(root: Path) -> None:
     with host.lock("/run/lock"):
         pass
     assert (root / ATTRIBUTE).read_bytes() == b"1"  # now it goes through
+
+
+def test_what_was_to_follow_a_write_that_was_left_behind_is_never_done(root: Path) -> None:
+    (root / "after").write_bytes(b"old")
+    host = LinuxHost(str(root))
+    done, error = host.write_in_turn(((f"/{ATTRIBUTE}", b"1"), ("/after", b"new")), deadline=0.2)
+    assert done == 0 and error and (error.errno, error.filename) == (errno.ETIMEDOUT, f"/{ATTRIBUTE}")
+    assert (root / ATTRIBUTE).read_bytes() == b"1"  # it goes through, and whoever wrote it ends
+    time.sleep(0.2)
+    assert (root / "after").read_bytes() == b"old"
+    assert host.write_in_turn((("/after", b"new"),), deadline=5) == (1, None)  # by another helper
+    assert (root / "after").read_bytes() == b"new"
 
 
 def test_whoever_reads_our_output_sees_its_end(root: Path) -> None:

@@ -29,6 +29,24 @@ def test_reads_with_a_deadline_give_what_plain_ones_do(root: Path) -> None:
     assert isinstance(missing, OSError) and missing.errno == errno.ENOENT
 
 
+def test_writes_in_turn_stop_at_the_first_that_fails(root: Path) -> None:
+    def texts() -> list[str]:
+        return [(root / "etc" / name).read_text() for name in ("one", "two", "three")]
+
+    for name in ("one", "two", "three"):
+        (root / "etc" / name).write_text("old")
+    host = LinuxHost(str(root))
+    assert host.write_in_turn((("/etc/one", b"new"), ("/etc/two", b"new")), deadline=5) == (2, None)
+    assert texts() == ["new", "new", "old"]
+    done, error = host.write_in_turn((("/etc/one", b"yet"), ("/etc/none", b"yet"), ("/etc/three", b"yet")), deadline=5)
+    assert done == 1 and isinstance(error, FileNotFoundError) and error.filename == "/etc/none"
+    assert texts() == ["yet", "new", "old"]
+    many = [("/etc/one", f"{n:03}".encode()) for n in range(150)]
+    assert host.write_in_turn([*many, ("/etc/none", b""), *many], deadline=5)[0] == 150
+    assert texts() == ["149", "new", "old"]
+    assert host.read("/etc/two", deadline=5) == b"new"  # no answer is left over
+
+
 def test_links_do_not_lead_out_of_the_root(root: Path) -> None:
     (root / "etc/passwd").write_text("inside\n")
     (root / "etc/absolute").symlink_to("/etc/passwd")
