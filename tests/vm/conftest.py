@@ -51,6 +51,8 @@ def boot() -> Iterator[Boot]:
             kit = kernels.build(cache(), series)
             if more.get("boot", "bare") != "bare":
                 more["extra"] = extras.build(cache(), "systemd", extras.SYSTEMD)
+            if hardware is not None and hardware.kind == "igb":
+                more["qemu"] = extras.newer_qemu(cache())
         except RigError as e:
             # CI must not be green because the rig could not be built there.
             if os.environ.get("CI"):

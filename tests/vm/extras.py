@@ -16,6 +16,9 @@ SYSTEMD = ("systemd", "systemd-sysv", "udev", "libsystemd-shared", "libsystemd0"
 PEERS = {"dpdk": "*/dpdk-devbind.py", "driverctl": "*/driverctl", "qatlib-service": "*/qat_init"}
 """What binds devices elsewhere: newest packages, and the program that is wanted of each."""
 
+QEMU = ("qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios")
+"""A QEMU that knows igb (since 8.0), which Debian 12's own does not."""
+
 INDEX = "usr/share/rig-modules"
 """Where the indexes of the kernel package's whole module tree are in the peers' folder."""
 
@@ -47,6 +50,27 @@ def _build(cache: str, directory: str, packages: tuple[str, ...], suites: tuple[
     shutil.rmtree(debs)
     with open(f"{directory}.done", "w", encoding="utf-8"):
         pass
+
+
+def newer_qemu(cache: str) -> str:
+    """The program to start for a QEMU of Debian 12's backports, unpacked. RigError when there is none."""
+    directory = os.path.join(cache, "extras", "qemu")
+    program = f"{directory}/qemu"
+    with alone(cache):
+        if not os.path.exists(program):
+            apt = Apt(os.path.join(cache, "apt"), ("bookworm-backports",))
+            apt.update()
+            debs = f"{directory}.debs"
+            for deb in apt.download(QEMU, debs):
+                unpack(deb, directory)
+            shutil.rmtree(debs)
+            modules = f"{directory}/usr/lib/x86_64-linux-gnu/qemu"
+            firmware = f"-L {directory}/usr/share/qemu -L {directory}/usr/share/seabios"
+            with open(program, "w", encoding="utf-8") as f:
+                f.write(f"#!/bin/sh\nexport QEMU_MODULE_DIR={modules}\n")
+                f.write(f'exec {directory}/usr/bin/qemu-system-x86_64 {firmware} "$@"\n')
+            os.chmod(program, 0o755)
+    return program
 
 
 def peers(cache: str, kit: Kit) -> str:

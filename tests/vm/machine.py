@@ -138,10 +138,12 @@ class Guest:
         disk: str = "",
         arguments: str = "",
         python: str = sys.executable,
+        qemu: str = "",
         seconds: float = 120.0,
     ) -> None:
         """`extra`: a folder that lies over the machine's root. `disk`: an ext4 image that keeps what the guest writes.
-        `arguments`: for the kernel. `python`: the interpreter with qatprep. `seconds`: in which it must have booted."""
+        `arguments`: for the kernel. `python`: the interpreter with qatprep. `qemu`: the program to start.
+        `seconds`: in which it must have booted."""
         self.kit = kit
         self.hardware = hardware or Hardware()
         self.boot = boot
@@ -149,6 +151,7 @@ class Guest:
         self.disk = disk
         self.arguments = arguments
         self.python = python
+        self.qemu = qemu or os.environ.get("QATPREP_VM_QEMU", "qemu-system-x86_64")
         self.seconds = seconds
         self.dead = False
         self.booted = 0.0
@@ -331,7 +334,7 @@ class Guest:
         """The QEMU command line; `agent` is the address of the socket the agent's port is connected to."""
         hardware = self.hardware
         accelerator, cpu = ("kvm", "host") if kvm_works() else ("tcg", "max")
-        line = [os.environ.get("QATPREP_VM_QEMU", "qemu-system-x86_64")]
+        line = [self.qemu]
         line += ["-machine", f"q35,accel={accelerator},kernel-irqchip=split", "-cpu", cpu, "-m", str(hardware.memory)]
         line += ["-display", "none", "-nodefaults", "-no-reboot", "-serial", f"file:{self._console}"]
         line += ["-kernel", self.kit.path("vmlinux"), "-initrd", self.kit.path("initrd"), "-append", self._arguments()]

@@ -67,7 +67,15 @@ def run(options: argparse.Namespace) -> int:
         out.flush()
 
     extra = extras.build(cache(), "systemd", extras.SYSTEMD) if options.boot != "bare" else ""
-    guest = Guest(kit, hardware, boot=options.boot, extra=extra, disk=options.disk, arguments=options.arguments)
+    guest = Guest(
+        kit,
+        hardware,
+        boot=options.boot,
+        extra=extra,
+        disk=options.disk,
+        arguments=options.arguments,
+        qemu=extras.newer_qemu(cache()) if options.kind == "igb" else "",
+    )
     with guest:
         if options.verbose:
             print(f"Linux {kit.release} was up after {guest.booted:.1f} s", file=sys.stderr)

@@ -110,6 +110,38 @@ def test_an_ordinary_sriov_device_with_the_generic_verbs(boot: Boot) -> None:
         assert node.sysfs(pf, "sriov_numvfs") == "0"
 
 
+def test_a_network_card_with_the_generic_verbs(boot: Boot) -> None:
+    """igb and its driver as they are: VFs in any number, two apart, and an interface that is not to be taken away."""
+    with boot(hardware=Hardware(pfs=1, kind="igb")) as guest:
+        node = Node(guest)
+        guest.check("modprobe igb; modprobe vfio-pci; groupadd --system qat; sleep 1")
+        pf = guest.check("basename $(dirname /sys/bus/pci/devices/*/sriov_totalvfs)").strip()
+        interface = guest.check(f"ls /sys/bus/pci/devices/{pf}/net").strip()
+        untouched = node.picture()
+        too_many = node.qatprep(f"device vfs create {pf} --count 8 --yes", status=2)
+        assert "at most 7" in too_many.err
+        node.qatprep(f"device vfs create {pf} --count 3 --yes")
+        assert node.sysfs(pf, "sriov_numvfs") == "3"
+        vfs = [guest.check(f"basename $(readlink /sys/bus/pci/devices/{pf}/virtfn{n})").strip() for n in range(3)]
+        assert [v[-4:] for v in vfs] == ["10.0", "10.2", "10.4"]
+        node.qatprep(f"device bind {' '.join(vfs)} --group qat --yes")
+        assert {node.driver(v) for v in vfs} == {"vfio-pci"}
+        assert node.nodes() == ["660 root:qat"] * 3
+        assert "Nothing to do" in node.qatprep(f"device bind {' '.join(vfs)} --group qat --yes").out
+
+        guest.check(f"ip link set {interface} up; sleep 1")
+        refused = node.qatprep(f"device bind {pf} --yes", status=2)
+        assert interface in refused.err and node.driver(pf) == "igb"
+        guest.check(f"ip link set {interface} down")
+
+        for _ in range(4):
+            if "Nothing to undo" in node.qatprep("rollback --yes").out:
+                break
+        assert node.sysfs(pf, "sriov_numvfs") == "0"
+        assert node.picture() == untouched
+        assert not node.complaints()
+
+
 def test_vf_addresses_are_what_the_kernel_gives(boot: Boot) -> None:
     with boot(hardware=Hardware(pfs=1)) as guest:
         guest.check(f"modprobe qat_4xxx; echo 16 >/sys/bus/pci/devices/{PF0}/sriov_numvfs")
