@@ -12,14 +12,26 @@ def agreed(costs: Sequence[str], question: str) -> bool:
     """Whether the person at the terminal agrees.
 
     Where nobody can be asked, what costs nothing goes ahead; what costs something is an InputError: it has to be asked
-    for by --yes.
+    for by --yes. KeyboardInterrupt when he ends the question instead of answering it.
     """
     if sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
-        import typer
-
         for cost in costs:
-            typer.echo(f"cost: {cost}", err=True)
-        return typer.confirm(question, default=False, err=True)
+            sys.stderr.write(f"cost: {cost}\n")
+        return _answer(question)
     if costs:
         raise InputError(f"this would cost something, and nobody is here to be asked: {'; '.join(costs)}", "say --yes")
     return True
+
+
+def _answer(question: str) -> bool:
+    # Not typer.confirm, which reads with input() and so writes the end of its question to stdout, among the data.
+    while True:
+        sys.stderr.write(f"{question} [y/N]: ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+        if not answer:  # Ctrl-D
+            raise KeyboardInterrupt
+        if answer.strip().lower() in ("", "n", "no"):
+            return False
+        if answer.strip().lower() in ("y", "yes"):
+            return True
