@@ -64,7 +64,7 @@ def test_nothing_that_takes_a_held_vf_away_is_begun(boot: Boot, kernel: str) -> 
         # Other VFs and other PFs are free to be changed.
         node.qatprep(f"device unbind {vf(PF0, 4)} --yes")
         node.qatprep(f"device bind {vf(PF0, 4)} --group qat --yes")
-        node.qatprep(f"device services 'asym;dc' {PF1} --yes")
+        node.qatprep(f"device services dc {PF1} --yes")
 
         job.kill()
         node.qatprep(f"device services dc {PF0} --yes")
