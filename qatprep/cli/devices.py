@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from qatprep.cli.session import Session
     from qatprep.host.base import Host
+    from qatprep.steps.lanes import Plan
 
 
 def show(
@@ -159,21 +160,18 @@ def _run(
     check: bool,
     yes: bool,
     command: str,
-    plan: Callable[[Host, Sequence[str]], object],
+    plan: Callable[[Host, Sequence[str]], Plan],
     pfs: bool = False,
 ) -> ExitCode:
     from qatprep.cli.ask import agreed
     from qatprep.cli.select import to_undo
     from qatprep.engine.bootstrap import Result, bootstrap
-    from qatprep.steps.lanes import Plan
 
     host = session.host(root, simulate)
     chosen = _chosen(host, patterns, pfs=pfs)
 
     def make(tried: frozenset[str]) -> Plan:
-        made = plan(host, chosen)
-        assert isinstance(made, Plan)
-        return made
+        return plan(host, chosen)
 
     def confirm(made: Plan) -> bool:
         return yes or host.simulated or not made.costs or agreed(made.costs, "Go on?")
@@ -197,18 +195,14 @@ def _run(
 
 def _chosen(host: Host, patterns: list[str], *, pfs: bool) -> list[str]:
     """The BDFs meant. A full BDF may be any PCI device; a glob means QAT devices only, VFs unless PFs are asked for."""
-    if all(not any(c in pattern for c in "*?[") for pattern in patterns):
-        from qatprep.cli.select import full
+    from qatprep.cli.select import full, matching
 
-        return list(dict.fromkeys(full(pattern) for pattern in patterns))
-    from qatprep.cli.select import matching
-    from qatprep.facts import pci
+    globs = [pattern for pattern in patterns if any(c in pattern for c in "*?[")]
+    chosen = [full(pattern) for pattern in patterns if pattern not in globs]
+    if globs:
+        from qatprep.facts import pci
 
-    found = pci.gather(host)
-    known = [pf.bdf for pf in found.pfs] if pfs else [vf.bdf for vf in found.all_vfs]
-    exact = [pattern for pattern in patterns if not any(c in pattern for c in "*?[")]
-    globs = [pattern for pattern in patterns if pattern not in exact]
-    from qatprep.cli.select import full
-
-    chosen = [full(pattern) for pattern in exact]
-    return list(dict.fromkeys([*chosen, *matching(globs, known, "QAT PF" if pfs else "QAT VF")]))
+        found = pci.gather(host)
+        known = [pf.bdf for pf in found.pfs] if pfs else [vf.bdf for vf in found.all_vfs]
+        chosen += matching(globs, known, "QAT PF" if pfs else "QAT VF")
+    return list(dict.fromkeys(chosen))

@@ -178,9 +178,7 @@ def _line(event: Mapping[str, Any]) -> str:
 def _next_id(wallclock: str, taken: list[str]) -> str:
     """The id of a new run: the time, but never before that of an earlier run, whatever the clock did since."""
     stamp = wallclock.replace("-", "").replace(":", "")
-    last, _, number = max((match[1] for name in taken if (match := re.fullmatch(_NAME, name))), default="").partition(
-        "-"
-    )
+    last, _, number = max(_ids_in(taken), default="").partition("-")
     return f"{last}-{int(number) + 1:04d}" if last >= stamp else f"{stamp}-0001"
 
 
@@ -214,7 +212,11 @@ def _ids(host: Host) -> list[str]:
         if e.errno in (errno.EACCES, errno.EPERM):
             raise NeedsRoot(words, "run this as root") from e
         raise QatprepError(words) from e
-    return [match[1] for name in listed if (match := re.fullmatch(_NAME, name))]
+    return _ids_in(listed)
+
+
+def _ids_in(names: list[str]) -> list[str]:
+    return [match[1] for name in names if (match := re.fullmatch(_NAME, name))]
 
 
 def _read(host: Host, run_id: str) -> Run:

@@ -165,10 +165,10 @@ class Runner:
         assert self._journal is not None
         results: list[tuple[int, Mapping[str, Any] | None]] = []
         try:
-            try:
-                refused = entries[0].change.ahead(self._host, [entry.change for entry in entries])
-            except (ChangeFailed, OSError):
-                refused = {}  # `do` comes upon the same, and tells whose it is
+            refused = entries[0].change.ahead(self._host, [entry.change for entry in entries])
+        except (ChangeFailed, OSError):
+            refused = {}  # `do` comes upon the same, and tells whose it is
+        try:
             for entry in entries:
                 self._one(entry, results, refused.get(entry.change.subject))
         except BaseException:

@@ -36,6 +36,11 @@ class DeviceNode(NamedTuple):
     gid: int
     mode: int
 
+    @property
+    def owner(self) -> tuple[int, int, int]:
+        """uid, gid and mode, as changes record them."""
+        return self.uid, self.gid, self.mode
+
 
 class Vf(NamedTuple):
     bdf: str
@@ -181,14 +186,7 @@ def _slow(host: Host, pfs: list[str], vfs: list[str]) -> Slow:
 def _pf(host: Host, bdf: str, family: Family, slow: Slow) -> Pf:
     base = f"{PCI_DEVICES}/{bdf}"
     driver = link_name(host, f"{base}/driver")
-    listed = names(host, base)
-    entries = () if isinstance(listed, Unknown) else listed
-    indexes = sorted(int(match[1]) for name in entries if (match := re.fullmatch(_VIRTFN, name)))
-    vfs = []
-    for index in indexes:
-        vf_bdf = link_name(host, f"{base}/virtfn{index}")
-        if isinstance(vf_bdf, str):
-            vfs.append(_vf(host, vf_bdf, family, bdf, index, slow))
+    vfs = [_vf(host, vf_bdf, family, bdf, index, slow) for index, vf_bdf in _virtfns(host, base)]
     state = read_line(host, f"{base}/qat/state")
     text = read_line(host, f"{base}/qat/cfg_services")
     autoprobe = read_int(host, f"{base}/sriov_drivers_autoprobe")
@@ -209,6 +207,15 @@ def _pf(host: Host, bdf: str, family: Family, slow: Slow) -> Pf:
         vf_stride=_plain(read_int(host, f"{base}/sriov_stride"), 1),
         vfs=tuple(vfs),
     )
+
+
+def _virtfns(host: Host, base: str) -> list[tuple[int, str]]:
+    """Number and BDF of each VF of a PF, in their order."""
+    listed = names(host, base)
+    entries = () if isinstance(listed, Unknown) else listed
+    numbers = sorted(int(match[1]) for name in entries if (match := re.fullmatch(_VIRTFN, name)))
+    links = ((number, link_name(host, f"{base}/virtfn{number}")) for number in numbers)
+    return [(number, bdf) for number, bdf in links if isinstance(bdf, str)]
 
 
 def _numvfs(slow: bytes | OSError) -> int | Unknown | None:
@@ -373,10 +380,7 @@ def physical(host: Host, bdf: str) -> Pf | None:
     family = devices.OTHER
     if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
         family = devices.BY_PF_ID.get(device_id, devices.OTHER)
-    listed = names(host, base)
-    links = [] if isinstance(listed, Unknown) else [name for name in listed if re.fullmatch(_VIRTFN, name)]
-    vfs = [vf for name in links if isinstance(vf := link_name(host, f"{base}/{name}"), str)]
-    return _pf(host, bdf, family, _slow(host, [bdf], vfs))
+    return _pf(host, bdf, family, _slow(host, [bdf], [vf for _, vf in _virtfns(host, base)]))
 
 
 def _holds_group(host: Host, bdf: str) -> bool:

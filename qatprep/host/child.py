@@ -39,14 +39,6 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _keep_only(fd: int) -> None:
-    """Close every other descriptor. A child that is left behind, stuck in the kernel, must not keep our lock (flock
-    belongs to the open file, which it shares) nor the pipe that somebody reads our output from until its end.
-    """
-    os.closerange(0, fd)
-    os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
-
-
 def _fork() -> int:
     """As os.fork, with the signals that end us blocked in the child: Ctrl-C in a terminal goes to it as well.
 
@@ -63,7 +55,7 @@ def _fork() -> int:
 
 
 _AT_ONCE = 64
-"""Reads under way at a time: questions and answers both have to fit a pipe, or each side waits for the other."""
+"""Calls under way at a time: questions and answers both have to fit a pipe, or each side waits for the other."""
 _REQUEST = struct.Struct("=cIII")
 """b"r" to read, b"w" to write, b"+" to write if what was asked before went well; limit; length of path and of data."""
 
@@ -92,17 +84,6 @@ class Helper:
         self._poll.register(self._replies, select.POLLIN)
         self._buffer = b""
 
-    def ask(self, operation: bytes, real: str, data: bytes, limit: int, deadline: float) -> bytes:
-        """The content of a file (b"r", at most `limit` bytes), or b"" once `data` is written (b"w").
-
-        OSError as the kernel gave it; ETIMEDOUT after `deadline` seconds, and then the helper is of no more use.
-        """
-        self.send(operation, real, data, limit)
-        number, answer = self.receive(deadline)
-        if number:
-            fail(number, "")
-        return answer
-
     def send(self, operation: bytes, real: str, data: bytes, limit: int) -> None:
         """Ask, without waiting for the answer. No more than fits a pipe may be under way."""
         path = os.fsencode(real)
@@ -121,6 +102,18 @@ class Helper:
                 fail(errno.EINTR, "")  # somebody has killed it
             self._buffer += chunk
         return whole
+
+    def answers(self, calls: Sequence[tuple[bytes, str, bytes, int]], deadline: float) -> Iterator[tuple[int, bytes]]:
+        """The answers to many questions (as for `send`), in order, each within `deadline` seconds.
+
+        To be taken to the last: whoever asks next must not get what is left over.
+        """
+        for start in range(0, len(calls), _AT_ONCE):
+            batch = calls[start : start + _AT_ONCE]
+            for call in batch:
+                self.send(*call)
+            for _ in batch:
+                yield self.receive(deadline)
 
     def _whole(self) -> tuple[int, bytes] | None:
         """The next reply, once all of it is here."""
@@ -143,7 +136,8 @@ class Helper:
 
 def _serve(requests: int, replies: int) -> None:
     """The life of a helper."""
-    # These two are the lowest descriptors that stay: out of the way of closing everything else.
+    # Nothing else stays open: a child that is left behind, stuck in the kernel, must not keep our lock (flock belongs
+    # to the open file, which it shares) nor the pipe that somebody reads our output from until its end.
     low, high = sorted((requests, replies))
     os.closerange(0, low)
     os.closerange(low + 1, high)
@@ -189,7 +183,10 @@ class Helpers:
         self._pid = os.getpid()
 
     def ask(self, operation: bytes, real: str, data: bytes = b"", *, limit: int = 0, deadline: float) -> bytes:
-        """As Helper.ask."""
+        """The content of a file (b"r", at most `limit` bytes), or b"" once `data` is written (b"w").
+
+        OSError as the kernel gave it; ETIMEDOUT after `deadline` seconds, and then that helper is of no more use.
+        """
         with self._borrowed() as helper:
             helper.send(operation, real, data, limit)
             number, answer = helper.receive(deadline)
@@ -200,33 +197,20 @@ class Helpers:
     def read_all(self, real: list[str], deadline: float) -> Iterator[bytes | int]:
         """Content or errno of each file; ends early when one read takes longer than `deadline`."""
         with contextlib.suppress(OSError), self._borrowed() as helper:
-            for start in range(0, len(real), _AT_ONCE):
-                batch = real[start : start + _AT_ONCE]
-                for path in batch:
-                    helper.send(b"r", path, b"", 1 << 16)
-                for _ in batch:
-                    number, data = helper.receive(deadline)
-                    yield number or data
+            for number, data in helper.answers([(b"r", path, b"", 1 << 16) for path in real], deadline):
+                yield number or data
 
     def write_in_turn(self, writes: Sequence[tuple[str, bytes]], deadline: float) -> tuple[int, int]:
         """How many of the writes went well, and the errno of the one after them, 0 when there is none."""
-        done = 0
+        calls = [(b"+" if n else b"w", path, data, 0) for n, (path, data) in enumerate(writes)]
+        numbers: list[int] = []
         try:
             with self._borrowed() as helper:
-                for start in range(0, len(writes), _AT_ONCE):
-                    batch = writes[start : start + _AT_ONCE]
-                    for n, (real, data) in enumerate(batch):
-                        helper.send(b"+" if n else b"w", real, data, 0)
-                    failed = 0
-                    for _ in batch:  # to the last: whoever asks this helper next must not get our answers
-                        number, _answer = helper.receive(deadline)
-                        failed = failed or number
-                        done += not failed
-                    if failed:
-                        return done, failed
+                numbers.extend(number for number, _ in helper.answers(calls, deadline))
         except OSError as e:
-            return done, e.errno or errno.EIO
-        return done, 0
+            numbers.append(e.errno or errno.EIO)
+        done = next((n for n, number in enumerate(numbers) if number), len(numbers))
+        return done, numbers[done] if done < len(numbers) else 0
 
     @contextlib.contextmanager
     def _borrowed(self) -> Iterator[Helper]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from qatprep.devices import PCI_DEVICES
 from qatprep.facts.base import READ_DEADLINE, Unknown, exists, link_name, read_line
+from qatprep.facts.pci import DeviceNode, Vf
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, write
 from qatprep.steps.driver import OVERRIDE_REASONS, bind, override_and_bind, unbind
@@ -102,10 +103,17 @@ class BindVf(Change):
             for change in changes
             if isinstance(change, BindVf) and change.new and not change.old and not driver_of(host, change.bdf)
         ]
-        failed = override_and_bind(host, wanted)
+        failed = override_and_bind(host, wanted) if wanted else None
         return {} if failed is None else dict([failed])
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         rebind(host, self.bdf, self.old, self.old_override)
         if self.old_node is not None and driver_of(host, self.bdf) == self.old:
             own(host, self.bdf, *self.old_node)
+
+
+def handover(vf: Vf, driver: str) -> BindVf:
+    """The change that gives a function to a driver ("" for none), with the record of what it is now."""
+    old = vf.driver if isinstance(vf.driver, str) else ""
+    override = vf.override if isinstance(vf.override, str) else ""
+    return BindVf(vf.bdf, old, override, driver, vf.node.owner if isinstance(vf.node, DeviceNode) else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qatprep import devices
 from qatprep.errors import InputError, QatprepError
@@ -13,14 +14,13 @@ from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode, Vf
 from qatprep.host.base import Host
 from qatprep.steps.base import Change
-from qatprep.steps.binding import BindVf
+from qatprep.steps.binding import handover
 from qatprep.steps.lanes import Plan, Refusal
 from qatprep.steps.nodes import AS_MADE
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}"
 _MODULES = {family.driver: family.module for family in devices.FAMILIES}
 """QAT's drivers are not called as their modules are."""
-LIST_ALL = "qatprep device list --all shows them"
 FORCE_HINT = "say --force if this is what you want"
 
 
@@ -39,8 +39,11 @@ def bind(
     if driver == "vfio_pci":
         driver = devices.VFIO_PCI  # the module's name; the driver's has a dash
     functions = pci.functions(host, bdfs)
-    if missing := [bdf for bdf in bdfs if bdf not in {function.bdf for function in functions}]:
-        raise InputError(f"there is no PCI device {missing[0]!r} on {host.label}", LIST_ALL)
+    there = {function.bdf for function in functions}
+    if missing := [bdf for bdf in bdfs if bdf not in there]:
+        raise InputError(
+            f"there is no PCI device {missing[0]!r} on {host.label}", "qatprep device list --all shows them"
+        )
     for function in functions:
         if not force:
             _guard(host, function, driver)
@@ -73,10 +76,9 @@ def bind(
     for function in functions:
         lane = lanes.setdefault(function.pf or function.bdf, [])
         if function.driver != (driver or None):
-            old = function.driver if isinstance(function.driver, str) else ""
-            override = function.override if isinstance(function.override, str) else ""
+            change = handover(function, driver)
             if (
-                old
+                change.old
                 and function.pf is None
                 and (pf := pci.physical(host, function.bdf))
                 and pf.driver == pf.family.driver
@@ -85,8 +87,8 @@ def bind(
 
                 lane += release(pf)
                 moved += pf.vfs
-                old = ""
-            lane.append(BindVf(function.bdf, old, override, driver, _owner(function.node)))
+                change = replace(change, old="")
+            lane.append(change)
             moved.append(function)
     if group and driver in devices.VFIO_DRIVERS:
         from qatprep.steps.owners import SetOwnership
@@ -99,13 +101,9 @@ def bind(
                 lane.append(SetOwnership(function.bdf, group, mode, None, AS_MADE))
             elif (node.gid, node.mode) != (gid, mode):
                 words = f"{node.uid}:{node.gid} {node.mode:04o}"
-                lane.append(SetOwnership(function.bdf, group, mode, (node.uid, node.gid, node.mode), words))
+                lane.append(SetOwnership(function.bdf, group, mode, node.owner, words))
     refused = held(host, moved)
     return Plan(tuple(first), {name: tuple(lane) for name, lane in lanes.items() if lane}, refused=refused)
-
-
-def _owner(node: DeviceNode | Unknown | None) -> tuple[int, int, int] | None:
-    return (node.uid, node.gid, node.mode) if isinstance(node, DeviceNode) else None
 
 
 def _guard(host: Host, function: Vf, driver: str) -> None:

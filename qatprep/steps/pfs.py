@@ -55,7 +55,7 @@ def _again(pf: Pf, groups: dict[str, int] | Unknown) -> list[Change]:
     lane += [BindVf(vf.bdf, "", "", vf.driver) for vf in pf.vfs if isinstance(vf.driver, str)]
     for vf in pf.vfs:
         node = vf.node
-        if isinstance(node, DeviceNode) and (node.uid, node.gid, node.mode) != (0, 0, 0o600):
+        if isinstance(node, DeviceNode) and node.owner != (0, 0, 0o600):
             named = nodes.group_name(groups, node.gid)
             lane.append(SetOwnership(vf.bdf, named, node.mode, None, AS_MADE, node.uid))
     return lane

@@ -12,7 +12,7 @@ from qatprep.facts.modules import normal
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.steps import modules, persist, runtime, sriov
 from qatprep.steps.base import Change
-from qatprep.steps.binding import BindVf
+from qatprep.steps.binding import BindVf, handover
 from qatprep.steps.lanes import Left, Plan, Refusal
 from qatprep.steps.nodes import AS_MADE
 from qatprep.steps.owners import CreateGroup, SetOwnership
@@ -214,21 +214,17 @@ class _Builder:
         """What an existing VF still lacks: hosts are mended VF by VF, not all or nothing."""
         if want.driver == "none":
             return []
-        driver = vf.driver if isinstance(vf.driver, str) else ""
-        lacks_migration = driver == devices.VFIO_PCI and want.driver == devices.VFIO_VARIANT
-        if driver not in devices.VFIO_DRIVERS or lacks_migration:
-            override = vf.override if isinstance(vf.override, str) else ""
-            had = (vf.node.uid, vf.node.gid, vf.node.mode) if isinstance(vf.node, DeviceNode) else None
+        lacks_migration = vf.driver == devices.VFIO_PCI and want.driver == devices.VFIO_VARIANT
+        if vf.driver not in devices.VFIO_DRIVERS or lacks_migration:
             return [
-                BindVf(vf.bdf, driver, override, want.driver, had),
+                handover(vf, want.driver),
                 SetOwnership(vf.bdf, self.wish.group, self.wish.mode, None, AS_MADE),
             ]
         gid = self.facts.nodes.gid(self.wish.group)
         if isinstance(vf.node, DeviceNode) and (vf.node.gid != gid or vf.node.mode != self.wish.mode):
             node = vf.node
             words = f"{_owner(node.uid)}:{self.facts.nodes.group_name(node.gid)} {node.mode:04o}"
-            old = (node.uid, node.gid, node.mode)
-            return [SetOwnership(vf.bdf, self.wish.group, self.wish.mode, old, words)]
+            return [SetOwnership(vf.bdf, self.wish.group, self.wish.mode, node.owner, words)]
         return []
 
     def lone_vf(self, vf: Vf) -> None:

@@ -19,8 +19,7 @@ VfRecord = tuple[int, str, str, str, int, int, int]
 
 
 def record_vf(vf: Vf) -> VfRecord:
-    node = vf.node if isinstance(vf.node, DeviceNode) else None
-    owner = (node.uid, node.gid, node.mode) if node else (-1, -1, -1)
+    owner = vf.node.owner if isinstance(vf.node, DeviceNode) else (-1, -1, -1)
     driver = vf.driver if isinstance(vf.driver, str) else ""
     return (vf.number, vf.bdf, driver, vf.override if isinstance(vf.override, str) else "", *owner)
 

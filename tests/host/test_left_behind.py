@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qatprep.host.child import Helper, Helpers
+from qatprep.host.child import Helpers
 from qatprep.host.linux import LinuxHost
 
 ATTRIBUTE = "sys/bus/attribute"
@@ -67,13 +67,15 @@ print("done")
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_a_child_that_writes(root: Path) -> None:
-    helper = Helper()
+    helpers = Helpers()
+    (root / "file").write_bytes(b"")
+    assert helpers.ask(b"r", str(root / "file"), limit=16, deadline=5.0) == b""
+    (helper,) = helpers._idle
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(helper.pid, number)  # the terminal signals every process of its group
-    (root / "file").write_bytes(b"")
-    helper.ask(b"w", str(root / "file"), b"written", 0, 5.0)
-    assert helper.ask(b"r", str(root / "file"), b"", 16, 5.0) == b"written"
-    helper.hang_up(wait=True)
+    helpers.ask(b"w", str(root / "file"), b"written", deadline=5.0)
+    assert helpers.ask(b"r", str(root / "file"), limit=16, deadline=5.0) == b"written"
+    assert helpers._idle == [helper]
 
 
 def test_one_child_serves_many_calls_and_errors_are_the_kernels(root: Path) -> None:
