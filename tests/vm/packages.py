@@ -108,13 +108,12 @@ class Apt:
         run(["apt-get", "-qq", *self.options, "download", *packages], cwd=into)
         return sorted(glob.glob(os.path.join(into, "*.deb")))
 
-    def download_with_dependencies(self, packages: Sequence[str], into: str, *, release: str = "") -> list[str]:
+    def download_with_dependencies(self, packages: Sequence[str], into: str) -> list[str]:
         """Fetch packages and what of their dependencies this machine has not installed."""
         os.makedirs(os.path.join(into, "partial"), exist_ok=True)
-        wanted = ["-t", release] if release else []
         archive = ["-o", f"Dir::Cache::archives={into}", "-o", "Debug::NoLocking=1"]
         options = [*self.options, *archive, "--no-install-recommends", "--download-only"]
-        run(["apt-get", "-qq", "-y", *options, "install", "--reinstall", *wanted, *packages])
+        run(["apt-get", "-qq", "-y", *options, "install", "--reinstall", *packages])
         return sorted(glob.glob(os.path.join(into, "*.deb")))
 
 
