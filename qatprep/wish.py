@@ -1,4 +1,4 @@
-"""The wish: what a node should be. From /etc/qatprep.yaml, a file, and --set; checked against schema/wish.json."""
+"""The configuration: what a node should be. From /etc/qatprep.yaml, a file, and --set; checked against schema/config.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
-class PfWish:
+class PfConfig:
     """What one PF should be."""
 
     services: frozenset[str] | None = frozenset({"asym", "sym"})
@@ -54,7 +54,7 @@ class Override:
 
 
 @dataclass(frozen=True)
-class ContainersWish:
+class ContainersConfig:
     """What the container runtime shall let containers do."""
 
     memlock: int = 0
@@ -69,22 +69,22 @@ KEEP_MEMLOCK = -1
 
 
 @dataclass(frozen=True)
-class Wish:
-    devices: PfWish = PfWish()
+class NodeConfig:
+    devices: PfConfig = PfConfig()
     overrides: tuple[Override, ...] = ()
     group: str = "qat"
     mode: int = 0o660
     smoke: bool = True
     persist: bool | None = None
     """Whether the node is prepared again at every boot. None: where systemd runs it and qatprep is installed there."""
-    containers: ContainersWish = ContainersWish()
+    containers: ContainersConfig = ContainersConfig()
     metrics: str = ""
     """Where a timer writes metrics for Prometheus' textfile collector, "" for nowhere."""
     source: str = "built-in defaults"
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What was asked for, in the wish's own language: files and --set together."""
+    """What was asked for, in the configuration's own language: files and --set together."""
 
-    def of(self, pf: Pf) -> PfWish:
+    def of(self, pf: Pf) -> PfConfig:
         values: dict[str, Any] = {
             "services": self.devices.services,
             "vfs": self.devices.vfs,
@@ -93,11 +93,11 @@ class Wish:
         for override in self.overrides:
             if override.matches(pf):
                 values.update(override.values)
-        return PfWish(**values)
+        return PfConfig(**values)
 
 
-def load(host: Host, path: str = "", settings: tuple[str, ...] | list[str] = ()) -> Wish:
-    """The wish for a host: `path` on this machine, else /etc/qatprep.yaml of the host, else the defaults.
+def load(host: Host, path: str = "", settings: tuple[str, ...] | list[str] = ()) -> NodeConfig:
+    """The configuration for a host: `path` on this machine, else /etc/qatprep.yaml of the host, else the defaults.
 
     `settings` are KEY=VALUE of the command line; they win. InputError, with line and column, for whatever is wrong.
     """
@@ -110,23 +110,23 @@ def load(host: Host, path: str = "", settings: tuple[str, ...] | list[str] = ())
             data = host.read(PATH, limit=_LIMIT + 1)
     except OSError as e:
         if path:
-            raise InputError(f"cannot read the wish {path!r}: {e.strerror}") from e
+            raise InputError(f"cannot read the configuration {path!r}: {e.strerror}") from e
         if e.errno not in ABSENT:
-            raise InputError(f"cannot read the wish {PATH!r}: {e.strerror}", "give another one by --config") from e
+            raise InputError(f"cannot read the configuration {PATH!r}: {e.strerror}", "give another one by --config") from e
         data, name = b"", ""
     if len(data) > _LIMIT:
-        raise InputError(f"{name!r} is longer than {_LIMIT} bytes: that is no wish")
+        raise InputError(f"{name!r} is longer than {_LIMIT} bytes: that is no configuration")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:
         raise InputError(f"{name!r} is not UTF-8 text (byte {e.start})") from e
     if not text and not settings:
-        return Wish(source=name or Wish.source)
+        return NodeConfig(source=name or NodeConfig.source)
     return parse(text, name or "built-in defaults", settings)
 
 
-def parse(text: str, name: str, settings: tuple[str, ...] | list[str] = ()) -> Wish:
-    """The wish that YAML text and KEY=VALUE settings describe. InputError for whatever is wrong."""
+def parse(text: str, name: str, settings: tuple[str, ...] | list[str] = ()) -> NodeConfig:
+    """The configuration that YAML text and KEY=VALUE settings describe. InputError for whatever is wrong."""
     import yaml
 
     try:
@@ -195,7 +195,7 @@ def _apply_setting(document: dict[str, Any], setting: str) -> None:
 def _schema() -> dict[str, Any]:
     from importlib.resources import files
 
-    loaded: dict[str, Any] = json.loads(files("qatprep.schema").joinpath("wish.json").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = json.loads(files("qatprep.schema").joinpath("config.json").read_text(encoding="utf-8"))
     return loaded
 
 
@@ -211,7 +211,7 @@ def _validate(document: Any, where: Any) -> None:
 
 
 def _words(error: Any, path: list[Any]) -> str:
-    name = ".".join(str(part) for part in path) or "the wish"
+    name = ".".join(str(part) for part in path) or "the configuration"
     value = _shown(error.value)
     if error.rule == "additionalProperties":
         known = error.definition.get("properties", {})
@@ -276,7 +276,7 @@ def _where(name: str, node: Any, path: list[Any]) -> str:
     return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark is not None else name
 
 
-def _build(document: dict[str, Any], name: str, where: Any) -> Wish:
+def _build(document: dict[str, Any], name: str, where: Any) -> NodeConfig:
     base = _values(document.get("devices", {}), lambda key: where(["devices", key]))
     overrides = []
     for index, item in enumerate(document.get("overrides", [])):
@@ -284,11 +284,11 @@ def _build(document: dict[str, Any], name: str, where: Any) -> Wish:
         match = item["match"]
         overrides.append(Override(match.get("device", ""), match.get("numa_node"), tuple(values.items())))
     nodes = document.get("nodes", {})
-    return Wish(
-        devices=PfWish(**base),
+    return NodeConfig(
+        devices=PfConfig(**base),
         overrides=tuple(overrides),
-        group=nodes.get("group", Wish.group),
-        mode=int(nodes["mode"], 8) if "mode" in nodes else Wish.mode,
+        group=nodes.get("group", NodeConfig.group),
+        mode=int(nodes["mode"], 8) if "mode" in nodes else NodeConfig.mode,
         smoke=document.get("smoke", True),
         persist=document.get("persist"),
         containers=_containers(document.get("containers", {}), where),
@@ -298,14 +298,14 @@ def _build(document: dict[str, Any], name: str, where: Any) -> Wish:
     )
 
 
-def memlock_for(facts: Facts, wish: Wish) -> int:
-    """Bytes of memlock: the wish's, else room for one VF of each PF that can sign (more of one PF bring nothing)."""
+def memlock_for(facts: Facts, config: NodeConfig) -> int:
+    """Bytes of memlock: the configuration's, else room for one VF of each PF that can sign (more of one PF bring nothing)."""
     from qatprep.runtime.memlock import needed
 
-    if wish.containers.memlock > 0:
-        return wish.containers.memlock
+    if config.containers.memlock > 0:
+        return config.containers.memlock
     signing = [
-        pf for pf in facts.pci.pfs if pf.family.supported and (wish.of(pf).services or _has(pf.services)) >= {"asym"}
+        pf for pf in facts.pci.pfs if pf.family.supported and (config.of(pf).services or _has(pf.services)) >= {"asym"}
     ]
     return needed(len(signing))
 
@@ -314,7 +314,7 @@ def _has(services: object) -> frozenset[str]:
     return services.tokens if isinstance(services, Services) else frozenset()
 
 
-def _containers(section: dict[str, Any], where: Any) -> ContainersWish:
+def _containers(section: dict[str, Any], where: Any) -> ContainersConfig:
     from qatprep.runtime.memlock import INFINITY, parse_limit
 
     asked = section.get("memlock", "auto")
@@ -327,7 +327,7 @@ def _containers(section: dict[str, Any], where: Any) -> ContainersWish:
         sizes[asked] = (1 << 63) - 1 if size == INFINITY else int(size)
         if sizes[asked] < 1 << 20:
             raise InputError(f"{where(['containers', 'memlock'])}: memlock {asked!r} is less than a megabyte")
-    return ContainersWish(sizes[asked], section.get("device_ownership", False), section.get("restart", ""))
+    return ContainersConfig(sizes[asked], section.get("device_ownership", False), section.get("restart", ""))
 
 
 def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
@@ -341,15 +341,15 @@ def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
     return values
 
 
-def unmatched(wish: Wish, facts: Facts) -> list[str]:
-    """Overrides that no PF of this host matches, in words: a slip as a rule, or a wish that several hosts share."""
+def unmatched(config: NodeConfig, facts: Facts) -> list[str]:
+    """Overrides that no PF of this host matches, in words: a slip as a rule, or a configuration that several hosts share."""
     pfs = [pf for pf in facts.pci.pfs if pf.family.supported]
-    lone = [override for override in wish.overrides if not any(override.matches(pf) for pf in pfs)]
-    return [f"{wish.source}: no PF of this host matches the override for {override}" for override in lone]
+    lone = [override for override in config.overrides if not any(override.matches(pf) for pf in pfs)]
+    return [f"{config.source}: no PF of this host matches the override for {override}" for override in lone]
 
 
 def describe(facts: Facts) -> str:
-    """Today's host as a wish, in YAML: what the most PFs are, and an override for each that differs."""
+    """Today's host as a configuration, in YAML: what the most PFs are, and an override for each that differs."""
     from collections import Counter
 
     import yaml

@@ -54,7 +54,7 @@ def _knows(ctx: Context) -> Iterable[Finding]:
             )
     stuck: dict[str, list[Pf]] = {}
     for pf in ctx.pfs:
-        want = ctx.wish.of(pf).services
+        want = ctx.config.of(pf).services
         if (
             pf.driver == pf.family.driver
             and pf.configurable is False
@@ -276,7 +276,7 @@ CHECKS = (
     Check(
         "QP-KRN-001",
         Stage.KERNEL,
-        "the kernel knows the devices and can give them the wished services",
+        "the kernel knows the devices and can give them the configured services",
         _knows,
         needs=_DEVICE,
         about=pfs,
@@ -289,7 +289,7 @@ Why it matters: an older kernel either does not see the device at all, or leaves
 
 How it is found out: distributions carry newer drivers in older kernels, so the version is not what decides. The
 finding is made only where the module is nowhere to be seen, or where a PF that runs has no cfg_services and not the
-services wished for. The version is what the words are taken from.
+services configured. The version is what the words are taken from.
 
 How to mend it: a newer kernel. 6.12 or later is best: there the VFs can also be taken away again without stopping
 the PF. Where the services a PF has will do, set devices.services to keep.""",

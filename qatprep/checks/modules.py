@@ -151,8 +151,8 @@ def _loaded(ctx: Context) -> Iterable[Finding]:
 
 
 def _vfio_modules(ctx: Context) -> tuple[str, ...]:
-    wishes = [ctx.wish.of(pf) for pf in ctx.pfs] or [ctx.wish.devices]
-    drivers = {wish.driver for wish in wishes if wish.vfs}
+    configs = [ctx.config.of(pf) for pf in ctx.pfs] or [ctx.config.devices]
+    drivers = {config.driver for config in configs if config.vfs}
     if drivers <= {"none"}:
         return ()
     return (*_VFIO, VFIO_VARIANT) if VFIO_VARIANT in drivers else _VFIO
@@ -184,7 +184,7 @@ def _vfio(ctx: Context) -> Iterable[Finding]:
 
 def _variant_wanted(ctx: Context) -> tuple[str, ...]:
     """The PFs whose VFs shall have the variant driver: the others do without its module."""
-    return tuple(pf.bdf for pf in ctx.pfs if ctx.wish.of(pf).driver == VFIO_VARIANT)
+    return tuple(pf.bdf for pf in ctx.pfs if ctx.config.of(pf).driver == VFIO_VARIANT)
 
 
 def _not_loaded(idle: list[Module]) -> Finding:

@@ -114,8 +114,8 @@ def pfs(ctx: Context) -> list[str]:
 
 def vfs(ctx: Context) -> list[str]:
     """VFs that are to be used through VFIO."""
-    drivers = {pf.bdf: ctx.wish.of(pf).driver for pf in ctx.pfs}
-    return [vf.bdf for vf in ctx.vfs if drivers.get(vf.pf or "", ctx.wish.devices.driver) != "none"]
+    drivers = {pf.bdf: ctx.config.of(pf).driver for pf in ctx.pfs}
+    return [vf.bdf for vf in ctx.vfs if drivers.get(vf.pf or "", ctx.config.devices.driver) != "none"]
 
 
 def rewrite_grub(facts: Facts) -> str:

@@ -1,4 +1,4 @@
-"""modules-load.d, sysusers.d, the udev rule with its helper, and the wish: plain files of the host."""
+"""modules-load.d, sysusers.d, the udev rule with its helper, and the configuration: plain files of the host."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from qatprep import devices
-from qatprep.facts.persist import HELPER, MARKER, WISH
+from qatprep.facts.persist import HELPER, MARKER, CONFIG
 
 if TYPE_CHECKING:
-    from qatprep.wish import Wish
+    from qatprep.config import NodeConfig
 
 VF_IDS = tuple(f"0x{family.vf_id:04x}" for family in devices.FAMILIES if family.supported)
 
@@ -21,20 +21,20 @@ def head(words: str) -> str:
     )
 
 
-def modules_load(wish: Wish) -> str:
+def modules_load(config: NodeConfig) -> str:
     """modules-load.d(5). The QAT modules are not in it: udev loads those by the devices' own aliases.
 
     vfio-pci has no alias, and vfio_iommu_type1 is only asked for once somebody opens /dev/vfio/vfio.
     """
-    drivers = {wish.devices.driver, *(str(v) for o in wish.overrides for k, v in o.values if k == "driver")}
+    drivers = {config.devices.driver, *(str(v) for o in config.overrides for k, v in o.values if k == "driver")}
     names = ["vfio-pci", "vfio_iommu_type1"] if drivers != {"none"} else []
     names += [devices.VFIO_VARIANT] if devices.VFIO_VARIANT in drivers else []
     return head("modules that no hardware asks for") + "".join(f"{name}\n" for name in names)
 
 
-def sysusers(wish: Wish) -> str:
+def sysusers(config: NodeConfig) -> str:
     """sysusers.d(5): a system group, there before udev reads its rules."""
-    return head("the group that owns the device nodes of QAT VFs") + f"g {wish.group} -\n"
+    return head("the group that owns the device nodes of QAT VFs") + f"g {config.group} -\n"
 
 
 def helper() -> str:
@@ -63,11 +63,11 @@ exit $answer
 """
 
 
-def rules(wish: Wish) -> str:
+def rules(config: NodeConfig) -> str:
     """udev(7). vfio: group nodes, /dev/vfio/<N>. vfio-dev (6.1 and later): /dev/vfio/devices/vfio<N>, below the PCI
     device in udev, so that the rule can look for itself. The helper is handed to sh rather than run: what lies in /etc
     may be read everywhere, but not be executed everywhere."""
-    owner = f'GROUP="{wish.group}", MODE="{wish.mode:04o}"'
+    owner = f'GROUP="{config.group}", MODE="{config.mode:04o}"'
     return (
         head("group and mode of the device nodes of QAT VFs, and of no others.")
         + f'ACTION!="remove", SUBSYSTEM=="vfio", KERNEL=="[0-9]*", PROGRAM=="/bin/sh {HELPER} %k", {owner}\n'
@@ -76,14 +76,14 @@ def rules(wish: Wish) -> str:
     )
 
 
-def wish_text(wish: Wish) -> str:
-    """The wish as YAML, in the words it was given in."""
+def config_text(config: NodeConfig) -> str:
+    """The configuration as YAML, in the words it was given in."""
     import yaml
 
-    document = {"version": 1, **wish.document}
+    document = {"version": 1, **config.document}
     text: str = yaml.safe_dump(document, sort_keys=False, default_flow_style=False)
     return (
-        f"# {MARKER}: what was asked for on the command line, so that it holds at the next boot ({WISH}).\n"
+        f"# {MARKER}: what was asked for on the command line, so that it holds at the next boot ({CONFIG}).\n"
         "# Edit it as you like. Take this comment away to make the file your own: bootstrap then never replaces it.\n"
     ) + text
 

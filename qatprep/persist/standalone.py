@@ -13,21 +13,21 @@ from qatprep import devices
 from qatprep.persist.plain import VF_IDS, head
 
 if TYPE_CHECKING:
-    from qatprep.wish import Wish
+    from qatprep.config import NodeConfig
 
 _PFS = tuple(family for family in devices.FAMILIES if family.supported)
 
 
-def script(wish: Wish) -> str:
-    """The whole script, for one wish. Status 0: every PF is ready; 1: one is not, and stderr says why."""
+def script(config: NodeConfig) -> str:
+    """The whole script, for one configuration. Status 0: every PF is ready; 1: one is not, and stderr says why."""
     ids = "\n".join(f"    0x{f.pf_id:04x}) driver={f.driver} module={f.module} ;;" for f in _PFS)
     return f"""\
 #!/bin/sh
 {head("makes the QAT devices ready at boot without qatprep itself (qatprep gen-conf --standalone).")}\
 set -u
 devices=/sys/bus/pci/devices
-group={shlex.quote(wish.group)}
-mode={wish.mode:04o}
+group={shlex.quote(config.group)}
+mode={config.mode:04o}
 status=0
 
 say() {{ echo "qatprep: $*" >&2; }}
@@ -39,9 +39,9 @@ put() {{
     return 1
 }}
 
-# What is wished for the PF $1 on NUMA node $2; services is empty where they are to stay.
+# What is configured the PF $1 on NUMA node $2; services is empty where they are to stay.
 choose() {{
-{_choices(wish)}}}
+{_choices(config)}}}
 
 # Services are a set: kernels from 6.15 on write them back in an order of their own.
 in_order() {{ printf '%s\\n' "$1" | tr ';' '\\n' | sort | tr '\\n' ' '; }}
@@ -116,9 +116,9 @@ exit $status
 """
 
 
-def _choices(wish: Wish) -> str:
-    lines = ["    " + _assignments(vars_of(wish.devices.services, wish.devices.vfs, wish.devices.driver))]
-    for override in wish.overrides:
+def _choices(config: NodeConfig) -> str:
+    lines = ["    " + _assignments(vars_of(config.devices.services, config.devices.vfs, config.devices.driver))]
+    for override in config.overrides:
         names = {"services": "services", "vfs": "vfs", "driver": "vfio"}
         values = {names[key]: _value(key, value) for key, value in override.values}
         test = f"case $1 in {override.device.lower() or '*'})"
@@ -130,7 +130,7 @@ def _choices(wish: Wish) -> str:
 
 
 def vars_of(services: frozenset[str] | None, vfs: bool, driver: str) -> dict[str, str]:
-    """The script's variables for a whole PfWish."""
+    """The script's variables for a whole PfConfig."""
     return {"services": _value("services", services), "vfs": _value("vfs", vfs), "vfio": _value("driver", driver)}
 
 

@@ -1,4 +1,4 @@
-"""Facts and a wish become a plan: host-wide changes first, then for each PF a lane in the order the kernel forces."""
+"""Facts and a configuration become a plan: host-wide changes first, then for each PF a lane in the order the kernel forces."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from qatprep.steps.nodes import AS_MADE
 from qatprep.steps.owners import CreateGroup, SetOwnership
 from qatprep.steps.pf import BindPf, StartPf
 from qatprep.steps.services import SetServices
-from qatprep.wish import PfWish, Wish
+from qatprep.config import PfConfig, NodeConfig
 
 UNKNOWN_YET = "not known before its driver runs"
 
 
 def make_plan(
     facts: Facts,
-    wish: Wish,
+    config: NodeConfig,
     only: Callable[[str], bool] | None = None,
     tried: frozenset[str] = frozenset(),
 ) -> Plan:
-    """What has to change for the wish to hold.
+    """What has to change for the configuration to hold.
 
     `only` chooses PFs by BDF; `tried` are those whose driver was just tried in vain. The files by which it holds at the
     next boot are part of it unless only some PFs are asked for.
     """
-    builder = _Builder(facts, wish, tried)
+    builder = _Builder(facts, config, tried)
     if only is None:
         builder.files()
     for pf in facts.pci.pfs:
@@ -47,12 +47,12 @@ def make_plan(
 
 
 class _Builder:
-    def __init__(self, facts: Facts, wish: Wish, tried: frozenset[str]) -> None:
+    def __init__(self, facts: Facts, config: NodeConfig, tried: frozenset[str]) -> None:
         self.facts = facts
         self.tried = tried
         self.retries: list[BindPf] = []
-        self.wish = wish
-        self.modules, self.hopeless = modules.plan(facts, wish)
+        self.config = config
+        self.modules, self.hopeless = modules.plan(facts, config)
         self.loading = {change.name for change in self.modules}
         self.lanes: dict[str, tuple[Change, ...]] = {}
         self.left: list[Left] = []
@@ -66,16 +66,16 @@ class _Builder:
         needed = [change for change in self.modules if self._needs(change.name)]
         host: list[Change] = [*needed, *self.retries]
         if any(isinstance(c, SetOwnership) for lane in self.lanes.values() for c in lane):
-            gid = self.facts.nodes.gid(self.wish.group)
+            gid = self.facts.nodes.gid(self.config.group)
             if gid is None:
-                host.append(CreateGroup(self.wish.group))
+                host.append(CreateGroup(self.config.group))
         finish = tuple(self.finish)
         return Plan(tuple(host), self.lanes, finish, self.forecast, tuple(self.left), tuple(self.refused))
 
     def files(self) -> None:
         """What makes it last, and what containers need of the node."""
-        self.finish, left = persist.plan(self.facts, self.wish)
-        containers, refused = runtime.plan(self.facts, self.wish)
+        self.finish, left = persist.plan(self.facts, self.config)
+        containers, refused = runtime.plan(self.facts, self.config)
         self.finish += containers
         self.left += left + refused
 
@@ -94,7 +94,7 @@ class _Builder:
         if reason:
             self.left.append(reason)
             return
-        want = self.wish.of(pf)
+        want = self.config.of(pf)
         lane: list[Change] = []
         running = pf.driver == pf.family.driver
         if not running:
@@ -127,7 +127,7 @@ class _Builder:
             told = self.facts.log.of("firmware-rejected", "firmware-svn", "power", "numa", "fused", bdf=pf.bdf)
             if pf.bdf in self.tried or (told and module not in self.loading):
                 return Left(pf.bdf, told[-1].text if told else self._in_vain(pf), "QP-PF-001")
-        want = self.wish.of(pf)
+        want = self.config.of(pf)
         if want.vfs and want.driver != "none":
             if pf.grouped is not True:
                 why = pf.grouped.reason if isinstance(pf.grouped, Unknown) else "not behind an IOMMU"
@@ -154,14 +154,14 @@ class _Builder:
         since = ".".join(map(str, pf.family.since))
         return f"its driver does not take it: {pf.name} came with Linux {since}, this is {self.facts.kernel.release}"
 
-    def _no_module(self, bdf: str, want: PfWish) -> Left | None:
+    def _no_module(self, bdf: str, want: PfConfig) -> Left | None:
         """Why the VFs cannot have their driver: a module of VFIO's that this kernel lacks, or must not load."""
         for name in ("vfio_pci", "vfio_iommu_type1", normal(want.driver)):
             if name in self.hopeless:
                 return Left(bdf, self.hopeless[name], "QP-MOD-004")
         return None
 
-    def _services(self, pf: Pf, want: PfWish, running: bool) -> SetServices | None:
+    def _services(self, pf: Pf, want: PfConfig, running: bool) -> SetServices | None:
         if want.services is None:
             return None
         new = devices.spell_services(want.services)
@@ -183,7 +183,7 @@ class _Builder:
             return None
         return SetServices(pf.bdf, pf.services.text, new, pf.state if isinstance(pf.state, str) else "up")
 
-    def _vfs(self, pf: Pf, want: PfWish, running: bool, services: SetServices | None) -> list[Change]:
+    def _vfs(self, pf: Pf, want: PfConfig, running: bool, services: SetServices | None) -> list[Change]:
         lane: list[Change] = []
         present = len(pf.vfs) if running else 0
         if present and (services is not None or not want.vfs):
@@ -207,10 +207,10 @@ class _Builder:
         if want.driver != "none":
             bdfs = [pf.vf_bdf(index) for index in range(total)]
             lane += [BindVf(bdf, "", "", want.driver) for bdf in bdfs]
-            lane += [SetOwnership(bdf, self.wish.group, self.wish.mode, None, AS_MADE) for bdf in bdfs]
+            lane += [SetOwnership(bdf, self.config.group, self.config.mode, None, AS_MADE) for bdf in bdfs]
         return lane
 
-    def _vf(self, vf: Vf, want: PfWish) -> list[Change]:
+    def _vf(self, vf: Vf, want: PfConfig) -> list[Change]:
         """What an existing VF still lacks: hosts are mended VF by VF, not all or nothing."""
         if want.driver == "none":
             return []
@@ -218,18 +218,18 @@ class _Builder:
         if vf.driver not in devices.VFIO_DRIVERS or lacks_migration:
             return [
                 handover(vf, want.driver),
-                SetOwnership(vf.bdf, self.wish.group, self.wish.mode, None, AS_MADE),
+                SetOwnership(vf.bdf, self.config.group, self.config.mode, None, AS_MADE),
             ]
-        gid = self.facts.nodes.gid(self.wish.group)
-        if isinstance(vf.node, DeviceNode) and (vf.node.gid != gid or vf.node.mode != self.wish.mode):
+        gid = self.facts.nodes.gid(self.config.group)
+        if isinstance(vf.node, DeviceNode) and (vf.node.gid != gid or vf.node.mode != self.config.mode):
             node = vf.node
             words = f"{_owner(node.uid)}:{self.facts.nodes.group_name(node.gid)} {node.mode:04o}"
-            return [SetOwnership(vf.bdf, self.wish.group, self.wish.mode, node.owner, words)]
+            return [SetOwnership(vf.bdf, self.config.group, self.config.mode, node.owner, words)]
         return []
 
     def lone_vf(self, vf: Vf) -> None:
         """A VF without a PF, as a VM sees it."""
-        want = self.wish.devices
+        want = self.config.devices
         if vf.grouped is not True and want.driver != "none":
             self.left.append(Left(vf.bdf, "not behind an IOMMU: the VM needs a virtual one", "QP-IOMMU-004"))
             return

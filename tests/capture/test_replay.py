@@ -20,7 +20,7 @@ from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
 from qatprep.report import device, doctor, plan, status
 from qatprep.steps.plan import make_plan
-from qatprep.wish import Wish
+from qatprep.config import NodeConfig
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 
@@ -37,11 +37,11 @@ def documents(host: Host) -> dict[str, Any]:
     """What doctor, plan, status and device list tell, in one look."""
     facts = gather(host)
     found = {
-        "plan": plan.plan_document(make_plan(facts, Wish()), host.label, ""),
-        "status": status.status_document(host, facts, make_plan(facts, Wish()), "", []),
+        "plan": plan.plan_document(make_plan(facts, NodeConfig()), host.label, ""),
+        "status": status.status_document(host, facts, make_plan(facts, NodeConfig()), "", []),
         "devices": device.devices_document(host, facts.pci, facts.nodes),
     }
-    found["doctor"] = doctor.document(evaluate(facts, Wish(), Profile.AUTO), facts, "")
+    found["doctor"] = doctor.document(evaluate(facts, NodeConfig(), Profile.AUTO), facts, "")
     found["doctor"]["host"]["simulated"] = None
     return found
 

@@ -32,7 +32,7 @@ ELSEWHERE = {
     "bench-aes": "tests/crypto/test_bench.py",
     "bench-queue": "tests/crypto/test_bench.py",
     "tune": "tests/crypto/test_tune.py",
-    "wish": "tests/cli/test_bad_input.py",
+    "config": "tests/cli/test_bad_input.py",
     "journal": "tests/persist/test_schemas.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""

@@ -1,4 +1,4 @@
-"""Wishes other than the usual one: what they come to, that a second run has nothing to do, that all of it goes back."""
+"""Configurations other than the usual one: what they come to, that a second run has nothing to do, that all of it goes back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qatprep.engine.run import undo_run
 from qatprep.facts import gather
 from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
-from qatprep.wish import parse
+from qatprep.config import parse
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
@@ -20,7 +20,7 @@ BY_BDF = "overrides: [{match: {device: '6b:00.0'}, vfs: false}, {match: {device:
 GROUP = "nodes: {group: envoy, mode: '0600'}"
 
 CASES = [
-    # host, wish, VFs by driver, PFs by services, subjects left alone
+    # host, configuration, VFs by driver, PFs by services, subjects left alone
     ("spr-2s@6.12", "devices: {driver: none}", {None: 128}, {"asym;sym": 8}, 0),
     ("spr-2s@6.12", "devices: {driver: qat_vfio_pci}", {"qat_vfio_pci": 128}, {"asym;sym": 8}, 0),
     ("spr-2s@6.6", "devices: {driver: qat_vfio_pci}", {}, {"asym;sym": 4, "dc": 4}, 8),
@@ -49,18 +49,18 @@ def simulated(name: str) -> SimulatedHost:
 
 
 @pytest.mark.parametrize(("name", "text", "drivers", "services", "left"), CASES, ids=lambda x: str(x)[:60])
-def test_as_wished(name: str, text: str, drivers: dict[str | None, int], services: dict[str, int], left: int) -> None:
+def test_as_configured(name: str, text: str, drivers: dict[str | None, int], services: dict[str, int], left: int) -> None:
     host = simulated(name)
-    wish = parse(text, "a test", ["smoke=false"])
+    config = parse(text, "a test", ["smoke=false"])
     before = snapshot(host)
-    result = bootstrap(host, wish)
+    result = bootstrap(host, config)
     assert result.status in ("applied", "unchanged"), result.failure
     assert len(result.left) == left
     pci = gather(host).pci
     assert Counter(vf.driver for vf in pci.all_vfs) == drivers
     found = Counter(";".join(sorted(pf.services.tokens)) for pf in pci.pfs)  # type: ignore[union-attr]
     assert found == services
-    assert bootstrap(host, wish).status == "unchanged"
+    assert bootstrap(host, config).status == "unchanged"
     for run in undoable(host):
         assert undo_run(host, run) == []
     assert difference(before, snapshot(host)) == []

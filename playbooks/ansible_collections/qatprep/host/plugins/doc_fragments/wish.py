@@ -4,17 +4,17 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What is wished for."""
+    """What is configured."""
 
     DOCUMENTATION = r"""
 options:
   config:
     description:
-      - The wish, a file on the node; /etc/qatprep.yaml unless given.
+      - The configuration, a file on the node; /etc/qatprep.yaml unless given.
     type: path
   settings:
     description:
-      - Keys of the wish to override, for example C(nodes.group).
+      - Keys of the configuration to override, for example C(nodes.group).
     type: dict
     default: {}
 """
