@@ -1,4 +1,6 @@
-"""The configuration: what a node should be. From /etc/qatprep.yaml, a file, and --set; checked against schema/config.json."""
+"""The configuration: what a node should be. From /etc/qatprep.yaml, a file, and --set; checked against
+schema/config.json.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,9 @@ def load(host: Host, path: str = "", settings: tuple[str, ...] | list[str] = ())
         if path:
             raise InputError(f"cannot read the configuration {path!r}: {e.strerror}") from e
         if e.errno not in ABSENT:
-            raise InputError(f"cannot read the configuration {PATH!r}: {e.strerror}", "give another one by --config") from e
+            raise InputError(
+                f"cannot read the configuration {PATH!r}: {e.strerror}", "give another one by --config"
+            ) from e
         data, name = b"", ""
     if len(data) > _LIMIT:
         raise InputError(f"{name!r} is longer than {_LIMIT} bytes: that is no configuration")
@@ -299,7 +303,9 @@ def _build(document: dict[str, Any], name: str, where: Any) -> NodeConfig:
 
 
 def memlock_for(facts: Facts, config: NodeConfig) -> int:
-    """Bytes of memlock: the configuration's, else room for one VF of each PF that can sign (more of one PF bring nothing)."""
+    """Bytes of memlock: the configuration's, else room for one VF of each PF that can sign (more of one PF bring
+    nothing).
+    """
     from qatprep.runtime.memlock import needed
 
     if config.containers.memlock > 0:
@@ -342,7 +348,9 @@ def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
 
 
 def unmatched(config: NodeConfig, facts: Facts) -> list[str]:
-    """Overrides that no PF of this host matches, in words: a slip as a rule, or a configuration that several hosts share."""
+    """Overrides that no PF of this host matches, in words: a slip as a rule, or a configuration that several hosts
+    share.
+    """
     pfs = [pf for pf in facts.pci.pfs if pf.family.supported]
     lone = [override for override in config.overrides if not any(override.matches(pf) for pf in pfs)]
     return [f"{config.source}: no PF of this host matches the override for {override}" for override in lone]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.pci import Pf, Vf
-from qatprep.config import NodeConfig
 
 
 class Status(StrEnum):

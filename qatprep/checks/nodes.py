@@ -189,8 +189,8 @@ CHECKS = (
         applies=lambda ctx: bool(_drivers(ctx) - {"none"}),
         about=functions,
         explain="""\
-The nodes of the VFs are given to a group (nodes.group of the configuration, qat unless told otherwise); members of it may
-use the devices.
+The nodes of the VFs are given to a group (nodes.group of the configuration, qat unless told otherwise); members of it
+may use the devices.
 
 Why it matters: without the group the nodes stay root's.
 
@@ -216,8 +216,8 @@ A node with access for others (0666, 0644) can be opened by every user of the ho
 Why it matters: whoever opens a VF has it alone, and can block it for all others. Guides use chmod a+r or a+rw
 because it is short; it also opens all other VFIO devices of the host, and is gone with the next binding.
 
-How it is found out: owner and mode of the VFs' nodes. It is a warning only where the configuration itself asks for such a
-mode.
+How it is found out: owner and mode of the VFs' nodes. It is a warning only where the configuration itself asks for
+such a mode.
 
 How to mend it: a group and 0660: qatprep bootstrap.""",
     ),

@@ -135,9 +135,9 @@ others, a list of modules, the group, and a udev rule that gives QAT nodes to th
 
 Why it matters: without them the first reboot takes the node out of use, often months later.
 
-How it is found out: the files are compared with what this version writes for this configuration, and the link by which the
-unit is enabled is looked for. A node on which persistence is declined (persist: false in the configuration), and a host that
-systemd does not run, are not judged.
+How it is found out: the files are compared with what this version writes for this configuration, and the link by which
+the unit is enabled is looked for. A node on which persistence is declined (persist: false in the configuration), and a
+host that systemd does not run, are not judged.
 
 How to mend it: qatprep bootstrap. Every file begins with "Written by qatprep" and is taken away by qatprep rollback
 or by bootstrap --set persist=false; files of others are never touched. qatprep gen-conf prints them. See

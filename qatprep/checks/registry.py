@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from qatprep.checks.base import Check, Context, Evidence, Finding, Profile, Stage, Status
 from qatprep.checks.table import BY_ID, CHECKS, CRASH, CRASH_TITLE, select
 from qatprep.checks.verdict import Verdict, verdicts
+from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.facts import Facts
-from qatprep.config import NodeConfig
 
 _WORST = (Status.FAIL, Status.UNKNOWN, Status.WARN)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.runtime_pages import PAGES
 from qatprep.checks.words import BOOTSTRAP, failed, finding, listed, many, unseen, warned
+from qatprep.config import memlock_for
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import Container, UnitLimit
 from qatprep.runtime import containerd, crio
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.units import drop_in_path
-from qatprep.config import memlock_for
 
 Run = Callable[[Context], Iterable[Finding]]
 
@@ -36,7 +36,9 @@ def nothing(ctx: Context) -> Iterable[Finding]:
 
 
 def wanted(ctx: Context) -> int:
-    """Bytes a container should be allowed to lock: what the configuration says, else for one VF of each PF that can sign."""
+    """Bytes a container should be allowed to lock: what the configuration says, else for one VF of each PF that can
+    sign.
+    """
     return memlock_for(ctx.facts, ctx.config)
 
 

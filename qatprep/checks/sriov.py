@@ -190,8 +190,8 @@ QAT driver ignores the number and always makes sriov_totalvfs.
 Why it matters: VFs do not survive a reboot, a reload of the driver, or the PF going down, which every change of
 services does.
 
-How it is found out: sriov_numvfs against sriov_totalvfs and the configuration. Reading it takes the device's lock; where it
-blocks, somebody is removing VFs that are still in use.
+How it is found out: sriov_numvfs against sriov_totalvfs and the configuration. Reading it takes the device's lock;
+where it blocks, somebody is removing VFs that are still in use.
 
 How to mend it: qatprep bootstrap, or
 

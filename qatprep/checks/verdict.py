@@ -8,11 +8,11 @@ from enum import StrEnum
 from qatprep.checks.base import Finding, Profile, Status
 from qatprep.checks.table import BY_ID, CRASH
 from qatprep.checks.words import listed, many
+from qatprep.config import NodeConfig
 from qatprep.devices import spell_services
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Services
-from qatprep.config import NodeConfig
 
 
 class State(StrEnum):
@@ -39,7 +39,11 @@ class Verdict:
 
 
 def verdicts(
-    facts: Facts, config: NodeConfig, judged: tuple[Profile, ...], findings: tuple[Finding, ...], left_out: frozenset[str]
+    facts: Facts,
+    config: NodeConfig,
+    judged: tuple[Profile, ...],
+    findings: tuple[Finding, ...],
+    left_out: frozenset[str],
 ) -> tuple[Verdict, ...]:
     """One for each way to fast TLS that was judged. `left_out`: ids that --only and --skip kept from being told."""
     made = {Profile.QAT: _qat, Profile.CRYPTOMB: _cryptomb}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qatprep.cli.session import Session
+from qatprep.config import NodeConfig
 from qatprep.exits import ExitCode
 from qatprep.host.base import Host
-from qatprep.config import NodeConfig
 
 
 def at_boot(session: Session, host: Host, wanted: NodeConfig, *, as_json: bool) -> ExitCode:

@@ -49,7 +49,7 @@ def bootstrap(
     Every change is written to a journal, read back, and undone again when one fails. A second run changes nothing.
     Kernel arguments and the BIOS are never touched.
     """
-    from qatprep import facts, config
+    from qatprep import config, facts
     from qatprep.cli.ask import agreed
     from qatprep.cli.select import chooser, name_of, to_undo
     from qatprep.engine.bootstrap import Result

@@ -12,9 +12,9 @@ from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
+    from qatprep.config import NodeConfig
     from qatprep.host.base import Host
     from qatprep.host.record import Recorder
-    from qatprep.config import NodeConfig
 
 app = typer.Typer()
 

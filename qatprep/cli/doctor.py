@@ -48,7 +48,7 @@ def doctor(
 
     One broken link is one failure: what hangs on it is "blocked". Status 0 when nothing failed, 3 when something did.
     """
-    from qatprep import facts, config
+    from qatprep import config, facts
     from qatprep.checks.base import Profile, Status
     from qatprep.checks.registry import evaluate
     from qatprep.cli.select import same_host

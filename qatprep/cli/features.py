@@ -35,7 +35,7 @@ def features(
 
     With --write also the file that a device plugin's init container waits for.
     """
-    from qatprep import facts, config
+    from qatprep import config, facts
     from qatprep.checks.base import Profile
     from qatprep.checks.registry import evaluate
     from qatprep.errors import NeedsRoot

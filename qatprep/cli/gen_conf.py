@@ -13,8 +13,8 @@ from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
-    from qatprep.report.genconf import Set
     from qatprep.config import NodeConfig
+    from qatprep.report.genconf import Set
 
 app = typer.Typer()
 
@@ -68,7 +68,9 @@ def gen_conf(
         return stage_arguments(session, host, yes=yes, as_json=output is Output.json)
     if not program.startswith("/"):
         raise InputError(f"--program {program!r} is not an absolute path", "systemd starts only those")
-    what = _collect(config.load(host, config_file, setting or ()), program, standalone=standalone, arguments=with_arguments)
+    what = _collect(
+        config.load(host, config_file, setting or ()), program, standalone=standalone, arguments=with_arguments
+    )
     if write:
         _write(session, write, what)
     elif output is Output.json:

@@ -29,7 +29,7 @@ def metrics(
 
     Status 0 whatever the node is like: what to make of it is for the alerts (docs/alerts.yaml).
     """
-    from qatprep import facts, config
+    from qatprep import config, facts
     from qatprep.checks.registry import evaluate
     from qatprep.engine import journal
     from qatprep.errors import QatprepError

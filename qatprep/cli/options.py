@@ -40,7 +40,10 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ConfigOption = Annotated[
     str,
     typer.Option(
-        "--config", metavar="FILE", help="The configuration; /etc/qatprep.yaml of the host unless given.", callback=_given
+        "--config",
+        metavar="FILE",
+        help="The configuration; /etc/qatprep.yaml of the host unless given.",
+        callback=_given,
     ),
 ]
 SetOption = Annotated[

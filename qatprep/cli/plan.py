@@ -26,7 +26,7 @@ def plan(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """Show every change that bootstrap would make. Changes nothing; status 3 when there is something to do."""
-    from qatprep import facts, config
+    from qatprep import config, facts
     from qatprep.cli.select import chooser, name_of
     from qatprep.steps.plan import make_plan
 

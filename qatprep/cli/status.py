@@ -25,8 +25,10 @@ def status(
     simulate: SimulateOption = "",
     output: OutputOption = Output.human,
 ) -> ExitCode:
-    """Show the node as it is, its last run, and whether it has drifted from the configuration (status 3 when it has)."""
-    from qatprep import facts, config
+    """Show the node as it is, its last run, and whether it has drifted from the configuration (status 3 when it
+    has).
+    """
+    from qatprep import config, facts
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
     from qatprep.report import status as report

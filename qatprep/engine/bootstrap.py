@@ -1,4 +1,6 @@
-"""From a configuration to a node that is so: look, plan, change, look again, and go back when anything is not as it should."""
+"""From a configuration to a node that is so: look, plan, change, look again, and go back when anything is not as it
+should.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +61,9 @@ def bootstrap(
 ) -> Result:
     """Make the configuration (the defaults when None) true. Never half: what fails is rolled back.
 
-    `confirm` sees the plan before anything is done. `planner` stands in for the configuration where a verb asks for something
-    of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host itself.
-    Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
+    `confirm` sees the plan before anything is done. `planner` stands in for the configuration where a verb asks for
+    something of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host
+    itself. Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
     """
     wanted: NodeConfig | None = None
     plan_now = planner
@@ -103,9 +105,9 @@ def _planner(
     host: Host, config: NodeConfig | None, only: Callable[[str], bool] | None
 ) -> tuple[NodeConfig, Callable[[frozenset[str]], Plan]]:
     """Plans for a configuration."""
+    from qatprep.config import NodeConfig
     from qatprep.facts import gather
     from qatprep.steps.plan import make_plan
-    from qatprep.config import NodeConfig
 
     wanted = config or NodeConfig()
     return wanted, lambda tried: make_plan(gather(host), wanted, only, tried)
@@ -136,8 +138,12 @@ def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
     return plan
 
 
-def _look_again(host: Host, config: NodeConfig, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> tuple[Finding, ...]:
-    """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the configuration does not hold."""
+def _look_again(
+    host: Host, config: NodeConfig, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
+) -> tuple[Finding, ...]:
+    """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the configuration does
+    not hold.
+    """
     from qatprep.checks.registry import verify
     from qatprep.facts import gather
 

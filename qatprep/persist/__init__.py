@@ -1,4 +1,6 @@
-"""The files that make a node so again at every boot: rendered from the configuration, and compared with what is there."""
+"""The files that make a node so again at every boot: rendered from the configuration, and compared with what is
+there.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Gap:
 
 
 def files(config: NodeConfig, program: tuple[str, ...]) -> tuple[File, ...]:
-    """Everything that is installed for a configuration, in the order of installation. `program` is how qatprep is called."""
+    """Everything that is installed for a configuration, in the order of installation. `program` is how qatprep is
+    called.
+    """
     from qatprep.persist import plain, units
 
     wanted = [
@@ -77,10 +81,12 @@ def standalone_files(config: NodeConfig) -> tuple[File, ...]:
 
 
 def config_file(config: NodeConfig, text: str | None) -> File | None:
-    """The configuration for the next boot, where the host's own file (`text`, None when there is none) says otherwise."""
+    """The configuration for the next boot, where the host's own file (`text`, None when there is none) says
+    otherwise.
+    """
+    from qatprep.config import NodeConfig, parse
     from qatprep.errors import InputError
     from qatprep.persist import plain
-    from qatprep.config import NodeConfig, parse
 
     try:
         other = parse(text, facts.CONFIG) if text is not None else NodeConfig()

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from qatprep import devices
-from qatprep.facts.persist import HELPER, MARKER, CONFIG
+from qatprep.facts.persist import CONFIG, HELPER, MARKER
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig

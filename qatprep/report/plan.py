@@ -116,7 +116,9 @@ def _diff(plan: Plan) -> dict[str, Any]:
     return {"diff": {"before": "".join(before), "after": "".join(after)}}
 
 
-def result_document(result: Result, host: str, config: str, *, check: bool = False, diff: bool = False) -> dict[str, Any]:
+def result_document(
+    result: Result, host: str, config: str, *, check: bool = False, diff: bool = False
+) -> dict[str, Any]:
     """schema qatprep.bootstrap/1. `changed` is what Ansible means by it: in check mode, what would change."""
     plan = result.plan
     document: dict[str, Any] = {

@@ -22,10 +22,10 @@ from qatprep.version import VERSION
 
 if TYPE_CHECKING:
     from qatprep.checks.registry import Report
+    from qatprep.config import NodeConfig
     from qatprep.engine.journal import Run
     from qatprep.facts import Facts
     from qatprep.steps.lanes import Plan
-    from qatprep.config import NodeConfig
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -77,7 +77,9 @@ def render(facts: Facts, config: NodeConfig, report: Report, plan: Plan, runs: S
     return "\n".join(out) + "\n"
 
 
-def _families(facts: Facts, config: NodeConfig, report: Report, plan: Plan, runs: Sequence[Run] | None) -> Iterator[_Family]:
+def _families(
+    facts: Facts, config: NodeConfig, report: Report, plan: Plan, runs: Sequence[Run] | None
+) -> Iterator[_Family]:
     build = _Family("qatprep_build_info")
     build.add(1, ("version", VERSION), ("kernel", facts.kernel.release))
     yield build

@@ -13,8 +13,8 @@ from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed
 
 if TYPE_CHECKING:
-    from qatprep.facts import Facts
     from qatprep.config import NodeConfig
+    from qatprep.facts import Facts
 
 _MODPROBE_DEADLINE = 60.0
 """Seconds: loading a QAT module starts every PF, about 0.2 s each."""

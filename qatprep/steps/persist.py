@@ -15,8 +15,8 @@ from qatprep.steps.files import InstallFile, RemoveFile, content, encode, system
 from qatprep.steps.lanes import Left
 
 if TYPE_CHECKING:
-    from qatprep.facts import Facts
     from qatprep.config import NodeConfig
+    from qatprep.facts import Facts
 
 FINDING = "QP-PERS-001"
 
@@ -106,8 +106,8 @@ def _state(text: str | None, enabled: bool, target: str) -> str:
 def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Left]]:
     """What has to be installed (or, where the configuration says so, taken away) for the node to stay prepared.
 
-    Where the configuration leaves it open, hosts without systemd, without QAT or without an installed qatprep are left as they
-    are.
+    Where the configuration leaves it open, hosts without systemd, without QAT or without an installed qatprep are left
+    as they are.
     """
     found = facts.persist
     if config.persist is False:

@@ -1,4 +1,6 @@
-"""Facts and a configuration become a plan: host-wide changes first, then for each PF a lane in the order the kernel forces."""
+"""Facts and a configuration become a plan: host-wide changes first, then for each PF a lane in the order the kernel
+forces.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from qatprep import devices
+from qatprep.config import NodeConfig, PfConfig
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import normal
@@ -18,7 +21,6 @@ from qatprep.steps.nodes import AS_MADE
 from qatprep.steps.owners import CreateGroup, SetOwnership
 from qatprep.steps.pf import BindPf, StartPf
 from qatprep.steps.services import SetServices
-from qatprep.config import PfConfig, NodeConfig
 
 UNKNOWN_YET = "not known before its driver runs"
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from qatprep.config import KEEP_MEMLOCK, NodeConfig, memlock_for
 from qatprep.facts import Facts
 from qatprep.facts import containerd as containerd_facts
 from qatprep.facts.base import Unknown
@@ -27,7 +28,6 @@ from qatprep.runtime.units import drop_in_path
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.files import MARKER, InstallFile, Systemctl, content, put_back
 from qatprep.steps.lanes import Left
-from qatprep.config import KEEP_MEMLOCK, NodeConfig, memlock_for
 
 TRIAL_MAIN, TRIAL_PIECE = ".qatprep-trial", ".qatprep-trial-import"
 """Names beside the main file that no *.toml glob matches."""
@@ -186,7 +186,9 @@ def _dump(host: Host, directory: str) -> Dump:
 
 
 def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Left]]:
-    """Memlock where Kubernetes runs and the unit gives too little; the rest only where the configuration asks for it."""
+    """Memlock where Kubernetes runs and the unit gives too little; the rest only where the configuration asks for
+    it.
+    """
     runtime = facts.runtime
     if runtime.runtime is None or not facts.has_qat:
         return [], _nothing_there(config)

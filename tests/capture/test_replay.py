@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qatprep.config import NodeConfig
 
 from qatprep.checks.base import Profile
 from qatprep.checks.registry import evaluate
@@ -20,7 +21,6 @@ from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
 from qatprep.report import device, doctor, plan, status
 from qatprep.steps.plan import make_plan
-from qatprep.config import NodeConfig
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import fastjsonschema
 import pytest
+from qatprep.config import NodeConfig
 
 from qatprep.checks.base import Profile, Status
 from qatprep.checks.registry import evaluate
@@ -20,7 +21,6 @@ from qatprep.exits import ExitCode
 from qatprep.facts import gather
 from qatprep.host.scenarios import Findings, Scenario, scenarios
 from qatprep.host.select import open_host
-from qatprep.config import NodeConfig
 from tests.checks.hosts import CHAIN, found
 from tests.conftest import qatprep
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from qatprep.config import NodeConfig
 
 from qatprep.checks import registry, table
 from qatprep.checks.base import Check, Context, Finding, Profile, Status
@@ -13,7 +14,6 @@ from qatprep.checks.registry import evaluate, verify
 from qatprep.checks.verdict import State
 from qatprep.errors import InputError
 from qatprep.exits import ExitCode
-from qatprep.config import NodeConfig
 from tests.checks.hosts import facts, judge
 from tests.conftest import qatprep
 

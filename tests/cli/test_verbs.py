@@ -42,7 +42,7 @@ def test_check_and_diff_change_nothing() -> None:
 def test_status_as_config_is_a_config_for_the_same_host() -> None:
     host = open_host("/", "spr-2s")
     text = qatprep("status", "--as-config", host=host).out
-    from qatprep import facts, config
+    from qatprep import config, facts
     from qatprep.steps.plan import make_plan
 
     assert make_plan(facts.gather(host), config.parse(text, "status")).lanes == {}

@@ -14,6 +14,7 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
+from qatprep.config import NodeConfig, parse
 
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import Result, bootstrap, undoable
@@ -22,7 +23,6 @@ from qatprep.errors import QatprepError
 from qatprep.host.select import open_host
 from qatprep.host.simulated import Faults, PowerLoss, SimulatedHost
 from qatprep.host.simulated.faults import Fault, When
-from qatprep.config import NodeConfig, parse
 from tests.engine.state import difference, snapshot
 
 FULL = bool(os.environ.get("QATPREP_TEST_FULL"))

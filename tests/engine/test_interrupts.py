@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from qatprep.config import NodeConfig
 
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.engine.run import locked
@@ -15,7 +16,6 @@ from qatprep.exits import ExitCode
 from qatprep.host.select import open_host
 from qatprep.host.simulated import Faults, SimulatedHost
 from qatprep.host.simulated.faults import Fault
-from qatprep.config import NodeConfig
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 

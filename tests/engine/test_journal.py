@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from qatprep.config import NodeConfig, parse
 
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import bootstrap, undoable
@@ -14,7 +15,6 @@ from qatprep.exits import ExitCode
 from qatprep.host.select import open_host
 from qatprep.host.simulated import Faults, SimulatedHost
 from qatprep.host.simulated.faults import Fault
-from qatprep.config import NodeConfig, parse
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from qatprep.config import NodeConfig
 
 from qatprep.checks.base import Profile, Status
 from qatprep.checks.registry import evaluate
@@ -11,7 +12,6 @@ from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
 from qatprep.host.scenarios import Scenario, scenarios
 from qatprep.host.select import open_host
-from qatprep.config import NodeConfig
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
 CONFIG = NodeConfig(smoke=False)

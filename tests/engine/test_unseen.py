@@ -7,6 +7,7 @@ import os
 import random
 
 import pytest
+from qatprep.config import NodeConfig
 
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
@@ -14,7 +15,6 @@ from qatprep.host.select import open_host
 from qatprep.host.simulated import Faults, SimulatedHost
 from qatprep.host.simulated.faults import Fault
 from qatprep.steps.plan import make_plan
-from qatprep.config import NodeConfig
 from tests.conftest import qatprep
 
 EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))

@@ -1,17 +1,19 @@
-"""Configurations other than the usual one: what they come to, that a second run has nothing to do, that all of it goes back."""
+"""Configurations other than the usual one: what they come to, that a second run has nothing to do, that all of it
+goes back.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import pytest
+from qatprep.config import parse
 
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.facts import gather
 from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
-from qatprep.config import parse
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
@@ -49,7 +51,9 @@ def simulated(name: str) -> SimulatedHost:
 
 
 @pytest.mark.parametrize(("name", "text", "drivers", "services", "left"), CASES, ids=lambda x: str(x)[:60])
-def test_as_configured(name: str, text: str, drivers: dict[str | None, int], services: dict[str, int], left: int) -> None:
+def test_as_configured(
+    name: str, text: str, drivers: dict[str | None, int], services: dict[str, int], left: int
+) -> None:
     host = simulated(name)
     config = parse(text, "a test", ["smoke=false"])
     before = snapshot(host)

@@ -16,6 +16,7 @@ import fastjsonschema
 import pytest
 import typer.main
 import yaml
+from qatprep.config import NodeConfig
 
 from qatprep.cli.features import FILE, READY, app
 from qatprep.cli.session import Session
@@ -24,7 +25,6 @@ from qatprep.errors import NeedsRoot
 from qatprep.host.base import Host
 from qatprep.host.select import open_host
 from qatprep.mesh.kubernetes import device_plugin
-from qatprep.config import NodeConfig
 from tests.fleet.lab import ROOT, program
 
 MANIFESTS = ROOT / "packaging" / "kubernetes"

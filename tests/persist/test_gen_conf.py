@@ -197,9 +197,9 @@ def test_the_script_prepares_each_pf_by_the_config(plain: Path, tmp_path: Path, 
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell}")
     group = "root"
-    script = from_document(_standalone(CONFIG + f"nodes: {{group: {group}, mode: '0640'}}\n", tmp_path))[persist.SCRIPT][
-        0
-    ]
+    script = from_document(_standalone(CONFIG + f"nodes: {{group: {group}, mode: '0640'}}\n", tmp_path))[
+        persist.SCRIPT
+    ][0]
     done = run_script(plain, script, shell)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     devices = plain / "sys/bus/pci/devices"

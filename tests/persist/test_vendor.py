@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from qatprep.config import parse
 
 from qatprep.persist import files
-from qatprep.config import parse
 from tests.persist import tools
 
 CONFIGS = {

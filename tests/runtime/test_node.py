@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 import pytest
+from qatprep.config import NodeConfig, parse
 
 from qatprep.checks.base import Finding, Profile, Status
 from qatprep.checks.registry import Report, evaluate
@@ -13,7 +14,6 @@ from qatprep.facts import gather
 from qatprep.facts.kubernetes import resource_name
 from qatprep.host.base import RunResult
 from qatprep.host.capture import Capture
-from qatprep.config import NodeConfig, parse
 from tests.checks.hosts import facts, judge, tree
 
 MIB = 1 << 20

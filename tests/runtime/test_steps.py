@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from qatprep.config import NodeConfig, parse
 
 from qatprep.errors import InputError
 from qatprep.host.base import RunResult
@@ -15,7 +16,6 @@ from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.steps.base import ChangeFailed, restore
 from qatprep.steps.lanes import Left
 from qatprep.steps.runtime import OwnDevices, RestartUnit, plan
-from qatprep.config import NodeConfig, parse
 from tests.checks.hosts import facts
 from tests.runtime.cases import DEBIAN, IMPORT, OTHER_V2, V2
 from tests.runtime.conftest import Containerd

@@ -105,7 +105,7 @@ seconds:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qatprep.host.plugins.module_utils.tool import OPTIONS, CONFIG, call, config_arguments
+from ansible_collections.qatprep.host.plugins.module_utils.tool import CONFIG, OPTIONS, call, config_arguments
 
 REBOOT = 6
 
