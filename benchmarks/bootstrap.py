@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 from common import interleaved
-from qatprep.config import NodeConfig
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
-from qatprep.host.select import open_host
 
 HOSTS = {"spr-2s": 8, "spr-8s": 32}
 """Name of the simulated host -> PFs."""

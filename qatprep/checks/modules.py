@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     BOOTSTRAP,
     change_arguments,
     failed,
@@ -15,10 +15,10 @@ from qatprep.checks.words import (
     pfs,
     unseen,
 )
-from qatprep.devices import VFIO_VARIANT
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import Ban, Module
 from qatprep.facts.pci import Pf
+from qatprep.hardware import VFIO_VARIANT
 
 _VFIO = ("vfio_pci", "vfio_iommu_type1")
 # drivers/crypto/intel/qat/Kconfig

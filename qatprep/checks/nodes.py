@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     BOOTSTRAP,
     failed,
     finding,
@@ -14,10 +14,10 @@ from qatprep.checks.words import (
     unseen,
     vfs,
 )
-from qatprep.devices import VFIO_DEV
 from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import CONTAINER_NODE
 from qatprep.facts.pci import DeviceNode, Vf
+from qatprep.hardware import VFIO_DEV
 
 _ALL = 0o006
 """The bits by which everybody may read or write."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from qatprep import persist
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import BOOTSTRAP, failed, unseen, warned
+from qatprep.checks.text import BOOTSTRAP, failed, unseen, warned
 from qatprep.facts import persist as facts_of
 from qatprep.facts.base import Unknown
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.runtime_pages import PAGES
-from qatprep.checks.words import BOOTSTRAP, failed, finding, listed, many, unseen, warned
+from qatprep.checks.text import BOOTSTRAP, failed, finding, listed, many, unseen, warned
 from qatprep.config import memlock_for
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import Container, UnitLimit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     BOOTSTRAP,
     failed,
     for_each,
@@ -14,9 +14,9 @@ from qatprep.checks.words import (
     some_pfs,
     unseen,
 )
-from qatprep.devices import SERVICES_5_ENTRIES, parse_services, spell_services
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Services
+from qatprep.hardware import SERVICES_5_ENTRIES, parse_services, spell_services
 
 _OLD_VOCABULARY = ((6, 0), (6, 5))
 """Kernels that take only two values (Documentation/ABI/testing/sysfs-driver-qat of 6.4)."""

@@ -7,12 +7,12 @@ from enum import StrEnum
 
 from qatprep.checks.base import Finding, Profile, Status
 from qatprep.checks.table import BY_ID, CRASH
-from qatprep.checks.words import listed, many
+from qatprep.checks.text import listed, many
 from qatprep.config import NodeConfig
-from qatprep.devices import spell_services
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Services
+from qatprep.hardware import spell_services
 
 
 class State(StrEnum):

@@ -21,7 +21,7 @@ from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
     from qatprep.engine.bootstrap import Result
-    from qatprep.steps.lanes import Plan
+    from qatprep.plan.model import Plan
 
 app = typer.Typer()
 
@@ -54,9 +54,9 @@ def bootstrap(
     from qatprep.cli.select import chooser, name_of, to_undo
     from qatprep.engine.bootstrap import Result
     from qatprep.engine.bootstrap import bootstrap as run
+    from qatprep.plan.node import make_plan
     from qatprep.report import plan as report
     from qatprep.report.progress import Watcher
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)

@@ -90,7 +90,7 @@ def survey(recorder: Recorder, wanted: NodeConfig) -> None:
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
     from qatprep.facts import pci
-    from qatprep.steps.plan import make_plan
+    from qatprep.plan.node import make_plan
 
     found = facts.gather(recorder)
     for profile in Profile:
@@ -106,8 +106,8 @@ def survey(recorder: Recorder, wanted: NodeConfig) -> None:
 
 def extra(recorder: Recorder) -> None:
     """Files for people. What is not there, or blocks, is passed over."""
-    from qatprep.devices import DEBUGFS
     from qatprep.facts.base import Unknown, names
+    from qatprep.hardware import DEBUGFS
 
     for path in EXTRA:
         _touch(recorder, path)

@@ -39,8 +39,8 @@ def features(
     from qatprep.checks.base import Profile
     from qatprep.checks.registry import evaluate
     from qatprep.errors import NeedsRoot
+    from qatprep.plan.node import make_plan
     from qatprep.report import features as report
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)

@@ -33,8 +33,8 @@ def metrics(
     from qatprep.checks.registry import evaluate
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
+    from qatprep.plan.node import make_plan
     from qatprep.report.prometheus import render
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)

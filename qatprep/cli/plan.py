@@ -28,7 +28,7 @@ def plan(
     """Show every change that bootstrap would make. Changes nothing; status 3 when there is something to do."""
     from qatprep import config, facts
     from qatprep.cli.select import chooser, name_of
-    from qatprep.steps.plan import make_plan
+    from qatprep.plan.node import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)

@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from qatprep.devices import BDF
 from qatprep.errors import InputError
+from qatprep.hardware import BDF
 
 if TYPE_CHECKING:
     from qatprep.cli.session import Session

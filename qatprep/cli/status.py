@@ -31,8 +31,8 @@ def status(
     from qatprep import config, facts
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
+    from qatprep.plan.node import make_plan
     from qatprep.report import status as report
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)

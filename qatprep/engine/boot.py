@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qatprep.devices import BDF
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import BOOT, Result, bootstrap
 from qatprep.engine.run import Failure, Progress, need_writable
 from qatprep.errors import QatprepError
 from qatprep.facts import pci
+from qatprep.hardware import BDF
 from qatprep.host.base import Host
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, 
 from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
+from qatprep.plan.model import Left, Plan
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Left, Plan
 
 if TYPE_CHECKING:
     from qatprep.checks.base import Finding
@@ -107,7 +107,7 @@ def _planner(
     """Plans for a configuration."""
     from qatprep.config import NodeConfig
     from qatprep.facts import gather
-    from qatprep.steps.plan import make_plan
+    from qatprep.plan.node import make_plan
 
     wanted = config or NodeConfig()
     return wanted, lambda tried: make_plan(gather(host), wanted, only, tried)

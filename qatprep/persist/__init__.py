@@ -52,13 +52,13 @@ def files(config: NodeConfig, program: tuple[str, ...]) -> tuple[File, ...]:
     """Everything that is installed for a configuration, in the order of installation. `program` is how qatprep is
     called.
     """
-    from qatprep.persist import plain, units
+    from qatprep.persist import host_files, units
 
     wanted = [
-        File(facts.MODULES, plain.modules_load(config), words="modules that no hardware asks for"),
-        File(facts.SYSUSERS, plain.sysusers(config), words=f"the group {config.group}"),
-        File(facts.HELPER, plain.helper(), 0o755, "tells udev which VFIO nodes are those of QAT VFs"),
-        File(facts.RULES, plain.rules(config), words="group and mode of the VFs' nodes whenever they appear"),
+        File(facts.MODULES, host_files.modules_load(config), words="modules that no hardware asks for"),
+        File(facts.SYSUSERS, host_files.sysusers(config), words=f"the group {config.group}"),
+        File(facts.HELPER, host_files.helper(), 0o755, "tells udev which VFIO nodes are those of QAT VFs"),
+        File(facts.RULES, host_files.rules(config), words="group and mode of the VFs' nodes whenever they appear"),
         File(facts.APPLY, units.apply(program), words="prepares the devices before containers start"),
     ]
     if config.metrics:
@@ -71,12 +71,12 @@ def files(config: NodeConfig, program: tuple[str, ...]) -> tuple[File, ...]:
 
 def standalone_files(config: NodeConfig) -> tuple[File, ...]:
     """The same for hosts without qatprep: a shell script does the work."""
-    from qatprep.persist import standalone, units
+    from qatprep.persist import shell_script, units
 
     unit = File(
         facts.APPLY, units.apply_unit(("/bin/sh", facts.SCRIPT)), words="prepares the devices before containers"
     )
-    script = File(facts.SCRIPT, standalone.script(config), 0o755, "what the unit runs")
+    script = File(facts.SCRIPT, shell_script.script(config), 0o755, "what the unit runs")
     return (*(file for file in files(config, ("/usr/bin/qatprep",)) if not file.unit), script, unit)
 
 
@@ -86,7 +86,7 @@ def config_file(config: NodeConfig, text: str | None) -> File | None:
     """
     from qatprep.config import NodeConfig, parse
     from qatprep.errors import InputError
-    from qatprep.persist import plain
+    from qatprep.persist import host_files
 
     try:
         other = parse(text, facts.CONFIG) if text is not None else NodeConfig()
@@ -94,7 +94,9 @@ def config_file(config: NodeConfig, text: str | None) -> File | None:
         other = None
     if other is not None and same(other, config):
         return None
-    return File(facts.CONFIG, plain.config_text(config), words="what was asked for, to hold at the next boot as well")
+    return File(
+        facts.CONFIG, host_files.config_text(config), words="what was asked for, to hold at the next boot as well"
+    )
 
 
 def same(one: NodeConfig, other: NodeConfig) -> bool:

@@ -17,7 +17,7 @@ from qatprep.checks.registry import Report
 from qatprep.checks.table import BY_ID
 from qatprep.checks.verdict import State
 from qatprep.facts import Facts
-from qatprep.report.words import plural
+from qatprep.report.text import plural
 from qatprep.version import VERSION
 
 SCHEMA = "qatprep.doctor/1"

@@ -10,9 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from qatprep.engine.bootstrap import Result
-from qatprep.report.words import grouped, plural
+from qatprep.plan.model import Left, Plan
+from qatprep.report.text import grouped, plural
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Left, Plan
 
 
 def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:

@@ -11,10 +11,10 @@ from rich.text import Text
 from qatprep.engine.journal import Run
 from qatprep.facts import Facts
 from qatprep.host.base import Host
+from qatprep.plan.model import Plan
 from qatprep.report.device import devices_document, print_devices
 from qatprep.report.rollback import run_status
-from qatprep.report.words import plural
-from qatprep.steps.lanes import Plan
+from qatprep.report.text import plural
 
 
 def status_document(host: Host, facts: Facts, plan: Plan, config: str, runs: Sequence[Run]) -> dict[str, Any]:

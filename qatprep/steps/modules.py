@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qatprep.devices import VFIO_VARIANT
 from qatprep.facts.base import exists
 from qatprep.facts.modules import Module, normal
+from qatprep.hardware import VFIO_VARIANT
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed
 

@@ -10,9 +10,9 @@ from qatprep import persist
 from qatprep.facts import persist as facts_of
 from qatprep.facts.base import link_name
 from qatprep.host.base import Host
+from qatprep.plan.model import Left
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.files import InstallFile, RemoveFile, content, encode, systemctl
-from qatprep.steps.lanes import Left
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig

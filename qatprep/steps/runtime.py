@@ -17,17 +17,17 @@ from qatprep.facts import containerd as containerd_facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import RuntimeFacts, UnitLimit
 from qatprep.host.base import Host
+from qatprep.plan.model import Left
 from qatprep.runtime import crio, rancher
 from qatprep.runtime.containerd import CONF_D, ConfigSet, Version, judge, parse_version
+from qatprep.runtime.dry_run import Dump, DumpFailed, proven
 from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.runtime.edit import candidates
 from qatprep.runtime.memlock import INFINITY, drop_in, drop_in_name, spell
-from qatprep.runtime.prove import Dump, DumpFailed, proven
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.files import MARKER, InstallFile, Systemctl, content, put_back
-from qatprep.steps.lanes import Left
 
 TRIAL_MAIN, TRIAL_PIECE = ".qatprep-trial", ".qatprep-trial-import"
 """Names beside the main file that no *.toml glob matches."""

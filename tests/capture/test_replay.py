@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qatprep.config import NodeConfig
 
 from qatprep.checks.base import Profile
 from qatprep.checks.registry import evaluate
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.exits import ExitCode
 from qatprep.facts import gather
 from qatprep.host import manifest
 from qatprep.host.base import Host
 from qatprep.host.capture import Capture
-from qatprep.host.scenarios import scenarios
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
+from qatprep.plan.node import make_plan
 from qatprep.report import device, doctor, plan, status
-from qatprep.steps.plan import make_plan
+from qatprep.simulator import SimulatedHost
+from qatprep.simulator.scenarios import scenarios
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from qatprep.config import NodeConfig
-
 from qatprep.checks.base import Profile, Stage, Status
 from qatprep.checks.registry import Report, evaluate
+from qatprep.config import NodeConfig
 from qatprep.facts import Facts, gather
 from qatprep.host import manifest
 from qatprep.host.capture import Capture
-from qatprep.host.scenarios import scenario
 from qatprep.host.tree import Tree
+from qatprep.simulator.scenarios import scenario
 
 _OTHERS = ("persistence", "memlock", "runtime", "kubernetes", "mesh")
 CHAIN = frozenset(stage for stage in Stage if stage.value not in _OTHERS)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from qatprep.config import NodeConfig, parse
 
 from qatprep.checks.base import Finding, Profile, Status
+from qatprep.config import NodeConfig, parse
 from tests.checks.hosts import found, judge
 
 PF = "/sys/devices/pci0000:6b/0000:6b:00.0"

@@ -10,17 +10,17 @@ from typing import Any
 
 import fastjsonschema
 import pytest
-from qatprep.config import NodeConfig
 
 from qatprep.checks.base import Profile, Status
 from qatprep.checks.registry import evaluate
 from qatprep.checks.table import CHECKS
 from qatprep.checks.verdict import State
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.exits import ExitCode
 from qatprep.facts import gather
-from qatprep.host.scenarios import Findings, Scenario, scenarios
-from qatprep.host.select import open_host
+from qatprep.simulator.scenarios import Findings, Scenario, scenarios
 from tests.checks.hosts import CHAIN, found
 from tests.conftest import qatprep
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from qatprep.config import NodeConfig
 
 from qatprep.checks import registry, table
 from qatprep.checks.base import Check, Context, Finding, Profile, Status
 from qatprep.checks.registry import evaluate, verify
 from qatprep.checks.verdict import State
+from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.exits import ExitCode
 from tests.checks.hosts import facts, judge

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
 from tests.conftest import qatprep
 
 CASES = [

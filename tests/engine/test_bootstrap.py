@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 
 import pytest
-from qatprep.config import NodeConfig, parse
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig, parse
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.facts import gather
 from qatprep.host.base import RunResult
-from qatprep.host.scenarios import scenarios
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
-from qatprep.steps.plan import make_plan
+from qatprep.plan.node import make_plan
+from qatprep.simulator import SimulatedHost
+from qatprep.simulator.scenarios import scenarios
 from tests.engine.state import difference, snapshot
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")

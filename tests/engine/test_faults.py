@@ -14,15 +14,15 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
-from qatprep.config import NodeConfig, parse
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig, parse
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import Result, bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.errors import QatprepError
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, PowerLoss, SimulatedHost
-from qatprep.host.simulated.faults import Fault, When
+from qatprep.simulator import Faults, PowerLoss, SimulatedHost
+from qatprep.simulator.faults import Fault, When
 from tests.engine.state import difference, snapshot
 
 FULL = bool(os.environ.get("QATPREP_TEST_FULL"))

@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from qatprep.config import NodeConfig
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.engine.run import locked
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, SimulatedHost
-from qatprep.host.simulated.faults import Fault
+from qatprep.simulator import Faults, SimulatedHost
+from qatprep.simulator.faults import Fault
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 

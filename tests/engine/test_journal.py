@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from qatprep.config import NodeConfig, parse
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig, parse
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.errors import InputError, QatprepError
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, SimulatedHost
-from qatprep.host.simulated.faults import Fault
+from qatprep.simulator import Faults, SimulatedHost
+from qatprep.simulator.faults import Fault
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from qatprep.config import NodeConfig
 
 from qatprep.checks.base import Profile, Status
 from qatprep.checks.registry import evaluate
-from qatprep.devices import BY_PF_ID
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
-from qatprep.host.scenarios import Scenario, scenarios
-from qatprep.host.select import open_host
+from qatprep.hardware import BY_PF_ID
+from qatprep.simulator.scenarios import Scenario, scenarios
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
 CONFIG = NodeConfig(smoke=False)

@@ -7,14 +7,14 @@ import os
 import random
 
 import pytest
-from qatprep.config import NodeConfig
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, SimulatedHost
-from qatprep.host.simulated.faults import Fault
-from qatprep.steps.plan import make_plan
+from qatprep.plan.node import make_plan
+from qatprep.simulator import Faults, SimulatedHost
+from qatprep.simulator.faults import Fault
 from tests.conftest import qatprep
 
 EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))

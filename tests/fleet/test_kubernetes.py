@@ -16,15 +16,15 @@ import fastjsonschema
 import pytest
 import typer.main
 import yaml
-from qatprep.config import NodeConfig
 
 from qatprep.cli.features import FILE, READY, app
+from qatprep.cli.open_host import open_host
 from qatprep.cli.session import Session
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.errors import NeedsRoot
 from qatprep.host.base import Host
-from qatprep.host.select import open_host
-from qatprep.mesh.kubernetes import device_plugin
+from qatprep.mesh.render.kubernetes import device_plugin
 from tests.fleet.lab import ROOT, program
 
 MANIFESTS = ROOT / "packaging" / "kubernetes"

@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.errors import InputError
-from qatprep.host import scenarios as known
 from qatprep.host.capture import Capture
 from qatprep.host.linux import LinuxHost
-from qatprep.host.scenarios import Findings, scenario, scenarios
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator import SimulatedHost
+from qatprep.simulator import scenarios as known
+from qatprep.simulator.scenarios import Findings, scenario, scenarios
 
 
 def test_the_four_kinds_of_host(tmp_path: object) -> None:
@@ -157,8 +157,8 @@ def test_a_malformed_scenario_is_told_with_its_file(folder: str, text: str, mess
 def test_importing_is_cheap() -> None:
     """The module is on the way of every verb: it may not bring the simulated kernel or a YAML parser along."""
     code = (
-        "import sys; import qatprep.host.scenarios as s; "
-        "print(sorted(m for m in sys.modules if m.startswith(('yaml', 'qatprep.host.simulated', 'importlib.util'))))"
+        "import sys; import qatprep.simulator.scenarios as s; "
+        "print(sorted(m for m in sys.modules if m.startswith(('yaml', 'qatprep.simulator', 'importlib.util'))))"
     )
     done = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
                           capture_output=True, text=True, check=True)  # fmt: skip

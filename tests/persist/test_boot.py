@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from qatprep.exits import ExitCode
-from qatprep.host.simulated import Fault, Faults, SimulatedHost
+from qatprep.simulator import Fault, Faults, SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import installed, reboot
 

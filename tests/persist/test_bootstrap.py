@@ -6,9 +6,9 @@ import pytest
 
 from qatprep.exits import ExitCode
 from qatprep.facts import gather, persist
-from qatprep.host.simulated import Fault, Faults, SimulatedHost
 from qatprep.host.tree import Node
 from qatprep.persist import units
+from qatprep.simulator import Fault, Faults, SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 from tests.persist.hosts import PROGRAM, installed, reboot, text

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
 from qatprep.facts import persist
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator import SimulatedHost
 from qatprep.steps.arguments import COUNT
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot

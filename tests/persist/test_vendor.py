@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from qatprep.config import parse
 
+from qatprep.config import parse
 from qatprep.persist import files
 from tests.persist import tools
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 
 import pytest
-from qatprep.config import NodeConfig, parse
 
 from qatprep.checks.base import Finding, Profile, Status
 from qatprep.checks.registry import Report, evaluate
+from qatprep.config import NodeConfig, parse
 from qatprep.facts import gather
 from qatprep.facts.kubernetes import resource_name
 from qatprep.host.base import RunResult

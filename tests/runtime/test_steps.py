@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
-from qatprep.config import NodeConfig, parse
 
+from qatprep.config import NodeConfig, parse
 from qatprep.errors import InputError
 from qatprep.host.base import RunResult
 from qatprep.host.linux import LinuxHost
+from qatprep.plan.model import Left
 from qatprep.runtime.containerd import KEY
 from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.steps.base import ChangeFailed, restore
-from qatprep.steps.lanes import Left
 from qatprep.steps.runtime import OwnDevices, RestartUnit, plan
 from tests.checks.hosts import facts
 from tests.runtime.cases import DEBIAN, IMPORT, OTHER_V2, V2
