@@ -36,7 +36,7 @@ def open_host(root: str = "/", simulate: str = "", state: str = "") -> Host:
 
 def _simulated(simulate: str, state: str) -> Host:
     from qatprep.host.manifest import load
-    from qatprep.simulator import SimulatedHost
+    from qatprep.simulator.host import SimulatedHost
     from qatprep.simulator.kernel import Kernel
     from qatprep.simulator.scenarios import scenario
 

@@ -66,7 +66,7 @@ def _pf(pf: Pf, nodes: NodeFacts) -> dict[str, Any]:
 
 def devices_document(host: Host, pci: PciFacts, nodes: NodeFacts) -> dict[str, Any]:
     return {
-        "schema": "qatprep.hardware/1",
+        "schema": "qatprep.devices/1",
         "host": host.label,
         "pfs": [_pf(pf, nodes) for pf in pci.pfs],
         "vfs": [_vf(vf, nodes) for vf in pci.vfs],

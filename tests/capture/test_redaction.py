@@ -10,7 +10,7 @@ from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
 from qatprep.host.redact import scrub
 from qatprep.host.tree import Tree
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 

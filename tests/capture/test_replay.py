@@ -19,7 +19,7 @@ from qatprep.host.base import Host
 from qatprep.host.capture import Capture
 from qatprep.plan.node import make_plan
 from qatprep.report import device, doctor, plan, status
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.scenarios import scenarios
 from tests.conftest import qatprep
 from tests.persist.hosts import installed

@@ -13,7 +13,7 @@ from qatprep.exits import ExitCode
 from qatprep.host import child, linux, manifest
 from qatprep.host.capture import Capture
 from qatprep.host.tree import Tree
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 
 STUCK = ("0000:0b:00.0/sriov_numvfs", "0000:0b:00.1/driver_override")

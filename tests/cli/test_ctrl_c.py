@@ -28,7 +28,7 @@ runpy.run_module("qatprep", run_name="__main__", alter_sys=True)
 """`python -m qatprep` on simulated hosts whose seconds take half a real one, instead of none."""
 BLOCKED = """
 import os, runpy, time
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 def read(self, path, **options):
     os.write(2, b"reading\\n")
     time.sleep(30)

@@ -21,7 +21,8 @@ from qatprep.engine.run import LOCK
 from qatprep.exits import ExitCode
 from qatprep.host.base import Host
 from qatprep.host.capture import Capture
-from qatprep.simulator import Fault, Faults, SimulatedHost
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.test_interrupts import host as interrupted_at
 

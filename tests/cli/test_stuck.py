@@ -8,7 +8,7 @@ import pytest
 
 from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 
 PF = "0000:6b:00.0"

@@ -13,7 +13,7 @@ from qatprep.engine.run import undo_run
 from qatprep.facts import gather
 from qatprep.host.base import RunResult
 from qatprep.plan.node import make_plan
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.scenarios import scenarios
 from tests.engine.state import difference, snapshot
 

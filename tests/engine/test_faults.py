@@ -21,8 +21,8 @@ from qatprep.engine import journal
 from qatprep.engine.bootstrap import Result, bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.errors import QatprepError
-from qatprep.simulator import Faults, PowerLoss, SimulatedHost
-from qatprep.simulator.faults import Fault, When
+from qatprep.simulator.faults import Fault, Faults, PowerLoss, When
+from qatprep.simulator.host import SimulatedHost
 from tests.engine.state import difference, snapshot
 
 FULL = bool(os.environ.get("QATPREP_TEST_FULL"))

@@ -14,8 +14,8 @@ from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.engine.run import locked
 from qatprep.exits import ExitCode
-from qatprep.simulator import Faults, SimulatedHost
-from qatprep.simulator.faults import Fault
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 

@@ -13,8 +13,8 @@ from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.errors import InputError, QatprepError
 from qatprep.exits import ExitCode
-from qatprep.simulator import Faults, SimulatedHost
-from qatprep.simulator.faults import Fault
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 

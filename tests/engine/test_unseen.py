@@ -13,8 +13,8 @@ from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
 from qatprep.plan.node import make_plan
-from qatprep.simulator import Faults, SimulatedHost
-from qatprep.simulator.faults import Fault
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 
 EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))

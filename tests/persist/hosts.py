@@ -7,7 +7,7 @@ import shlex
 
 from qatprep.cli.open_host import open_host
 from qatprep.facts import persist as facts
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import Called, qatprep
 
 PROGRAM = "/usr/bin/qatprep"

@@ -8,7 +8,8 @@ from qatprep.exits import ExitCode
 from qatprep.facts import gather, persist
 from qatprep.host.tree import Node
 from qatprep.persist import units
-from qatprep.simulator import Fault, Faults, SimulatedHost
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 from tests.persist.hosts import PROGRAM, installed, reboot, text

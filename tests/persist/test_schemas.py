@@ -15,7 +15,8 @@ import pytest
 from qatprep.cli.open_host import open_host
 from qatprep.engine.journal import DIRECTORY
 from qatprep.host.base import Host
-from qatprep.simulator import Fault, Faults, SimulatedHost
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 

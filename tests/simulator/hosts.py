@@ -7,8 +7,9 @@ from functools import cache
 from qatprep.host import manifest
 from qatprep.host.manifest import load
 from qatprep.host.tree import Tree
-from qatprep.simulator import Faults, SimulatedHost
 from qatprep.simulator.disk import copy
+from qatprep.simulator.faults import Faults
+from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.scenarios import scenario
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from fixtures import acts
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.simulator.hosts import simulated, tree_of
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from qatprep.simulator import BlockedForever, Fault, Faults, PowerLoss, SimulatedHost
+from qatprep.simulator.faults import Fault, Faults, PowerLoss
+from qatprep.simulator.host import SimulatedHost
+from qatprep.simulator.waiting import BlockedForever
 from tests.simulator.hosts import simulated
 
 PF = "/sys/bus/pci/devices/0000:6b:00.0"

@@ -10,7 +10,7 @@ from fixtures.make import path_of, text_of
 from fixtures.stories import STORIES
 from qatprep.host import manifest
 from qatprep.host.capture import Capture
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.kernel import Kernel
 from qatprep.simulator.scenarios import Findings, scenario, scenarios
 from tests.simulator.hosts import recorded, tree_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.simulator.hosts import simulated
 
 

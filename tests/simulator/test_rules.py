@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.simulator.hosts import simulated
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")

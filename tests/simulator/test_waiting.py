@@ -6,7 +6,8 @@ import errno
 
 import pytest
 
-from qatprep.simulator import BlockedForever, SimulatedHost
+from qatprep.simulator.host import SimulatedHost
+from qatprep.simulator.waiting import BlockedForever
 from tests.simulator.hosts import simulated
 
 PF = "/sys/bus/pci/devices/0000:6b:00.0"

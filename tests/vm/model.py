@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qatprep.host.tree import Node, Tree
-from qatprep.simulator import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 
 from . import script
 from .machine import HERE, Guest
