@@ -15,15 +15,16 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 BELOW = {
     "host": (),
     "facts": ("host", "runtime"),
-    "checks": ("facts", "host", "runtime", "mesh", "persist"),
+    "findings": ("checks",),
+    "checks": ("findings", "facts", "host", "runtime", "mesh", "persist"),
     "steps": ("facts", "host", "runtime", "persist"),
     "runtime": ("host",),
     "persist": ("host", "facts"),
-    "mesh": ("facts", "host", "checks"),
+    "mesh": ("findings", "facts", "host", "checks"),
     "crypto": ("facts", "host"),
-    "engine": ("checks", "steps", "facts", "host"),
-    "report": ("engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist", "cli"),
-    "cli": ("report", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
+    "engine": ("findings", "checks", "steps", "facts", "host"),
+    "report": ("findings", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist", "cli"),
+    "cli": ("report", "findings", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
 }
 """Room -> rooms it may import. Modules at the top (devices, errors, configuration ...) may be imported by all."""
 ONLY_IN = {

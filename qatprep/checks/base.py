@@ -1,4 +1,4 @@
-"""What a check is, and what it says. Ids are API: documented in docs/design.md, never reused."""
+"""What a check is. Ids are API: never reused."""
 
 from __future__ import annotations
 
@@ -9,18 +9,7 @@ from enum import StrEnum
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.pci import Pf, Vf
-
-
-class Status(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-    """It could not be seen: no permission, lockdown, an attribute that blocks."""
-    SKIPPED = "skipped"
-    """Left out by --skip, or it has no meaning on this host."""
-    BLOCKED = "blocked"
-    """Something it depends on is broken: nothing can be said before that is mended."""
+from qatprep.findings import Finding
 
 
 class Stage(StrEnum):
@@ -53,31 +42,6 @@ class Profile(StrEnum):
     CRYPTOMB = "cryptomb"
     AUTO = "auto"
     """Whichever the node can do."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was read, and where."""
-
-    path: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    id: str
-    status: Status
-    title: str
-    """One line: what is so. For a failure, what is wrong, not what should be."""
-    subjects: tuple[str, ...] = ()
-    """BDFs it is about; () for the whole host."""
-    evidence: tuple[Evidence, ...] = ()
-    cause: str = ""
-    fix: tuple[str, ...] = ()
-    """Steps in order: a command to paste (it begins with a small letter or a slash), or words (a capital letter)."""
-    step: str = ""
-    """The verb that mends it ("bootstrap"), "" when qatprep does not."""
-    blocked_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep import hardware
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     BOOTSTRAP,
     attribute,
@@ -21,6 +21,7 @@ from qatprep.checks.text import (
 )
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
+from qatprep.findings import Evidence, Finding
 
 _BIND = "echo vfio-pci > $q/driver_override; echo $vf > /sys/bus/pci/drivers/vfio-pci/bind"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep import hardware
-from qatprep.checks.base import Check, Context, Evidence, Finding, Profile, Stage
+from qatprep.checks.base import Check, Context, Profile, Stage
 from qatprep.checks.text import change_arguments, failed, in_vm, listed, unseen, warned
 from qatprep.facts.base import Unknown
+from qatprep.findings import Evidence, Finding
 
 _PROFILES = frozenset({Profile.CRYPTOMB})
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import attribute, failed, finding, in_vm, many, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
+from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import PCI_DEVICES
 
 

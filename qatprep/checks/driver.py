@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     BOOTSTRAP,
     attribute,
@@ -18,6 +18,7 @@ from qatprep.checks.text import (
 )
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
+from qatprep.findings import Evidence, Finding
 from qatprep.hardware import PCI_DRIVERS, VFIO_DRIVERS
 
 

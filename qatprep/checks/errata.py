@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import functions, unseen, warned
 from qatprep.facts.base import Unknown
+from qatprep.findings import Evidence, Finding
 
 _RELEASE = "/proc/sys/kernel/osrelease"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     finding,
     listed,
@@ -13,6 +13,7 @@ from qatprep.checks.text import (
     some_pfs,
 )
 from qatprep.facts.pci import Pf
+from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import FIRMWARE_SUFFIXES
 
 _COMPRESSION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     AS_ROOT,
     attribute,
@@ -24,6 +24,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.iommu import ACPI_TABLES
 from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
 from qatprep.facts.pci import Pf, Vf
+from qatprep.findings import Evidence, Finding, Status
 
 _KEYS = ("intel_iommu", "amd_iommu", "iommu", "iommu.passthrough", "iommu.strict")
 _OFF = (("intel_iommu", "off"), ("amd_iommu", "off"), ("iommu", "off"), ("iommu", "soft"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from qatprep import hardware
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     attribute,
     change_arguments,
@@ -24,6 +24,7 @@ from qatprep.checks.text import (
 from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import argument
 from qatprep.facts.pci import Pf, Services
+from qatprep.findings import Evidence, Finding
 
 _RELEASE = "/proc/sys/kernel/osrelease"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.kubernetes_pages import PAGES, TITLES
 from qatprep.checks.runtime import Run, never, nothing, with_devices
 from qatprep.checks.text import failed, finding, listed, many, pfs, unseen, vfs, warned
@@ -12,6 +12,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
+from qatprep.findings import Evidence, Finding, Status
 
 CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
 QAT_LABEL = "intel.feature.node.kubernetes.io/qat"

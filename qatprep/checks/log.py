@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import many, unseen, warned
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.log import LogLine
 from qatprep.facts.pci import Pf, Stranger, Vf
+from qatprep.findings import Evidence, Finding, Status
 
 _QUOTED = 4
 """Lines one finding quotes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     BOOTSTRAP,
     change_arguments,
@@ -18,6 +18,7 @@ from qatprep.checks.text import (
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import Ban, Module
 from qatprep.facts.pci import Pf
+from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import VFIO_VARIANT
 
 _VFIO = ("vfio_pci", "vfio_iommu_type1")

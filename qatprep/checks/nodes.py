@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     BOOTSTRAP,
     failed,
@@ -17,6 +17,7 @@ from qatprep.checks.text import (
 from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import CONTAINER_NODE
 from qatprep.facts.pci import DeviceNode, Vf
+from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import VFIO_DEV
 
 _ALL = 0o006

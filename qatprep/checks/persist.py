@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep import persist
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import BOOTSTRAP, failed, unseen, warned
 from qatprep.facts import persist as facts_of
 from qatprep.facts.base import Unknown
+from qatprep.findings import Evidence, Finding
 
 _UNIT = "qatprep-apply.service"
 

@@ -12,12 +12,13 @@ import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Profile, Stage, Status
+from qatprep.checks.base import Check, Context, Profile, Stage
 from qatprep.checks.table import BY_ID, CHECKS, CRASH, CRASH_TITLE, select
 from qatprep.checks.verdict import Verdict, verdicts
 from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.facts import Facts
+from qatprep.findings import Evidence, Finding, Status
 
 _WORST = (Status.FAIL, Status.UNKNOWN, Status.WARN)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.runtime_pages import PAGES
 from qatprep.checks.text import BOOTSTRAP, failed, finding, listed, many, unseen, warned
 from qatprep.config import memlock_for
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import Container, UnitLimit
+from qatprep.findings import Evidence, Finding, Status
 from qatprep.runtime import containerd, crio
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.units import drop_in_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     BOOTSTRAP,
     failed,
@@ -16,6 +16,7 @@ from qatprep.checks.text import (
 )
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Services
+from qatprep.findings import Evidence, Finding
 from qatprep.hardware import SERVICES_5_ENTRIES, parse_services, spell_services
 
 _OLD_VOCABULARY = ((6, 0), (6, 5))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import (
     BOOTSTRAP,
     attribute,
@@ -20,6 +20,7 @@ from qatprep.checks.text import (
 )
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
+from qatprep.findings import Evidence, Finding
 
 
 def _possible(ctx: Context) -> Iterable[Finding]:

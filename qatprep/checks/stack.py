@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
+from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import failed, log_lines, warned
 from qatprep.facts.stack import SHARED
+from qatprep.findings import Evidence, Finding
 
 _HARMLESS = ("_dev", "adf_ctl")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from qatprep.checks.base import Context, Evidence, Finding, Status
+from qatprep.checks.base import Context
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
+from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import PCI_DEVICES
 
 BOOTSTRAP = "bootstrap"

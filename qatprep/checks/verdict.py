@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qatprep.checks.base import Finding, Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.checks.table import BY_ID, CRASH
 from qatprep.checks.text import listed, many
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Services
+from qatprep.findings import Finding, Status
 from qatprep.hardware import spell_services
 
 

@@ -49,9 +49,10 @@ def doctor(
     One broken link is one failure: what hangs on it is "blocked". Status 0 when nothing failed, 3 when something did.
     """
     from qatprep import config, facts
-    from qatprep.checks.base import Profile, Status
+    from qatprep.checks.base import Profile
     from qatprep.checks.registry import evaluate
     from qatprep.cli.select import same_host
+    from qatprep.findings import Status
 
     session: Session = ctx.obj
     host = session.host(root, simulate)

@@ -16,8 +16,8 @@ from qatprep.plan.model import Left, Plan
 from qatprep.steps.base import Change
 
 if TYPE_CHECKING:
-    from qatprep.checks.base import Finding
     from qatprep.config import NodeConfig
+    from qatprep.findings import Finding
 
 BOOT = "boot"
 """The command of runs that only do again, at a boot, what an earlier run did (engine/boot.py)."""

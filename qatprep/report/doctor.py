@@ -12,11 +12,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.checks.base import Finding, Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.checks.registry import Report
 from qatprep.checks.table import BY_ID
 from qatprep.checks.verdict import State
 from qatprep.facts import Facts
+from qatprep.findings import Finding, Status
 from qatprep.report.text import plural
 from qatprep.version import VERSION
 

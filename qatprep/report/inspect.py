@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.checks.base import Finding, Status
+from qatprep.findings import Finding, Status
 from qatprep.mesh.inspect.config_dump import Certificate, Dump, TlsChain
 from qatprep.mesh.inspect.judge import FEW, Queue, Rate
 from qatprep.mesh.inspect.logs import Log

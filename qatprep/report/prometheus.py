@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qatprep.checks.base import Status
 from qatprep.checks.table import BY_ID
 from qatprep.checks.verdict import State
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
+from qatprep.findings import Status
 from qatprep.hardware import SERVICES
 from qatprep.version import VERSION
 

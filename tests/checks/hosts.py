@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from qatprep.checks.base import Profile, Stage, Status
+from qatprep.checks.base import Profile, Stage
 from qatprep.checks.registry import Report, evaluate
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts, gather
+from qatprep.findings import Status
 from qatprep.host import manifest
 from qatprep.host.capture import Capture
 from qatprep.host.tree import Tree

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qatprep.checks.base import Finding, Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.config import NodeConfig, parse
+from qatprep.findings import Finding, Status
 from tests.checks.hosts import found, judge
 
 PF = "/sys/devices/pci0000:6b/0000:6b:00.0"

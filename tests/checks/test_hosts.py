@@ -11,7 +11,7 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from qatprep.checks.base import Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.checks.registry import evaluate
 from qatprep.checks.table import CHECKS
 from qatprep.checks.verdict import State
@@ -20,6 +20,7 @@ from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.exits import ExitCode
 from qatprep.facts import gather
+from qatprep.findings import Status
 from qatprep.simulator.scenarios import Findings, Scenario, scenarios
 from tests.checks.hosts import CHAIN, found
 from tests.conftest import qatprep

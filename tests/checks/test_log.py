@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from qatprep.checks.base import Finding, Status
 from qatprep.checks.log import RULES
 from qatprep.facts.log import PATTERNS
+from qatprep.findings import Finding, Status
 from tests.checks.hosts import found, judge
 
 PF, VF = "0000:6b:00.0", "0000:6b:00.1"

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from qatprep.checks import registry, table
-from qatprep.checks.base import Check, Context, Finding, Profile, Status
+from qatprep.checks.base import Check, Context, Profile
 from qatprep.checks.registry import evaluate, verify
 from qatprep.checks.verdict import State
 from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.exits import ExitCode
+from qatprep.findings import Finding, Status
 from tests.checks.hosts import facts, judge
 from tests.conftest import qatprep
 

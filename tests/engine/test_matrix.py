@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from qatprep.checks.base import Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.checks.registry import evaluate
 from qatprep.cli.open_host import open_host
 from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
+from qatprep.findings import Status
 from qatprep.hardware import BY_PF_ID
 from qatprep.simulator.scenarios import Scenario, scenarios
 

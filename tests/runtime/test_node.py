@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qatprep.checks.base import Finding, Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.checks.registry import Report, evaluate
 from qatprep.config import NodeConfig, parse
 from qatprep.facts import gather
 from qatprep.facts.kubernetes import resource_name
+from qatprep.findings import Finding, Status
 from qatprep.host.base import RunResult
 from qatprep.host.capture import Capture
 from tests.checks.hosts import facts, judge, tree

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from qatprep.checks.base import Evidence, Finding, Status
 from qatprep.checks.text import finding, listed, many, warned
+from qatprep.findings import Evidence, Finding, Status
 from qatprep.mesh.inspect.config_dump import Certificate, Dump, TlsChain
 from qatprep.mesh.inspect.histogram import Histogram, Sizes
 from qatprep.mesh.inspect.stats import Stats
