@@ -2,13 +2,13 @@
 
     # qatprep host 1
     @include ../spr-2s/host.txt              take another host's lines first (relative to this file)
-    - /sys/bus/pci/drivers/4xxx              then take away a file or a whole directory
+    - /sys/bus/pci/drivers/e1000e            then take away a file or a whole directory
     /proc/sys/kernel/osrelease = 6.12.0      a file: the text and a newline
     /sys/x/name == "no newline\\u0000"        a file: exactly this JSON string (one character a byte)
     /sys/kernel/debug/qat/dev_cfg [0400] <<  a file of several lines: those that follow with "| " before them
     | [GENERAL]
     | ServicesEnabled = dc
-    /lib/firmware/qat_4xxx.bin ~ 425984      a file of that many bytes, content not recorded
+    /usr/lib/libqat.so.4 ~ 425984            a file of that many bytes, content not recorded
     /sys/bus/pci/devices/0000:6b:00.0 -> ../../../devices/pci0000:6b/0000:6b:00.0
     /dev/vfio/12 [0600 0:985] c 239:0        a character device, major:minor
     /sys/kernel/debug [0700] /               a directory (needed only for empty ones and unusual modes)

@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from qatprep.hardware import BY_PF_ID, BY_VF_ID, INTEL, PCI_DRIVERS, VFIO_DEV
+from qatprep.hardware import BY_PF_ID, BY_VF_ID, DRIVERS, INTEL, PCI_DRIVERS, VFIO_DEV
 from qatprep.host.capture import META
 from qatprep.simulator import programs
 from qatprep.simulator.modprobe_conf import normal, read_config
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _VFIO = ("vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio", "qat_vfio_pci")
+_IDS = "|".join(f"{number:04x}" for number in BY_VF_ID)
 _NOT_FROM_BOOT = re.compile(
-    r"^(4xxx|420xx|6xxx|c6xx|c3xxx|dh895xcc|vfio-pci|vfio_pci|qat_vfio_pci|QAT:)\b"
-    r"|^pci \S+: (\[8086:(494\d|37c9|19e3|0443)\]|Adding to iommu group)"
+    rf"^({'|'.join(DRIVERS)}|vfio-pci|vfio_pci|qat_vfio_pci|QAT:)\b"
+    rf"|^pci \S+: (\[8086:({_IDS})\]|Adding to iommu group)"
 )
 
 

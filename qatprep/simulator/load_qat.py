@@ -54,7 +54,7 @@ def _state(machine: Machine, accel: Accel) -> None:
     accel.up = machine.text(f"{base}/state") != "down"
     accel.pm_idle = machine.text(f"{base}/pm_idle_enabled") != "0"
     accel.auto_reset = machine.text(f"{base}/auto_reset") == "on"
-    text = machine.raw(f"{DEBUGFS}/qat_{family.debug_class}_{device.bdf}/dev_cfg")
+    text = machine.raw(f"{DEBUGFS}/qat_{family.driver}_{device.bdf}/dev_cfg")
     general, found, rest = _split(text)
     accel.general = general
     configured = dict(general)

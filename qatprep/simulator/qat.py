@@ -16,9 +16,6 @@ from qatprep.simulator.sysfs import oops, word
 if TYPE_CHECKING:
     from qatprep.simulator.machine import Machine
 
-ENGINES = {4: 9, 5: 17, 6: 9, 2: 10}
-"""Acceleration engines that start, by generation (only the log line shows them)."""
-
 
 class Accel:
     """One QAT device as the framework holds it (struct adf_accel_dev)."""
@@ -67,7 +64,7 @@ class Qat:
         if families:
             made.append(PfDriver(self, families))
         for family in FAMILIES:
-            if family.vf_driver and module == f"{family.module}vf":
+            if family.kernel_vf_driver and module == f"{family.module}vf":
                 made.append(VfDriver(self, family))
         return made
 
@@ -94,7 +91,7 @@ class Qat:
         self._load_firmware(accel)
         self.configure(accel, for_vfs=for_vfs)
         accel.up = True
-        engines = ENGINES[accel.family.generation]
+        engines = accel.family.engines
         machine.log(f"{device.slot}: qat_dev{accel.number} started {engines} acceleration engines")
         machine.qatfs.started(accel)
 
@@ -112,7 +109,7 @@ class Qat:
         machine, device = self.machine, accel.device
         machine.iov.disable(device)
         machine.clock.spend(clock.PF_STOP)
-        engines = ENGINES[accel.family.generation]
+        engines = accel.family.engines
         machine.log(f"{device.slot}: qat_dev{accel.number} stopped {engines} acceleration engines")
         accel.up = False
         accel.sections = ""
@@ -210,7 +207,7 @@ class Qat:
 
 
 class PfDriver(Driver):
-    """qat_4xxx and its kin."""
+    """The driver of PFs: qat_*/adf_drv.c."""
 
     can_sriov = True
 
@@ -288,7 +285,7 @@ class PfDriver(Driver):
 
 
 class VfDriver(Driver):
-    """qat_c62xvf and its kin: the kernel's own drivers for VFs of generation 2."""
+    """The kernel's own drivers for VFs of generation 2."""
 
     def __init__(self, qat: Qat, family: Family) -> None:
         super().__init__(family.vf_driver, {(INTEL, family.vf_id)})

@@ -37,7 +37,7 @@ class QatFiles:
             self._sysfs_files(accel)
 
     def ready(self, accel: Accel) -> None:
-        """After the first start; since 6.5 qat/ appears only then (qat_4xxx/adf_drv.c adf_probe)."""
+        """After the first start; since 6.5 qat/ appears only then (qat_*/adf_drv.c adf_probe)."""
         self._sysfs_files(accel)
 
     def started(self, accel: Accel) -> None:
@@ -145,7 +145,7 @@ class QatFiles:
     # -- debugfs ------------------------------------------------------------------------------------------
 
     def debug_path(self, accel: Accel) -> str:
-        return f"{DEBUGFS}/qat_{accel.family.debug_class}_{accel.device.bdf}"
+        return f"{DEBUGFS}/qat_{accel.family.driver}_{accel.device.bdf}"
 
     def _debug_files(self, accel: Accel) -> None:
         directory = self.machine.tree.make_dirs(self.debug_path(accel))
