@@ -107,7 +107,7 @@ def main(target: Path) -> None:
 def stage(place: Path) -> None:
     """Everything that runs without being compiled for one Python: qatprep, its simulated hosts, what it needs."""
     check()
-    copy_tree(ROOT / "qatprep", place / "qatprep", (".py", ".json"))
+    copy_tree(ROOT / "qatprep", place / "qatprep", (".py", ".json", ".md"))
     copy_tree(ROOT / "fixtures" / "sysfs", place / "qatprep" / "hosts", (".py", ".txt", ".yaml"))
     native = ROOT / "qatprep" / NATIVE
     if native.exists():

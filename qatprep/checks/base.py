@@ -10,6 +10,7 @@ from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.pci import Pf, Vf
 from qatprep.findings import Finding
+from qatprep.findings.pages import title
 
 
 class Stage(StrEnum):
@@ -80,8 +81,6 @@ class Check:
 
     id: str
     stage: Stage
-    title: str
-    """The statement, as it reads when it holds."""
     run: Callable[[Context], Iterable[Finding]]
     needs: tuple[str, ...] = ()
     profiles: frozenset[Profile] = field(default_factory=lambda: frozenset({Profile.QAT}))
@@ -90,5 +89,8 @@ class Check:
     about: Callable[[Context], Iterable[str]] | None = None
     """The BDFs it looks at; None when it is about the host alone. When there are none, the result is "blocked" if
     something upstream is broken, else "skipped"."""
-    explain: str = ""
-    """What `qatprep explain` prints: what it means, why it matters, how it is found out, how to mend it."""
+
+    @property
+    def title(self) -> str:
+        """The statement, as it reads when it holds: from its page."""
+        return title(self.id)

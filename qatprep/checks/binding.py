@@ -155,63 +155,22 @@ CHECKS = (
     Check(
         "QP-VFIO-001",
         Stage.BINDING,
-        "each VF is bound to vfio-pci (or qat_vfio_pci)",
         _bound,
         needs=("QP-SRIOV-001", "QP-IOMMU-002", "QP-IOMMU-004", "QP-MOD-004"),
         about=vfs,
-        explain="""\
-qatlib, and with it Envoy, opens a VF through VFIO. The VF has to be bound to vfio-pci, or to qat_vfio_pci, the
-variant driver for live migration (Linux 6.10), which makes the same nodes.
-
-Why it matters: a VF without a driver, or with another one, has no device node. Hosts that are half bound look fine
-to tools which only ask whether anything is bound.
-
-How it is found out: the link driver of each VF. drivers_probe and some tools report success although no driver took
-the device; the link does not lie. No mainline driver takes a QAT VF of generation 4 by itself; 4xxxvf and the like
-belong to the out-of-tree stack.
-
-How to mend it: qatprep bootstrap, or for one VF:
-
-    echo vfio-pci > /sys/bus/pci/devices/<VF>/driver_override
-    echo <VF> > /sys/bus/pci/drivers/vfio-pci/bind
-
-Do not use new_id: it claims every device of that id and stays. EINVAL from bind: no IOMMU group. ENODEV: no
-override.""",
     ),
     Check(
         "QP-VFIO-002",
         Stage.BINDING,
-        "no driver_override names another driver than the one bound",
         _overrides,
         needs=("QP-PF-001", "QP-VFIO-001"),
         about=lambda ctx: [f.bdf for f in _functions(ctx)],
-        explain="""\
-driver_override of a device lets only the named driver take it. It stays when the device changes hands.
-
-Why it matters: everything works until the next probe, and then the device cannot go back to its driver. An empty
-write does not clear it, a newline does.
-
-How it is found out: driver_override against the link driver, for PFs and VFs. Unset reads "(null)".
-
-How to mend it:
-
-    echo > /sys/bus/pci/devices/<BDF>/driver_override""",
     ),
     Check(
         "QP-VFIO-003",
         Stage.BINDING,
-        "each VF's IOMMU group can be handed out",
         _viable,
         needs=("QP-VFIO-001",),
         about=vfs,
-        explain="""\
-VFIO hands out IOMMU groups, not devices. All functions of a group must be bound to VFIO or have no driver.
-
-Why it matters: otherwise the group cannot be opened: "Group is not viable".
-
-How it is found out: /sys/kernel/iommu_groups/<N>/devices of each VF, and the driver of each device there. With ACS
-on the path, as on Xeon servers, every QAT VF has a group of its own. Bridges do not count.
-
-How to mend it: bind the others to vfio-pci as well, or have ACS switched on in the BIOS.""",
     ),
 )

@@ -111,58 +111,18 @@ CHECKS = (
     Check(
         "QP-DEV-001",
         Stage.DEVICE,
-        "a QAT device is there",
         _present,
-        explain="""\
-A PCI function with one of Intel's QAT ids (vendor 8086): 4940 (4xxx), 4942 (401xx), 4944 (402xx), 4946 (420xx),
-4948 (6xxx) for PFs, one more for their VFs. A VM sees VFs only. Every 4xxx PF offers 16 VFs; a two-socket Sapphire
-Rapids server has up to eight PFs.
-
-Why it matters: without a device there is nothing to set up. CryptoMB, the other way to fast TLS, needs only the
-CPU.
-
-How it is found out: vendor and device in every directory of /sys/bus/pci/devices. No lspci is needed, and nothing
-depends on the PCI domain being 0000.
-
-How to mend it: check that the CPU model has QAT (Intel's ARK pages list it, per SKU); look for the accelerators in
-the BIOS setup; in a VM, have a VF passed through.""",
     ),
     Check(
         "QP-DEV-002",
         Stage.DEVICE,
-        "every QAT device is one that this qatprep and the mainline kernel know",
         _known,
         needs=_ALL,
-        explain="""\
-Some QAT devices never had a driver in the mainline kernel (200xx, D15xx, C4xxx), and some are newer than this
-version of qatprep (ids from 494a on). Both are shown and left alone.
-
-Why it matters: a tool that takes an unknown id for a known one sets up the wrong thing. It is a warning while other
-devices can be used, a failure when these are all there is.
-
-How it is found out: the device id is looked up in a table, never guessed from the driver's name: 4xxx, 401xx and
-402xx share the driver 4xxx.
-
-How to mend it: for a newer device, a newer qatprep; for the others, Intel's out-of-tree stack, which Envoy cannot
-use.""",
     ),
     Check(
         "QP-DEV-003",
         Stage.DEVICE,
-        "every QAT device is one that qatlib drives (generation 4 and later)",
         _drivable,
         needs=_ALL,
-        explain="""\
-C62x, C3xxx and DH895xCC are QAT generation 2. The kernel has drivers for them, but qatlib (and with it Envoy's QAT
-provider and the Kubernetes plugin's vfio mode) starts at generation 4.
-
-Why it matters: since Linux 5.9 vfio-pci refuses these devices: "exists in vfio-pci device denylist, driver probing
-disallowed". The parameter disable_denylist=1 would let them through, with the security flaws that put them there,
-and qatlib would still not know them.
-
-How it is found out: by the device id.
-
-How to mend it: use another machine, or CryptoMB. Generation 4 devices in the same host are not touched by this:
-then it is only a warning.""",
     ),
 )

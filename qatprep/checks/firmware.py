@@ -121,29 +121,8 @@ CHECKS = (
     Check(
         "QP-FW-001",
         Stage.FIRMWARE,
-        "both firmware images of each PF are where this kernel looks",
         _images,
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003", "QP-KRN-001"),
         about=pfs,
-        explain="""\
-Each PF needs two files when its driver starts it, the MMP image first: qat_4xxx_mmp.bin and qat_4xxx.bin for 4xxx
-and 401xx, qat_402xx*, qat_420xx*, qat_6xxx* for the others. The name goes by the device, not by the driver: 402xx
-uses the driver of 4xxx and other files.
-
-Why it matters: without them the probe fails with "Failed to load MMP firmware", "Failed to load acceleration FW"
-and "error -14", the PF stays without a driver, and no VFs ever appear.
-
-How it is found out: each name, plain, .zst and .xz, in firmware_class.path, /lib/firmware/updates/<release>,
-/lib/firmware/updates, /lib/firmware/<release> and /lib/firmware, in the kernel's order. Not good enough: a
-compression the kernel was not built for, a link that leads nowhere, a copy below intel/qat/ only (the kernel asks
-for the flat name). A PF that runs without its files on disk is a warning.
-
-How to mend it: Debian: firmware-intel-misc, for 4xxx from version 20260916 on (forky, sid; not in Debian 13).
-Elsewhere: linux-firmware. Or by hand from the intel/qat/ directory of linux-firmware.git, under the flat names. If
-the module is loaded from the initramfs, the firmware must be in there as well:
-
-    update-initramfs -u        (Debian, Ubuntu)
-    dracut --force             (Fedora, RHEL, SUSE)
-    modprobe -r qat_4xxx; modprobe qat_4xxx""",
     ),
 )

@@ -321,98 +321,36 @@ CHECKS = (
     Check(
         "QP-IOMMU-001",
         Stage.IOMMU,
-        "the firmware offers an IOMMU",
         _offered,
         needs=_DEVICE,
         about=functions,
-        explain="""\
-An IOMMU keeps a device inside the memory of the program that uses it. The BIOS offers it to the kernel by an ACPI
-table: DMAR for Intel's VT-d, IVRS for AMD-Vi.
-
-Why it matters: VFIO does not hand out devices without it. The errors people then meet look like something else: "No
-such device" and "Invalid argument" when a VF is bound, when sriov_numvfs is written (kernels 6.12 to 6.16), in
-dpdk-devbind.
-
-How it is found out: /sys/firmware/acpi/tables/DMAR or IVRS. Where the kernel runs an IOMMU it was offered one,
-whatever the tables say.
-
-How to mend it: in the BIOS setup (Intel VT for Directed I/O). A kernel argument cannot replace it. In a VM, give it
-a virtual IOMMU.""",
     ),
     Check(
         "QP-IOMMU-002",
         Stage.IOMMU,
-        "the kernel runs the IOMMU",
         _runs,
         needs=(*_DEVICE, "QP-IOMMU-001"),
         about=functions,
-        explain="""\
-The firmware offers an IOMMU; the kernel may leave it off: because it was told to, because it was built to wait for
-intel_iommu=on, or because that argument was added and the host not booted since.
-
-Why it matters: see QP-IOMMU-001. It is the most frequent trouble of all.
-
-How it is found out: /sys/class/iommu has dmar0 ... or ivhd0 ... once the driver runs. The log line "IOMMU enabled"
-is no test, it only repeats the argument. Arguments are taken apart at commas: intel_iommu=on,sm_on is on. What the
-running kernel was given (/proc/cmdline) is compared with what the boot loader will give to the next one.
-
-How to mend it: as the finding says for this host's boot loader, then reboot. qatprep changes no kernel arguments.""",
     ),
     Check(
         "QP-IOMMU-003",
         Stage.IOMMU,
-        "no IOMMU argument waits for a reboot",
         _waiting,
         needs=(*_DEVICE, "QP-IOMMU-002"),
         about=functions,
-        explain="""\
-The boot loader's files hold other IOMMU arguments than the running kernel was started with.
-
-Why it matters: the host will behave differently after the next boot, perhaps months from now and for reasons nobody
-remembers. When the waiting argument is the very one that is missing, QP-IOMMU-002 says so and this check is silent.
-
-How it is found out: grub.cfg (readable for root), the entries below /boot/loader, /etc/kernel/cmdline,
-/etc/default/grub and its grub.d against /proc/cmdline, argument by argument. Where one of them cannot be read and
-the others say nothing of it, the result is "unknown", not "ok".
-
-How to mend it: reboot when it suits, or take the change back.""",
     ),
     Check(
         "QP-IOMMU-004",
         Stage.IOMMU,
-        "every QAT device is behind the IOMMU",
         _behind,
         needs=(*_DEVICE, "QP-IOMMU-002"),
         about=functions,
-        explain="""\
-The IOMMU runs, but it need not cover every device: each device that is behind it has a link iommu_group.
-
-Why it matters: VFIO refuses a function without a group (EINVAL), or gives it a noiommu stand-in, which only root
-can open.
-
-How it is found out: the link iommu_group of each PF and VF, which is what the QAT driver itself asks for. Group
-numbers mean nothing beyond one boot and are not kept.
-
-How to mend it: the BIOS's table leaves the device out: update the BIOS. In a VM, put the device behind the virtual
-IOMMU.""",
     ),
     Check(
         "QP-IOMMU-005",
         Stage.IOMMU,
-        "no unsafe mode of VFIO is on",
         _unsafe,
         needs=_DEVICE,
         about=functions,
-        explain="""\
-VFIO has two switches that give up what it is for: enable_unsafe_noiommu_mode (no IOMMU at all) and
-allow_unsafe_interrupts (an IOMMU without interrupt remapping).
-
-Why it matters: a pod with a VF is then as good as root on the host. noiommu nodes can be opened by root only, so
-that it does not even help Envoy.
-
-How it is found out: the parameters below /sys/module/vfio and /sys/module/vfio_iommu_type1.
-
-How to mend it: switch them off, and switch on VT-d with interrupt remapping in the BIOS. qatprep reports them and
-never uses them.""",
     ),
 )

@@ -277,85 +277,30 @@ CHECKS = (
     Check(
         "QP-KRN-001",
         Stage.KERNEL,
-        "the kernel knows the devices and can give them the configured services",
         _knows,
         needs=_DEVICE,
         about=pfs,
-        explain="""\
-The driver of each family came with some Linux version: 4xxx with 5.11, 401xx with 5.19, 402xx with 6.4, 420xx with
-6.8, 6xxx with 6.16. Services can be set since 6.0 (qat/cfg_services).
-
-Why it matters: an older kernel either does not see the device at all, or leaves half of the PFs with the service dc
-(compression), which is of no use for TLS.
-
-How it is found out: distributions carry newer drivers in older kernels, so the version is not what decides. The
-finding is made only where the module is nowhere to be seen, or where a PF that runs has no cfg_services and not the
-services configured. The version is what the words are taken from.
-
-How to mend it: a newer kernel. 6.12 or later is best: there the VFs can also be taken away again without stopping
-the PF. Where the services a PF has will do, set devices.services to keep.""",
     ),
     Check(
         "QP-KRN-002",
         Stage.KERNEL,
-        "the kernel was built with SR-IOV and VFIO",
         _built,
         needs=_DEVICE,
         about=functions,
-        explain="""\
-QAT under qatlib needs these options of the kernel: CONFIG_PCI_IOV for the VFs, CONFIG_VFIO_PCI for their driver,
-CONFIG_VFIO_IOMMU_TYPE1, and from the kernels on that have them, CONFIG_VFIO_GROUP (6.6) and CONFIG_VFIO_CONTAINER
-(6.2): qatlib opens /dev/vfio/<group> and /dev/vfio/vfio, it does not use iommufd.
-
-Why it matters: what was not built cannot be loaded. Without PCI_IOV the files sriov_* are missing; without VFIO the
-binding fails.
-
-How it is found out: /boot/config-<release>; whatever is seen to work counts as built, so that a host without that
-file is judged by its modules.
-
-How to mend it: the distribution's general kernel in place of a cloud or minimal one.""",
     ),
     Check(
         "QP-KRN-003",
         Stage.KERNEL,
-        "debugfs can be read where only it tells the services",
         _debugfs,
         needs=_DEVICE,
         applies=lambda ctx: bool(_needs_debugfs(ctx)),
         about=lambda ctx: [pf.bdf for pf in _needs_debugfs(ctx)],
-        explain="""\
-Before Linux 6.0 there is no qat/cfg_services in sysfs. The services of a PF then stand in debugfs only:
-/sys/kernel/debug/qat_<driver>_<BDF>/dev_cfg, ServicesEnabled in [GENERAL].
-
-Why it matters: without it nobody can tell whether a PF does TLS (asym) or only compression (dc).
-
-How it is found out: whether /sys/kernel/debug holds anything. It is for root alone, and not to be seen in
-containers. Where cfg_services is there, debugfs is not needed and this check is skipped.
-
-How to mend it:
-
-    mount -t debugfs none /sys/kernel/debug
-
-Under lockdown (Secure Boot), run a kernel from 6.0 on.""",
     ),
     Check(
         "QP-KRN-004",
         Stage.KERNEL,
-        "vfio-pci is not told to take QAT devices by id",
         _grabbed,
         needs=_DEVICE,
         about=functions,
-        explain="""\
-vfio-pci.ids= on the kernel command line, or "options vfio-pci ids=" in modprobe.d, makes vfio-pci take every device
-of these ids by itself.
-
-Why it matters: with the id of a PF (4940, 4942 ...) the PF loses its driver, and with it services and VFs: a
-failure. With the id of a VF (4941 ...) new VFs are bound before anybody sets the permissions of their nodes, and
-qatlib before 26.02 then skips that step (QAT20-41023): a warning. qatlib's own INSTALL recommends it nevertheless.
-
-How it is found out: the values are taken apart at commas and colons; the driver that has the PF now decides between
-failure and warning.
-
-How to mend it: take the ids away. qatprep binds VFs by driver_override and needs none.""",
     ),
 )

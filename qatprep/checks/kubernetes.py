@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.kubernetes_pages import PAGES, TITLES
-from qatprep.checks.runtime import Run, never, nothing, with_devices
-from qatprep.checks.text import failed, finding, listed, many, pfs, unseen, vfs, warned
+from qatprep.checks.runtime import Run
+from qatprep.checks.text import failed, listed, many, pfs, unseen, vfs, warned
 from qatprep.facts.base import Unknown
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
-from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings import Evidence, Finding
 
 CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
 QAT_LABEL = "intel.feature.node.kubernetes.io/qat"
@@ -216,71 +215,6 @@ def _same_pf(ctx: Context) -> Iterable[Finding]:
             )
 
 
-# -- Envoy, as the node sees it ---------------------------------------------------------------------------------------
-
-
-def count_cpus(text: str) -> int:
-    """How many CPUs a kernel list such as 0-3,8 names; 0 for one that cannot be read."""
-    total = 0
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
-            return 0
-        total += int(high) - int(low) + 1 if dash else 1
-    return total
-
-
-def envoys(ctx: Context) -> bool:
-    return any(container.envoy_workers for container in ctx.facts.runtime.containers)
-
-
-def _workers(ctx: Context) -> Iterable[Finding]:
-    for container in ctx.facts.runtime.containers:
-        cpus = count_cpus(container.cpus)
-        if not container.envoy_workers or not cpus or container.envoy_workers == cpus:
-            continue
-        more = container.envoy_workers > cpus
-        yield finding(
-            "QP-ENVOY-010",
-            Status.WARN,
-            f"Envoy of {container.label} has {many(container.envoy_workers, 'worker')} on {many(cpus, 'CPU')}",
-            evidence=(
-                Evidence(f"/proc/{container.pid}/task", f"{container.envoy_workers} threads wrk:worker_N"),
-                Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),
-            ),
-            cause="Workers take turns on a CPU."
-            if more
-            else "CPUs of its own stay idle; or it is not pinned, and shares all CPUs of the node.",
-            fix=(
-                "Start Envoy with --cpuset-threads, or --concurrency N for N CPUs; with Istio: concurrency in the "
-                "proxy.istio.io/config annotation.",
-            ),
-        )
-
-
-def _isolated(ctx: Context) -> Iterable[Finding]:
-    used = {c.pid for c, _ in with_devices(ctx)}
-    pools: dict[str, list[str]] = {}
-    for container in ctx.facts.runtime.containers:
-        pools.setdefault(container.cpus, []).append(container.label)
-    for container in ctx.facts.runtime.containers:
-        if container.command != "envoy" or not container.cpus or (used and container.pid not in used):
-            continue
-        others = len(pools[container.cpus]) - 1
-        if others:
-            yield warned(
-                "QP-ENVOY-011",
-                f"Envoy of {container.label} shares its CPUs ({container.cpus}) with {many(others, 'other container')}",
-                evidence=(Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),),
-                cause="Envoy's speed hangs on warm caches. Measurements in such a place vary.",
-                fix=("Give the pod whole CPUs under the static CPU manager policy: QP-K8S-007.",),
-            )
-
-
-_NOT_HERE = ("QP-K8S-005", "QP-K8S-006", "QP-K8S-008", "QP-K8S-010", "QP-K8S-011")
-"""Found by `qatprep inspect` in what it is given, never on the node."""
-
-
 def _check(
     id: str,
     run: Run,
@@ -288,7 +222,7 @@ def _check(
     needs: tuple[str, ...] = (),
     about: Callable[[Context], Iterable[str]] | None = None,
 ) -> Check:
-    return Check(id, Stage.KUBERNETES, TITLES[id], run, needs, applies=applies, about=about, explain=PAGES[id])
+    return Check(id, Stage.KUBERNETES, run, needs, applies=applies, about=about)
 
 
 CHECKS = (
@@ -299,6 +233,4 @@ CHECKS = (
     _check("QP-K8S-007", _cpu_manager, node),
     _check("QP-K8S-009", _same_pf, _served),
     _check("QP-K8S-012", _labelled, _asked),
-    *(_check(id, nothing, never) for id in _NOT_HERE),
 )
-ENVOY_ON_NODE = {"QP-ENVOY-010": _workers, "QP-ENVOY-011": _isolated}

@@ -294,22 +294,8 @@ CHECKS = (
     Check(
         "QP-LOG-001",
         Stage.LOG,
-        "the kernel log has no trouble that nothing else explains",
         _unexplained,
         needs=("QP-DEV-001",),
         applies=lambda ctx: not isinstance(ctx.facts.log.lines, Unknown) or ctx.facts.log.lines.denied,
-        explain="""\
-The kernel log of this boot is searched for about thirty kinds of lines from the QAT driver, the firmware loader,
-SR-IOV, VFIO and the IOMMU.
-
-Why it matters: some troubles leave no trace in sysfs: a device that hung, a program that was not allowed to lock
-memory, a DMA fault, two programs asking for the heartbeat.
-
-How it is found out: a line is left out when another finding explains it (it is shown as that finding's evidence),
-when what is seen now contradicts it (the firmware was missing, but the PF runs), when it is about another device,
-or about VFs that no longer exist. Lines that only tell of steps taken in the wrong order are never a finding by
-themselves. Mostly only root may read the log.
-
-How to mend it: each kind of line has its own cause and advice.""",
     ),
 )

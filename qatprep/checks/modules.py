@@ -200,85 +200,30 @@ CHECKS = (
     Check(
         "QP-MOD-001",
         Stage.MODULES,
-        "this kernel ships the QAT module that the devices need",
         _shipped,
         needs=(*_DEVICE, "QP-KRN-001"),
         about=pfs,
-        explain="""\
-qat_4xxx drives 4xxx, 401xx and 402xx, qat_420xx drives 420xx, qat_6xxx drives 6xxx. A kernel of the right version
-may still have been built or packaged without them.
-
-Why it matters: no module, no driver, no VFs. Debian's own kernels are the best known case:
-CONFIG_CRYPTO_DEV_QAT_4XXX is not set in any of them, although Debian has qatlib. Elsewhere the module is in a
-package of its own that was not installed.
-
-How it is found out: modules.dep and modules.builtin of the running release; CONFIG_CRYPTO_DEV_QAT_* tells "not
-built" from "not installed".
-
-How to mend it: another kernel, or the package with the further modules.""",
     ),
     Check(
         "QP-MOD-002",
         Stage.MODULES,
-        "nothing forbids loading the modules",
         _allowed,
         needs=(*_DEVICE, "QP-KRN-001", "QP-MOD-001"),
         about=functions,
-        explain="""\
-A module can be kept out by "blacklist X" or "install X /bin/false" in modprobe.d, or by module_blacklist= and
-modprobe.blacklist= on the kernel command line.
-
-Why it matters: the advice to blacklist intel_qat for the out-of-tree stack has been copied for years; the file
-outlives the stack. A module that is loaded nevertheless is a warning: it may not come back after the next boot.
-
-How it is found out: all directories of modprobe.d(5), and /proc/cmdline.
-
-How to mend it: take the line out; write the initramfs again if the module is in it. qatprep does not edit other
-people's files.""",
     ),
     Check(
         "QP-MOD-003",
         Stage.MODULES,
-        "the QAT module is loaded",
         _loaded,
         needs=(*_DEVICE, "QP-MOD-001", "QP-MOD-002"),
         about=pfs,
-        explain="""\
-The module is on disk and allowed, but not in the kernel.
-
-Why it matters: the PFs stay without a driver.
-
-How it is found out: /sys/module/<name>, or a PF that is bound, or modules.builtin: a driver that is built in never
-shows in /proc/modules, on which Intel's qat_init waits in vain.
-
-How to mend it:
-
-    modprobe qat_4xxx
-
-or let qatprep bootstrap do it.""",
     ),
     Check(
         "QP-MOD-004",
         Stage.MODULES,
-        "vfio-pci and vfio_iommu_type1 are available and loaded",
         _vfio,
         needs=(*_DEVICE, "QP-KRN-002", "QP-MOD-002"),
         applies=lambda ctx: bool(_vfio_modules(ctx)),
         about=functions,
-        explain="""\
-vfio-pci is the driver the VFs get; vfio_iommu_type1 is the IOMMU back end that qatlib asks for. They must be
-shipped by the kernel, and loaded.
-
-Why it matters: nothing loads vfio-pci by itself, so after a boot the binding fails with "No such file or directory"
-although everything else is right. The Kubernetes plugin's init container says "vfio-pci driver needed by QAT VFs
-must be loaded".
-
-How it is found out: /sys/module, modules.dep and modules.builtin; dashes and underscores are the same.
-
-How to mend it:
-
-    modprobe -a vfio_pci vfio_iommu_type1
-
-or let qatprep bootstrap do it.""",
     ),
 )

@@ -184,82 +184,30 @@ CHECKS = (
     Check(
         "QP-NODE-004",
         Stage.NODES,
-        "the group that shall own the nodes exists",
         _group,
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003"),
         applies=lambda ctx: bool(_drivers(ctx) - {"none"}),
         about=functions,
-        explain="""\
-The nodes of the VFs are given to a group (nodes.group of the configuration, qat unless told otherwise); members of it
-may use the devices.
-
-Why it matters: without the group the nodes stay root's.
-
-How it is found out: /etc/group of the host. Groups that come from LDAP or the like are not seen.
-
-How to mend it: qatprep bootstrap makes a system group. By hand:
-
-    groupadd --system qat
-    usermod -aG qat <user>
-
-A user has to log in anew before he is in the group.""",
     ),
     Check(
         "QP-NODE-002",
         Stage.NODES,
-        "no QAT node is open to everybody",
         _open_to_all,
         needs=("QP-VFIO-001",),
         about=vfs,
-        explain="""\
-A node with access for others (0666, 0644) can be opened by every user of the host.
-
-Why it matters: whoever opens a VF has it alone, and can block it for all others. Guides use chmod a+r or a+rw
-because it is short; it also opens all other VFIO devices of the host, and is gone with the next binding.
-
-How it is found out: owner and mode of the VFs' nodes. It is a warning only where the configuration itself asks for
-such a mode.
-
-How to mend it: a group and 0660: qatprep bootstrap.""",
     ),
     Check(
         "QP-NODE-001",
         Stage.NODES,
-        "each VF's node is there, with the configured group and mode",
         _owned,
         needs=("QP-VFIO-001", "QP-NODE-002", "QP-NODE-004"),
         about=vfs,
-        explain="""\
-Each VF that is bound to VFIO has a node /dev/vfio/<N>. The kernel makes it for root alone (0600).
-
-Why it matters: everybody else gets "Open vfio file /dev/vfio/<N> failed" and "No device found". The number N is
-that of the IOMMU group and differs from boot to boot; never write it down anywhere.
-
-How it is found out: owner, group and mode of each VF's node, against nodes.group and nodes.mode of the configuration.
-
-How to mend it: qatprep bootstrap. The kernel makes the nodes anew at each boot, binding and making of VFs, so it
-has to be done again after each. qatlib's own service does it only for VFs that it binds itself, and on Debian
-(26.08.0-2) its udev rule names a script that is not there.""",
     ),
     Check(
         "QP-NODE-003",
         Stage.NODES,
-        "/dev/vfio/vfio is there and usable",
         _container,
         needs=("QP-VFIO-001",),
         about=vfs,
-        explain="""\
-/dev/vfio/vfio is the door through which every user of VFIO goes; the node of a group comes second.
-
-Why it matters: kernel and udev make it 0666. On some hosts it was found 0600, and then a correct node of a VF does
-not help.
-
-How it is found out: the mode of /dev/vfio/vfio; access for the configured group is enough.
-
-How to mend it:
-
-    chmod 0666 /dev/vfio/vfio
-
-and find the rule that closed it. The node gives access to nothing by itself.""",
     ),
 )

@@ -125,60 +125,21 @@ CHECKS = (
     Check(
         "QP-PERS-001",
         Stage.PERSISTENCE,
-        "the node is prepared again at every boot",
         _lasting,
         needs=_NEEDS,
         applies=_wanted,
-        explain="""\
-The kernel forgets services, VFs, bindings and the modes of device nodes at every boot. Where systemd runs the host,
-bootstrap therefore installs a few files that do it again: a unit that runs before containerd, CRI-O, kubelet and
-others, a list of modules, the group, and a udev rule that gives QAT nodes to their group whenever they appear.
-
-Why it matters: without them the first reboot takes the node out of use, often months later.
-
-How it is found out: the files are compared with what this version writes for this configuration, and the link by which
-the unit is enabled is looked for. A node on which persistence is declined (persist: false in the configuration), and a
-host that systemd does not run, are not judged.
-
-How to mend it: qatprep bootstrap. Every file begins with "Written by qatprep" and is taken away by qatprep rollback
-or by bootstrap --set persist=false; files of others are never touched. qatprep gen-conf prints them. See
-docs/persistence.md.""",
     ),
     Check(
         "QP-PERS-002",
         Stage.PERSISTENCE,
-        "the program that the unit starts at boot is there",
         _program,
         applies=lambda ctx: ctx.facts.persist.text(facts_of.APPLY) is not None,
-        explain="""\
-qatprep-apply.service starts qatprep by the absolute path it had when bootstrap installed the unit.
-
-Why it matters: when that program is gone, the unit fails at boot and the devices stay as the kernel makes them. A
-boot is not held up by it.
-
-How it is found out: the path in the unit's ExecStart= is looked at on this host.
-
-How to mend it: run bootstrap with the qatprep that is to be used from now on: it writes the unit anew (a unit whose
-program is there is left with it). Install qatprep where it stays: a package, /opt.""",
     ),
     Check(
         "QP-PERS-003",
         Stage.PERSISTENCE,
-        "nothing else sets up the devices at boot",
         _others,
         needs=_NEEDS,
         applies=lambda ctx: ctx.facts.persist.systemd is True and ctx.facts.has_qat,
-        explain="""\
-qatlib brings a service of its own, qat.service, which distributions enable when qatlib is installed. It makes and
-binds VFs, may set services, and starts qatmgr, from which programs that use qatlib get their VFs.
-
-Why it matters: two that set up the same devices undo each other's work. qatlib's script stops a PF whenever the text
-of its services is not exactly the one it was told, and with that destroys all its VFs, also those in use. Whoever
-comes first wins, and which one that is differs from boot to boot. qatprep's unit runs before qat.service.
-
-How it is found out: the link that enables qat.service.
-
-How to mend it: on nodes that serve containers, disable it. Where programs on the host need qatmgr, keep it and leave
-ServicesEnabled unset.""",
     ),
 )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from qatprep.checks.base import Check, Context, Profile, Stage
-from qatprep.checks.table import BY_ID, CHECKS, CRASH, CRASH_TITLE, select
+from qatprep.checks.table import BY_ID, CHECKS, CRASH, select
 from qatprep.checks.verdict import Verdict, verdicts
 from qatprep.config import NodeConfig
 from qatprep.errors import InputError
@@ -224,7 +224,7 @@ def _crash(check: Check, error: Exception) -> Finding:
         Status.FAIL,
         f"the check {check.id} itself failed: {type(error).__name__} at {where}",
         evidence=(Evidence(check.id, f"{type(error).__name__}: {error}"),),
-        cause=f"{CRASH_TITLE[0].upper()}{CRASH_TITLE[1:]}. Whether {check.title} is not known.",
+        cause=f"A check itself failed: a bug in qatprep. It is unknown whether {check.title}.",
         fix=("Report it with the line above and a capture of this host.", f"qatprep doctor --skip {check.id}"),
     )
 

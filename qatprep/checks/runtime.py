@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.runtime_pages import PAGES
 from qatprep.checks.text import BOOTSTRAP, failed, finding, listed, many, unseen, warned
 from qatprep.config import memlock_for
 from qatprep.facts.base import Unknown
@@ -25,15 +24,6 @@ def applies(ctx: Context) -> bool:
     facts = ctx.facts.runtime
     running = facts.runtime is not None and (facts.daemon_pid > 0 or ctx.facts.kubernetes.here)
     return running or isinstance(facts.processes, Unknown)
-
-
-def never(ctx: Context) -> bool:
-    """Of statements that `qatprep inspect` judges by what it is given, never by the node."""
-    return False
-
-
-def nothing(ctx: Context) -> Iterable[Finding]:
-    return ()
 
 
 def wanted(ctx: Context) -> int:
@@ -311,31 +301,19 @@ _FIXES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _check(id: str, stage: Stage, title: str, run: Run) -> Check:
-    return Check(id, stage, title, run, applies=applies, explain=PAGES[id])
+def _check(id: str, stage: Stage, run: Run) -> Check:
+    return Check(id, stage, run, applies=applies)
 
 
 CHECKS = (
-    _check("QP-MEM-001", Stage.MEMLOCK, "the unit that runs containers lets them lock what their VFs need", _unit),
-    _check("QP-MEM-002", Stage.MEMLOCK, "the running daemon has the limit its files give it", _daemon),
-    _check(
-        "QP-MEM-003", Stage.MEMLOCK, "running containers with QAT devices have a limit that is high enough", _containers
-    ),
-    _check("QP-MEM-004", Stage.MEMLOCK, "systemd takes every LimitMEMLOCK it is given", _ignored),
-    Check(
-        "QP-MEM-005",
-        Stage.MEMLOCK,
-        "no log tells of memory that could not be locked",
-        nothing,
-        applies=never,
-        explain=PAGES["QP-MEM-005"],
-    ),
-    _check("QP-MEM-006", Stage.MEMLOCK, "no container without root counts on IPC_LOCK", _ipc_lock),
-    _check("QP-RT-002", Stage.RUNTIME, "the runtime can read its configuration", _problems("QP-RT-002")),
-    _check("QP-RT-004", Stage.RUNTIME, "containerd's CRI plugin is on", _problems("QP-RT-004")),
-    _check("QP-RT-003", Stage.RUNTIME, "no drop-in resets containerd's CRI settings", _problems("QP-RT-003")),
-    _check(
-        "QP-RT-005", Stage.RUNTIME, "no setting of containerd's stands where it has no effect", _problems("QP-RT-005")
-    ),
-    _check("QP-RT-001", Stage.RUNTIME, "device nodes in containers belong to the container's user", _ownership),
+    _check("QP-MEM-001", Stage.MEMLOCK, _unit),
+    _check("QP-MEM-002", Stage.MEMLOCK, _daemon),
+    _check("QP-MEM-003", Stage.MEMLOCK, _containers),
+    _check("QP-MEM-004", Stage.MEMLOCK, _ignored),
+    _check("QP-MEM-006", Stage.MEMLOCK, _ipc_lock),
+    _check("QP-RT-002", Stage.RUNTIME, _problems("QP-RT-002")),
+    _check("QP-RT-004", Stage.RUNTIME, _problems("QP-RT-004")),
+    _check("QP-RT-003", Stage.RUNTIME, _problems("QP-RT-003")),
+    _check("QP-RT-005", Stage.RUNTIME, _problems("QP-RT-005")),
+    _check("QP-RT-001", Stage.RUNTIME, _ownership),
 )

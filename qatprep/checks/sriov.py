@@ -163,62 +163,22 @@ CHECKS = (
     Check(
         "QP-SRIOV-002",
         Stage.SRIOV,
-        "each PF can have VFs",
         _possible,
         needs=("QP-PF-001", "QP-KRN-002"),
         about=pfs,
-        explain="""\
-sriov_totalvfs says how many VFs a PF can have: 16 for every QAT device since generation 4.
-
-Why it matters: without VFs there is nothing to hand to Envoy. The file is absent, or says 0, when SR-IOV is off in
-the BIOS; writing sriov_numvfs fails with ENOMEM when the BIOS left no address space.
-
-How it is found out: sriov_totalvfs of each PF, and "not enough MMIO resources for SR-IOV" in the kernel log.
-
-How to mend it: in the BIOS setup: SR-IOV, ARI, MMIO above 4 GB.""",
     ),
     Check(
         "QP-SRIOV-001",
         Stage.SRIOV,
-        "each PF has its VFs",
         _made,
         needs=("QP-PF-002", "QP-SVC-001", "QP-SRIOV-002", "QP-IOMMU-002", "QP-IOMMU-004"),
         about=pfs,
-        explain="""\
-The VFs are what programs and pods get. They are made by writing to sriov_numvfs of the PF, all of them at once: the
-QAT driver ignores the number and always makes sriov_totalvfs.
-
-Why it matters: VFs do not survive a reboot, a reload of the driver, or the PF going down, which every change of
-services does.
-
-How it is found out: sriov_numvfs against sriov_totalvfs and the configuration. Reading it takes the device's lock;
-where it blocks, somebody is removing VFs that are still in use.
-
-How to mend it: qatprep bootstrap, or
-
-    echo 16 > /sys/bus/pci/devices/<PF>/sriov_numvfs
-
-EBUSY: there are VFs, or kernel crypto users (dm-crypt, IPsec) hold the device. EINVAL: no IOMMU (kernels 6.12 to
-6.16), or, for 0, a kernel before 6.12: write down to qat/state there. ENOENT: no driver. ENOMEM: see QP-SRIOV-002.
-Never take VFs away that somebody has open: the kernel waits for him without end.""",
     ),
     Check(
         "QP-SRIOV-003",
         Stage.SRIOV,
-        "drivers may take new VFs by themselves, or none needs to",
         _autoprobe,
         needs=("QP-SRIOV-001",),
         about=pfs,
-        explain="""\
-sriov_drivers_autoprobe=0 keeps drivers from taking the VFs of a PF, unless a VF has a driver_override.
-
-Why it matters: tools that bind without an override (the Kubernetes plugin does) fail with "No such device". qatprep
-sets the override and does not depend on it, so it is a warning, and only while there are VFs without a driver.
-
-How it is found out: the attribute of each PF.
-
-How to mend it:
-
-    echo 1 > /sys/bus/pci/devices/<PF>/sriov_drivers_autoprobe""",
     ),
 )

@@ -45,7 +45,8 @@ def proxy_config(provider: Provider, release: tuple[int, int] | None = None, wor
     if release is not None and release < SINCE[provider.kind]:
         needed = ".".join(map(str, SINCE[provider.kind]))
         raise InputError(
-            f"Istio {release[0]}.{release[1]} does not know privateKeyProvider.{provider.kind}", f"it needs {needed}"
+            f"Istio {release[0]}.{release[1]} does not know privateKeyProvider.{provider.kind}",
+            f"it needs {needed}: qatprep explain QP-ISTIO-004",
         )
     if provider.fallback:
         raise InputError(
