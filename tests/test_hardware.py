@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qatprep.facts.log import PATTERNS
+from qatprep.findings.messages import BY_KEY
 from qatprep.hardware import FAMILIES, SERVICES, SUPPORTED, Family
 from qatprep.host.redact import _LOG_WORDS
 from qatprep.mesh.render.kubernetes import device_plugin
@@ -114,7 +114,7 @@ def test_the_shell_script_prepares_it(story: dict[str, Any]) -> None:
 def test_the_log_knows_each_family(family: Family) -> None:
     for release in ("6.1", "6.12"):
         line = Kernel(release).probe_failed(family.driver, "0000:6b:00.0", 14)
-        assert re.search(PATTERNS["probe-failed"], line)
+        assert re.search(BY_KEY["probe-failed"].pattern, line)
         assert _LOG_WORDS.search(line)
     assert _LOG_WORDS.search(f"pci 0000:6b:00.0: [8086:{family.pf_id:04x}] type 00 class 0x0b4000")
 

@@ -14,16 +14,16 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 BELOW = {
     "host": (),
-    "facts": ("host", "runtime"),
-    "findings": ("checks",),
-    "checks": ("findings", "facts", "host", "runtime", "mesh", "persist"),
+    "findings": (),
+    "facts": ("host", "runtime", "findings"),
+    "checks": ("findings", "facts", "host", "runtime", "persist"),
     "steps": ("facts", "host", "runtime", "persist"),
     "runtime": ("host",),
     "persist": ("host", "facts"),
-    "mesh": ("findings", "facts", "host", "checks"),
+    "mesh": ("findings", "facts", "host"),
     "crypto": ("facts", "host"),
     "engine": ("findings", "checks", "steps", "facts", "host"),
-    "report": ("findings", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist", "cli"),
+    "report": ("findings", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
     "cli": ("report", "findings", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
 }
 """Room -> rooms it may import. Modules at the top (devices, errors, configuration ...) may be imported by all."""

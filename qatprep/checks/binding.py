@@ -6,22 +6,11 @@ from collections.abc import Iterable
 
 from qatprep import hardware
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import (
-    BOOTSTRAP,
-    attribute,
-    failed,
-    for_each,
-    have,
-    listed,
-    log_lines,
-    some_vfs,
-    unseen,
-    vfs,
-    warned,
-)
+from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines, some_vfs, unseen, vfs
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import listed
 
 _BIND = "echo vfio-pci > $q/driver_override; echo $vf > /sys/bus/pci/drivers/vfio-pci/bind"
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from qatprep import hardware
 from qatprep.checks.base import Check, Context, Profile, Stage
-from qatprep.checks.text import change_arguments, failed, in_vm, listed, unseen, warned
+from qatprep.checks.text import change_arguments, in_vm, unseen
 from qatprep.facts.base import Unknown
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import listed
 
 _PROFILES = frozenset({Profile.CRYPTOMB})
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import attribute, failed, finding, in_vm, many, unseen
+from qatprep.checks.text import attribute, in_vm, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
-from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings import Evidence, Finding, Status, failed
 from qatprep.hardware import PCI_DEVICES, SUPPORTED
+from qatprep.text import many
 
 
 def _present(ctx: Context) -> Iterable[Finding]:
@@ -51,7 +52,7 @@ def _known(ctx: Context) -> Iterable[Finding]:
     status = Status.WARN if ctx.facts.has_qat else Status.FAIL
     newer = [s for s in strangers if not s.name]
     if newer:
-        yield finding(
+        yield Finding(
             "QP-DEV-002",
             status,
             f"{many(len(newer), 'device')} with an id newer than this qatprep",
@@ -62,7 +63,7 @@ def _known(ctx: Context) -> Iterable[Finding]:
         )
     for name in sorted({s.name for s in strangers if s.name}):
         mine = [s for s in strangers if s.name == name]
-        yield finding(
+        yield Finding(
             "QP-DEV-002",
             status,
             f"{many(len(mine), 'device')} of the kind {name}, which the mainline kernel does not drive",
@@ -82,7 +83,7 @@ def _drivable(ctx: Context) -> Iterable[Finding]:
         mine = [f for f in every if f.family.name == name]
         pf_id = mine[0].family.pf_id
         lines = [line for line in ctx.facts.log.of("denylist") if line.bdf in ("", *(f.bdf for f in pci.all_vfs))]
-        yield finding(
+        yield Finding(
             "QP-DEV-003",
             status,
             f"{many(len(mine), 'device')} of the generation 2 kind {name}, which qatlib does not drive",

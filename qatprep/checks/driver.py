@@ -6,19 +6,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import (
-    BOOTSTRAP,
-    attribute,
-    failed,
-    for_each,
-    log_lines,
-    pfs,
-    some_pfs,
-    unseen,
-)
+from qatprep.checks.text import BOOTSTRAP, attribute, for_each, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed
 from qatprep.hardware import PCI_DRIVERS, VFIO_DRIVERS
 
 

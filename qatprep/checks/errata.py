@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import functions, unseen, warned
+from qatprep.checks.text import functions, unseen
 from qatprep.facts.base import Unknown
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, warned
 
 _RELEASE = "/proc/sys/kernel/osrelease"
 

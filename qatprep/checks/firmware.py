@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import (
-    finding,
-    listed,
-    log_lines,
-    pfs,
-    some_pfs,
-)
+from qatprep.checks.text import log_lines, pfs, some_pfs
 from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import FIRMWARE_SUFFIXES, Family
+from qatprep.text import listed
 
 _COMPRESSION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}
 _UNPACK = {".zst": "zstd -d", ".xz": "xz -dk"}
@@ -90,7 +85,7 @@ def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -
         )
         cause += "went away, or from the initramfs. The next loading of the driver will fail."
         again = again[:1]
-    return finding(
+    return Finding(
         "QP-FW-001",
         Status.WARN if runs else Status.FAIL,
         title,

@@ -9,22 +9,19 @@ from qatprep.checks.text import (
     AS_ROOT,
     attribute,
     change_arguments,
-    failed,
-    finding,
     functions,
     in_vm,
-    listed,
     log_lines,
     rewrite_grub,
     share,
     unseen,
-    warned,
 )
 from qatprep.facts.base import Unknown
 from qatprep.facts.iommu import ACPI_TABLES
 from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
 from qatprep.facts.pci import Pf, Vf
-from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings import Evidence, Finding, Status, failed, warned
+from qatprep.text import listed
 
 _KEYS = ("intel_iommu", "amd_iommu", "iommu", "iommu.passthrough", "iommu.strict")
 _OFF = (("intel_iommu", "off"), ("amd_iommu", "off"), ("iommu", "off"), ("iommu", "soft"))
@@ -242,7 +239,7 @@ def _half_seen(ctx: Context, hidden: tuple[Evidence, ...]) -> Finding:
     kernel = ctx.facts.kernel
     same = [staged.path for staged in kernel.staged if _arguments(staged.tokens)]
     told = f" {listed(same)} {'has' if len(same) == 1 else 'have'} none that does not run already." if same else ""
-    return finding(
+    return Finding(
         "QP-IOMMU-003",
         Status.UNKNOWN,
         "cannot see whether an IOMMU argument waits for a reboot",
@@ -301,7 +298,7 @@ def _unsafe(ctx: Context) -> Iterable[Finding]:
         if isinstance(value, Unknown):
             yield unseen("QP-IOMMU-005", f"cannot read {path}", value)
         elif value:
-            yield finding(
+            yield Finding(
                 "QP-IOMMU-005",
                 Status.WARN,
                 title,

@@ -8,23 +8,12 @@ from typing import NamedTuple
 
 from qatprep import hardware
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import (
-    attribute,
-    change_arguments,
-    failed,
-    functions,
-    have,
-    listed,
-    pfs,
-    share,
-    some_pfs,
-    unseen,
-    warned,
-)
+from qatprep.checks.text import attribute, change_arguments, functions, have, pfs, share, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import argument
 from qatprep.facts.pci import Pf, Services
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import listed
 
 _RELEASE = "/proc/sys/kernel/osrelease"
 

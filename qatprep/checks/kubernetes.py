@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.runtime import Run
-from qatprep.checks.text import failed, listed, many, pfs, unseen, vfs, warned
+from qatprep.checks.text import pfs, unseen, vfs
 from qatprep.facts.base import Unknown
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import listed, many
 
 CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
 QAT_LABEL = "intel.feature.node.kubernetes.io/qat"

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Profile, Stage
 from qatprep.checks.runtime import with_devices
-from qatprep.checks.text import finding, many, warned
-from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings import Evidence, Finding, Status, warned
+from qatprep.text import many
 
 _BOTH = frozenset({Profile.QAT, Profile.CRYPTOMB})
 
@@ -33,7 +33,7 @@ def _workers(ctx: Context) -> Iterable[Finding]:
         if not container.envoy_workers or not cpus or container.envoy_workers == cpus:
             continue
         more = container.envoy_workers > cpus
-        yield finding(
+        yield Finding(
             "QP-ENVOY-010",
             Status.WARN,
             f"Envoy of {container.label} has {many(container.envoy_workers, 'worker')} on {many(cpus, 'CPU')}",

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import (
-    BOOTSTRAP,
-    change_arguments,
-    failed,
-    finding,
-    functions,
-    listed,
-    pfs,
-    unseen,
-)
+from qatprep.checks.text import BOOTSTRAP, change_arguments, functions, pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import Ban, Module
 from qatprep.facts.pci import Pf
-from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings import Evidence, Finding, Status, failed
 from qatprep.hardware import VFIO_VARIANT
+from qatprep.text import listed
 
 _VFIO = ("vfio_pci", "vfio_iommu_type1")
 
@@ -90,7 +82,7 @@ def _allowed(ctx: Context) -> Iterable[Finding]:
         if name == "intel_qat":
             subjects = every  # every QAT module stands on it
         loaded = module.loaded is True
-        yield finding(
+        yield Finding(
             "QP-MOD-002",
             Status.WARN if loaded else Status.FAIL,
             f"{name} is loaded, but something forbids loading it" if loaded else f"something forbids loading {name}",

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import (
-    BOOTSTRAP,
-    failed,
-    finding,
-    functions,
-    some_vfs,
-    unseen,
-    vfs,
-)
+from qatprep.checks.text import BOOTSTRAP, functions, some_vfs, unseen, vfs
 from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import CONTAINER_NODE
 from qatprep.facts.pci import DeviceNode, Vf
-from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings import Evidence, Finding, Status, failed
 from qatprep.hardware import VFIO_DEV
 
 _ALL = 0o006
@@ -77,7 +69,7 @@ def _open_to_all(ctx: Context) -> Iterable[Finding]:
             else "Somebody used chmod a+r, as guides do. It opens the nodes to everybody for reading and still is "
             "not enough: VFIO is used through read and write."
         )
-        yield finding(
+        yield Finding(
             "QP-NODE-002",
             Status.WARN if configured else Status.FAIL,
             f"everybody on this host may open {some_vfs(ctx, bdfs)} ({words})",

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from qatprep import persist
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import BOOTSTRAP, failed, unseen, warned
+from qatprep.checks.text import BOOTSTRAP, unseen
 from qatprep.facts import persist as facts_of
 from qatprep.facts.base import Unknown
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed, warned
 
 _UNIT = "qatprep-apply.service"
 

@@ -13,14 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from qatprep.checks.base import Check, Context, Profile, Stage
-from qatprep.checks.table import BY_ID, CHECKS, CRASH, select
+from qatprep.checks.table import BY_ID, CHECKS, select
 from qatprep.checks.verdict import Verdict, verdicts
 from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.facts import Facts
-from qatprep.findings import Evidence, Finding, Status
-
-_WORST = (Status.FAIL, Status.UNKNOWN, Status.WARN)
+from qatprep.findings import CRASH, Evidence, Finding, Status, worst
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,7 @@ class Report:
     @property
     def worst(self) -> Status:
         """fail, unknown, warn or ok: the worst that was found."""
-        found = {f.status for f in self.findings}
-        return next((status for status in _WORST if status in found), Status.OK)
+        return worst(self.findings)
 
     def of(self, *statuses: Status) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if f.status in statuses)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import BOOTSTRAP, failed, finding, listed, many, unseen, warned
+from qatprep.checks.text import BOOTSTRAP, unseen
 from qatprep.config import memlock_for
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import Container, UnitLimit
-from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings import Evidence, Finding, Status, failed, warned
 from qatprep.runtime import containerd, crio
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.units import drop_in_path
+from qatprep.text import listed, many
 
 Run = Callable[[Context], Iterable[Finding]]
 
@@ -67,7 +68,7 @@ def _unit(ctx: Context) -> Iterable[Finding]:
     if isinstance(facts.unit, Unknown):
         yield unseen("QP-MEM-001", f"cannot read the limits of {facts.runtime.unit}", facts.unit)
     elif facts.unit is not None and facts.unit.limit.soft < size and not _by_crio(ctx, size):
-        yield finding(
+        yield Finding(
             "QP-MEM-001",
             Status.FAIL if ctx.facts.kubernetes.here else Status.WARN,
             f"containers of {facts.runtime.unit} may lock {spell(facts.unit.limit.soft)} of memory; "
@@ -115,7 +116,7 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
         yield unseen("QP-MEM-002", f"cannot read the limits of the running {facts.runtime.unit}", facts.daemon)
     elif facts.daemon.soft < facts.unit.limit.soft:
         enough = facts.daemon.soft >= size
-        yield finding(
+        yield Finding(
             "QP-MEM-002",
             Status.WARN if enough else Status.FAIL,
             f"{facts.runtime.unit} still runs with {spell(facts.daemon.soft)}; its files say "
@@ -203,7 +204,7 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
         yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.unit}", state)
     elif state is False:
         users = [c for c, _ in with_devices(ctx) if isinstance(c.uid, int) and c.uid != 0]
-        yield finding(
+        yield Finding(
             "QP-RT-001",
             Status.FAIL if users and not _open_by_group(ctx) else Status.WARN,
             "device nodes in containers belong to root: pods that do not run as root cannot open their VFs",
@@ -273,7 +274,7 @@ def _problems(id: str) -> Run:
             if problem.kind not in _KINDS[id] or (problem.kind == "cri-disabled" and docker):
                 continue
             bad = id in ("QP-RT-003", "QP-RT-004") or problem.fatal
-            yield finding(
+            yield Finding(
                 id,
                 Status.FAIL if bad else Status.WARN,
                 f"{problem.path}: {problem.text}",

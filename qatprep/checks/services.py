@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import (
-    BOOTSTRAP,
-    failed,
-    for_each,
-    log_lines,
-    pfs,
-    some_pfs,
-    unseen,
-)
+from qatprep.checks.text import BOOTSTRAP, for_each, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Services
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed
 from qatprep.hardware import SERVICES_5_ENTRIES, parse_services, spell_services
 
 _OLD_VOCABULARY = ((6, 0), (6, 5))

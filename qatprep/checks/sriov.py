@@ -5,22 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import (
-    BOOTSTRAP,
-    attribute,
-    failed,
-    for_each,
-    have,
-    log_lines,
-    many,
-    pfs,
-    some_pfs,
-    unseen,
-    warned,
-)
+from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import many
 
 
 def _possible(ctx: Context) -> Iterable[Finding]:

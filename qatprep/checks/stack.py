@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import failed, log_lines, warned
+from qatprep.checks.text import log_lines
 from qatprep.facts.stack import SHARED
-from qatprep.findings import Evidence, Finding
+from qatprep.findings import Evidence, Finding, failed, warned
 
 _HARMLESS = ("_dev", "adf_ctl")
 

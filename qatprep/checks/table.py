@@ -29,9 +29,6 @@ from qatprep.checks.base import Check
 from qatprep.errors import InputError
 from qatprep.findings.pages import close, pages, same_stage
 
-CRASH = "QP-CRASH"
-"""The id of what is found when a check itself fails. It is nobody's check, but has a page like one."""
-
 CHECKS: tuple[Check, ...] = (
     *stack.CHECKS,
     *device.CHECKS,

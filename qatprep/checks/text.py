@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from qatprep.checks.base import Context
 from qatprep.facts import Facts
@@ -11,6 +10,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
 from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import PCI_DEVICES
+from qatprep.text import many
 
 BOOTSTRAP = "bootstrap"
 """Finding.step: the verb that mends what qatprep can mend."""
@@ -21,28 +21,11 @@ _LOG_LIMIT = 4
 """Lines of the log that one finding quotes."""
 
 
-def finding(id: str, status: Status, title: str, **more: Any) -> Finding:
-    return Finding(id, status, title, **more)
-
-
-def failed(id: str, title: str, **more: Any) -> Finding:
-    return Finding(id, Status.FAIL, title, **more)
-
-
-def warned(id: str, title: str, **more: Any) -> Finding:
-    return Finding(id, Status.WARN, title, **more)
-
-
 def unseen(id: str, title: str, fact: Unknown, subjects: tuple[str, ...] = ()) -> Finding:
     """The result for a fact that could not be had: why, and whether root would have helped."""
     return Finding(
         id, Status.UNKNOWN, title, subjects=subjects, cause=fact.reason, fix=(AS_ROOT,) if fact.denied else ()
     )
-
-
-def many(number: int, noun: str) -> str:
-    """1 PF, 2 PFs."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def share(some: Sequence[str], total: int, noun: str) -> str:
@@ -71,12 +54,6 @@ def some_vfs(ctx: Context, bdfs: Sequence[str]) -> str:
 
 def have(some: Sequence[str]) -> str:
     return "has" if len(some) == 1 else "have"
-
-
-def listed(items: Iterable[str]) -> str:
-    """a, b and c."""
-    every = list(items)
-    return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}"
 
 
 def attribute(bdf: str, name: str, value: object) -> Evidence:

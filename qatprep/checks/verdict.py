@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qatprep.checks.base import Profile
-from qatprep.checks.table import BY_ID, CRASH
-from qatprep.checks.text import listed, many
+from qatprep.checks.table import BY_ID
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Services
-from qatprep.findings import Finding, Status
+from qatprep.findings import CRASH, Finding, Status
 from qatprep.hardware import spell_services
+from qatprep.text import listed, many
 
 
 class State(StrEnum):

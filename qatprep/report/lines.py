@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from qatprep.cli.session import Session
+from typing import Protocol
+
 from qatprep.engine.bootstrap import Result
 from qatprep.report.text import compact, grouped
 
 
-def print_result(session: Session, result: Result, undo: str) -> None:
+class Streams(Protocol):
+    """Where lines go: data to stdout, talk to stderr."""
+
+    def line(self, text: str) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+def print_result(session: Streams, result: Result, undo: str) -> None:
     if result.status == "unchanged":
         session.line("Nothing to do: it is so already.")
         return

@@ -52,6 +52,18 @@ def test_every_kind_has_its_schema(kind: str) -> None:
     schema(kind)
 
 
+def test_a_finding_has_one_form() -> None:
+    """doctor's, in every document that has findings of that kind."""
+    forms = {}
+    for kind in KINDS:
+        document = json.loads(files("qatprep.schema").joinpath(f"{kind}.json").read_text())
+        form = document.get("properties", {}).get("findings", {}).get("items", {})
+        if "evidence" in form.get("properties", {}):
+            forms[kind] = form
+    assert [kind for kind, form in forms.items() if form != forms["doctor"]] == []
+    assert {"doctor", "inspect-config-dump", "inspect-log", "inspect-manifest", "inspect-stats"} <= set(forms)
+
+
 HOSTS = (
     "spr-2s", "spr-2s-ready", "spr-2s-as-user", "vf-held", "vm-vfs", "gen2-c62x", "newer-qat", "no-qat", "pf-unbound",
     "iommu-off-argument", "half-bound", "lockdown-old-kernel", "module-not-loaded", "domain-0001", "pf-down",

@@ -2,13 +2,14 @@
 
 A queue holds one to eight (crypto_mb works on eight at once). What a bucket means changed in Envoy 1.38.0, whose
 changelog has "Updated libcircllhist to 0.3.2, which changes how bucket bounds are interpreted": before, the bucket with
-the bound 2 counts what is below 2, from then on also what is equal (run on 1.36, 1.37, 1.38, 1.39 and 1.40). The paper
-has the old meaning. Bounds between the sizes (1.5, 2.5 ...) and the `detailed` form mean the same on both sides.
+the bound 2 counts what is below 2, from then on also what is equal (run on 1.36, 1.37, 1.38, 1.39 and 1.40). Intel's
+guide has the old meaning. Bounds between the sizes (1.5, 2.5 ...) and the `detailed` form mean the same on both sides.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -96,6 +97,15 @@ class Sizes:
         if not self.exact or not self.total:
             return None
         return sum(group.low * group.count for group in self.groups) / self.total
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One listener's queue sizes, or why they cannot be had."""
+
+    histogram: Histogram
+    sizes: Sizes | None
+    why: str = ""
 
 
 def disjoint(points: tuple[tuple[float, int], ...], form: Form, total: int | None) -> list[tuple[float, float, int]]:
@@ -230,3 +240,14 @@ def minus(later: Histogram, earlier: Histogram) -> Histogram:
     points = tuple((bound, max(count - before.get(bound, 0), 0)) for bound, count in later.points)
     total = None if later.total is None else max(later.total - (earlier.total or 0), 0)
     return Histogram(later.name, later.listener, later.algorithm, later.form, points, total)
+
+
+def queues(histograms: Iterable[Histogram], version: Version | None, form: Form | None) -> list[Queue]:
+    """The sizes of each histogram; `version` and `form` where Envoy does not say them."""
+    found = []
+    for histogram in histograms:
+        try:
+            found.append(Queue(histogram, sizes(histogram, version, form)))
+        except ValueError as e:
+            found.append(Queue(histogram, None, str(e)))
+    return found

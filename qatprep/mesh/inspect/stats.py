@@ -95,6 +95,17 @@ class Stats:
         )
 
 
+@dataclass(frozen=True)
+class Rate:
+    """What lies between two readings."""
+
+    seconds: float
+    workers: int
+    """0 where the statistics do not say."""
+    signs: float
+    """RSA signatures a second and CPU of this node, 0 when not given."""
+
+
 def parse(source: Input) -> Stats:
     """Read a /stats answer. InputError when it is none."""
     start = source.data[:4096].lstrip()
