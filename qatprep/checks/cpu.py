@@ -55,7 +55,7 @@ def _instructions(ctx: Context) -> Iterable[Finding]:
         )
         fix: tuple[str, ...] = (
             "On the VM's host, see whether the CPU has them: grep -o -w -E 'avx512ifma|avx512_vbmi2' /proc/cpuinfo",
-            "If it has, give the VM that CPU (QEMU: -cpu host, libvirt: host-passthrough), and start the VM anew.",
+            "If it has, give the VM that CPU (QEMU: -cpu host, libvirt: host-passthrough), and restart the VM.",
         )
     else:
         cause = (
@@ -98,7 +98,7 @@ def _states(ctx: Context) -> Iterable[Finding]:
         fix = change_arguments(ctx.facts, remove=guilty)
     elif in_vm(ctx.facts):
         cause = "The hypervisor offers the AVX-512 instructions but not the saving of their registers (XSAVE, XCR0)."
-        fix = ("On the VM's host, give the VM the whole CPU (QEMU: -cpu host), and start the VM anew.",)
+        fix = ("On the VM's host, give the VM the whole CPU (QEMU: -cpu host), and restart the VM.",)
     else:
         cause = "The CPU has the instructions, but the operating system has not switched on their registers."
         fix = ("Look for lines about xsave or x86/fpu at the start of dmesg, and run a newer kernel.",)

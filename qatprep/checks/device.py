@@ -10,7 +10,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
 from qatprep.findings import Evidence, Finding, Status, failed
 from qatprep.hardware import PCI_DEVICES, SUPPORTED
-from qatprep.text import many
+from qatprep.text import plural
 
 
 def _present(ctx: Context) -> Iterable[Finding]:
@@ -55,7 +55,7 @@ def _known(ctx: Context) -> Iterable[Finding]:
         yield Finding(
             "QP-DEV-002",
             status,
-            f"{many(len(newer), 'device')} with an id newer than this qatprep",
+            f"{plural(len(newer), 'device')} with an id newer than this qatprep",
             subjects=tuple(s.bdf for s in newer),
             evidence=tuple(attribute(s.bdf, "device", f"{s.device_id:#06x}") for s in newer),
             cause="The id lies beside those of the known QAT devices, and this version has no table entry for it.",
@@ -66,7 +66,7 @@ def _known(ctx: Context) -> Iterable[Finding]:
         yield Finding(
             "QP-DEV-002",
             status,
-            f"{many(len(mine), 'device')} of the kind {name}, which the mainline kernel does not drive",
+            f"{plural(len(mine), 'device')} of the kind {name}, which the mainline kernel does not drive",
             subjects=tuple(s.bdf for s in mine),
             evidence=tuple(attribute(s.bdf, "device", f"{s.device_id:#06x}") for s in mine),
             cause=f"{name} only ever had Intel's out-of-tree driver; qatlib and Envoy cannot use it.",
@@ -86,7 +86,7 @@ def _drivable(ctx: Context) -> Iterable[Finding]:
         yield Finding(
             "QP-DEV-003",
             status,
-            f"{many(len(mine), 'device')} of the generation 2 kind {name}, which qatlib does not drive",
+            f"{plural(len(mine), 'device')} of the generation 2 kind {name}, which qatlib does not drive",
             subjects=tuple(f.bdf for f in mine),
             evidence=(
                 *(

@@ -43,7 +43,7 @@ def _offered(ctx: Context) -> Iterable[Finding]:
             fix: tuple[str, ...] = (
                 "On the VM's host, give the VM a virtual IOMMU (QEMU: -device "
                 "intel-iommu,intremap=on,caching-mode=on and kernel-irqchip=split; libvirt: <iommu "
-                "model='intel'>), and start the VM anew.",
+                "model='intel'>), and restart the VM.",
             )
         else:
             cause = (
@@ -164,7 +164,7 @@ def _runs(ctx: Context) -> Iterable[Finding]:
             fix = (AS_ROOT,) if BOOT_ENTRIES in kernel.hidden else (rewrite_grub(ctx.facts), "Reboot.")
         elif only_grub and built:
             cause = (
-                f"{_token(on)} stands in {staged[0][0]}, but the boot loader's grub.cfg was not written again since."
+                f"{_token(on)} is set in {staged[0][0]}, but the boot loader's grub.cfg was not written again since."
             )
             fix = (rewrite_grub(ctx.facts), "Reboot.")
         else:
@@ -189,7 +189,7 @@ def _runs(ctx: Context) -> Iterable[Finding]:
         fix = change_arguments(ctx.facts, add=add)
     else:
         cause = "The table is there and nothing switches the IOMMU off, but its driver did not start."
-        fix = ("dmesg | grep -i -e DMAR -e AMD-Vi", "A BIOS update is what mends broken tables.")
+        fix = ("dmesg | grep -i -e DMAR -e AMD-Vi", "Update the BIOS: its table is broken.")
     if hidden and not staged and (guilty or add):
         evidence += hidden
         cause += f" Whether the next boot will differ already cannot be seen: {_unreadable(hidden)}."

@@ -1,4 +1,4 @@
-"""What Kubernetes makes of the node's VFs: the device plugin's resources, CPUs, and who stands in its way."""
+"""What Kubernetes makes of the node's VFs: the device plugin's resources, CPUs, and what prevents it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
 from qatprep.findings import Evidence, Finding, failed, warned
-from qatprep.text import listed, many
+from qatprep.text import listed, plural
 
 CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
 QAT_LABEL = "intel.feature.node.kubernetes.io/qat"
@@ -61,7 +61,7 @@ def _registered(ctx: Context) -> Iterable[Finding]:
         if have < count and not (total > _most(ctx) and have):
             yield failed(
                 "QP-K8S-001",
-                f"the kubelet knows {have} of {many(count, 'device')} {resource}",
+                f"the kubelet knows {have} of {plural(count, 'device')} {resource}",
                 evidence=(
                     Evidence(CHECKPOINT, f"{resource}: {have}"),
                     Evidence("cfg_services of the PFs", f"{resource}: {count}"),
@@ -136,7 +136,7 @@ def _truncated(ctx: Context) -> Iterable[Finding]:
             Evidence(CHECKPOINT, f"{have} devices"),
         ),
         cause="-max-num-devices takes the first VFs it comes by, so that whole PFs can be missing. The default is 64 "
-        "since v0.27 and was 32 before; it was never the 16 of the paper.",
+        "since v0.27 and was 32 before; it was never 16, as Intel's guide says.",
         fix=(f"In the plugin's DaemonSet: -max-num-devices={expected}", "qatprep render kubernetes --as device-plugin"),
     )
 

@@ -15,7 +15,7 @@ from qatprep.facts.log import LogLine
 from qatprep.facts.pci import Pf, Stranger, Vf
 from qatprep.findings import Evidence, Finding, Status, warned
 from qatprep.findings.messages import BY_KEY
-from qatprep.text import many
+from qatprep.text import plural
 
 _QUOTED = 4
 """Lines one finding quotes."""
@@ -147,7 +147,7 @@ def _unexplained(ctx: Context) -> Iterable[Finding]:
         message = BY_KEY[key]
         yield warned(
             "QP-LOG-001",
-            f"kernel log: {message.title} ({many(len(mine), 'line')})",
+            f"kernel log: {message.title} ({plural(len(mine), 'line')})",
             subjects=tuple(dict.fromkeys(bdf for _, bdf in mine if bdf)),
             evidence=tuple(Evidence("kernel log", line.text) for line, _ in mine[-_QUOTED:]),
             cause=message.cause,

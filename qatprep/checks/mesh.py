@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from qatprep.checks.base import Check, Context, Profile, Stage
 from qatprep.checks.runtime import with_devices
 from qatprep.findings import Evidence, Finding, Status, warned
-from qatprep.text import many
+from qatprep.text import plural
 
 _BOTH = frozenset({Profile.QAT, Profile.CRYPTOMB})
 
@@ -36,7 +36,7 @@ def _workers(ctx: Context) -> Iterable[Finding]:
         yield Finding(
             "QP-ENVOY-010",
             Status.WARN,
-            f"Envoy of {container.label} has {many(container.envoy_workers, 'worker')} on {many(cpus, 'CPU')}",
+            f"Envoy of {container.label} has {plural(container.envoy_workers, 'worker')} on {plural(cpus, 'CPU')}",
             evidence=(
                 Evidence(f"/proc/{container.pid}/task", f"{container.envoy_workers} threads wrk:worker_N"),
                 Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),
@@ -63,9 +63,10 @@ def _isolated(ctx: Context) -> Iterable[Finding]:
         if others:
             yield warned(
                 "QP-ENVOY-011",
-                f"Envoy of {container.label} shares its CPUs ({container.cpus}) with {many(others, 'other container')}",
+                f"Envoy of {container.label} shares its CPUs ({container.cpus}) "
+                f"with {plural(others, 'other container')}",
                 evidence=(Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),),
-                cause="Envoy's speed hangs on warm caches. Measurements in such a place vary.",
+                cause="Envoy's speed depends on warm caches: measurements vary.",
                 fix=("Give the pod whole CPUs under the static CPU manager policy: QP-K8S-007.",),
             )
 

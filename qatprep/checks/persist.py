@@ -36,7 +36,7 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
     gaps = persist.gaps(found, ctx.config)
     blind = [gap for gap in gaps if gap.trouble == "unseen"]
     foreign = [gap for gap in gaps if gap.trouble == "foreign"]
-    mendable = [gap for gap in gaps if gap not in blind and gap not in foreign]
+    fixable = [gap for gap in gaps if gap not in blind and gap not in foreign]
     for gap in blind[:1]:
         fact = found.files[gap.file.path]
         yield unseen("QP-PERS-001", f"cannot look at {gap.file.path}", _reason(fact, gap.why))
@@ -58,14 +58,14 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
                 cause="qatprep replaces only files of its own, so what belongs there is not installed.",
                 fix=(f"mv {gap.file.path} {gap.file.path}.before-qatprep", f"qatprep {BOOTSTRAP}"),
             )
-    if mendable:
-        unit = next((gap for gap in mendable if gap.file.path == facts_of.APPLY), None)
+    if fixable:
+        unit = next((gap for gap in fixable if gap.file.path == facts_of.APPLY), None)
         yield warned(
             "QP-PERS-001",
             "after the next boot the devices will be as the kernel makes them, not as configured"
             if unit
             else "after the next boot not all will be as configured",
-            evidence=tuple(Evidence(gap.file.path, gap.why) for gap in mendable),
+            evidence=tuple(Evidence(gap.file.path, gap.why) for gap in fixable),
             cause="Services, VFs, bindings and the nodes' modes are lost at every boot, and nothing sets them again."
             if unit
             else "Some of the files by which qatprep sets up the node at boot are missing or not as this version "
@@ -93,8 +93,8 @@ def _program(ctx: Context) -> Iterable[Finding]:
                 Evidence(facts_of.APPLY, f"ExecStart={' '.join(found.starts)}"),
                 Evidence(program or facts_of.APPLY, "not a file that can be run"),
             ),
-            cause="qatprep was removed or moved since the unit was installed (a virtual environment that was made "
-            "anew, a package that was replaced).",
+            cause="qatprep was removed or moved since the unit was installed (a virtual environment that was "
+            "recreated, a package that was replaced).",
             fix=("Or, to be rid of it: systemctl disable qatprep-apply.service",),
             step=BOOTSTRAP,
         )

@@ -13,11 +13,11 @@ from qatprep.findings import Evidence, Finding, Status, failed, warned
 from qatprep.runtime import containerd, crio
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.units import drop_in_path
-from qatprep.text import listed, many
+from qatprep.text import listed, plural
 
 Run = Callable[[Context], Iterable[Finding]]
 
-RECREATE = "Delete these pods (kubectl delete pod NAME), so that they are made anew."
+RECREATE = "Delete these pods (kubectl delete pod NAME), so that they are created again."
 
 
 def applies(ctx: Context) -> bool:
@@ -78,7 +78,7 @@ def _unit(ctx: Context) -> Iterable[Finding]:
                 Evidence(facts.runtime.unit, facts.runtime.why),
             ),
             cause="A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
-            "for it: a container inherits the limit of the daemon that started it. The paper's 16777216 is one VF, and "
+            "for it: a container inherits the limit of the daemon that started it. The 16777216 of Intel's guide is one VF, and "
             "leaves nothing for anything else.",
             fix=_memlock_fix(facts.runtime.unit, facts.unit.source, size),
             step=BOOTSTRAP if ctx.facts.kubernetes.here else "",
@@ -125,7 +125,7 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
                 Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
                 Evidence(facts.unit.source or "systemd's default", f"LimitMEMLOCK={spell(facts.unit.limit.soft)}"),
             ),
-            cause="A limit is given when the daemon starts: since the file was written it has not been started anew.",
+            cause="A limit is given when the daemon starts: it has not been restarted since the file was written.",
             fix=(
                 f"systemctl daemon-reload && systemctl restart {facts.runtime.unit}",
                 "Running pods go on meanwhile (their shims are not stopped), and keep their old limit.",
@@ -143,11 +143,11 @@ def _containers(ctx: Context) -> Iterable[Finding]:
     if small:
         yield failed(
             "QP-MEM-003",
-            f"{many(len(small), 'container')} with QAT devices may lock too little memory: "
+            f"{plural(len(small), 'container')} with QAT devices may lock too little memory: "
             f"{listed(dict.fromkeys(c.label for c, _ in small))}",
             evidence=tuple(
                 Evidence(
-                    f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {_soft(c.limit)}, for {many(number, 'VF')}"
+                    f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {_soft(c.limit)}, for {plural(number, 'VF')}"
                 )
                 for c, number in small[:8]
             ),
@@ -295,7 +295,7 @@ _CAUSES = {
     "QP-RT-005": "containerd passes over it in silence, or with a warning in its log.",
 }
 _FIXES: dict[str, tuple[str, ...]] = {
-    "QP-RT-002": ("Mend the file, and check it: containerd config dump",),
+    "QP-RT-002": ("Fix the file, then check it: containerd config dump",),
     "QP-RT-003": ("Put the keys into the main file and take the drop-in away.", "containerd config dump"),
     "QP-RT-004": ("Take cri out of disabled_plugins, if Kubernetes shall use this containerd.",),
     "QP-RT-005": ("qatprep bootstrap --set containers.device_ownership=true", "containerd config dump"),

@@ -9,7 +9,7 @@ from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines,
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, failed, warned
-from qatprep.text import many
+from qatprep.text import plural
 
 
 def _possible(ctx: Context) -> Iterable[Finding]:
@@ -102,7 +102,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
         count = sum(len(pf.vfs) for pf in surplus)
         yield failed(
             "QP-SRIOV-001",
-            f"{some_pfs(ctx, bdfs)} {have(bdfs)} {many(count, 'VF')}, and the configuration wants none",
+            f"{some_pfs(ctx, bdfs)} {have(bdfs)} {plural(count, 'VF')}, and the configuration wants none",
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in surplus),
             cause=f"The configuration ({ctx.config.source}) says vfs: false.",

@@ -77,4 +77,4 @@ def _no_check(pattern: str) -> InputError:
             f"{pattern!r} names no check of the node", f"qatprep explain {named[0].id} says how it is found"
         )
     hint = "qatprep explain lists all ids; a stage (iommu, nodes) or a glob (QP-IOMMU-*) will do as well"
-    return InputError(f"no check or stage is called {pattern!r}", close(pattern) or hint)
+    return InputError(f"no check or stage is called {pattern!r}", close(pattern, hint))

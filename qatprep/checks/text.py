@@ -1,4 +1,4 @@
-"""Phrases the checks share: how many of what, commands for several devices, kernel arguments, lines of the log."""
+"""Phrases the checks share: which of how many, commands for several devices, kernel arguments, lines of the log."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
 from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import PCI_DEVICES
-from qatprep.text import many
+from qatprep.text import plural
 
 BOOTSTRAP = "bootstrap"
-"""Finding.step: the verb that mends what qatprep can mend."""
+"""Finding.step: the verb that fixes what qatprep can fix."""
 AS_ROOT = "Run qatprep as root to see it."
 _LOOP_LIMIT = 8
 """Devices that one pasted command names; more of them make a line nobody can read."""
@@ -34,7 +34,7 @@ def share(some: Sequence[str], total: int, noun: str) -> str:
         return f"{noun} {some[0]}"
     if len(some) == total:
         return f"both {noun}s" if total == 2 else f"all {total} {noun}s"
-    return f"{len(some)} of {many(total, noun)}"
+    return f"{len(some)} of {plural(total, noun)}"
 
 
 def some_pfs(ctx: Context, bdfs: Sequence[str]) -> str:
@@ -97,7 +97,7 @@ def vfs(ctx: Context) -> list[str]:
 
 
 def rewrite_grub(facts: Facts) -> str:
-    """The command by which this host's grub.cfg is written anew from /etc/default/grub."""
+    """The command by which this host's grub.cfg is written again from /etc/default/grub."""
     return "grub2-mkconfig -o /boot/grub2/grub.cfg" if "/boot/grub2/grub.cfg" in _loader(facts) else "update-grub"
 
 

@@ -13,15 +13,15 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Services
 from qatprep.findings import CRASH, Finding, Status
 from qatprep.hardware import spell_services
-from qatprep.text import listed, many
+from qatprep.text import listed, plural
 
 
 class State(StrEnum):
     READY = "ready"
     NOT_READY = "not ready"
-    """There is something to mend."""
+    """There is something to fix."""
     NOT_PRESENT = "not present"
-    """The node has no such device: nothing to mend."""
+    """The node has no such device: nothing to fix."""
     NOT_POSSIBLE = "not possible"
     """What there is cannot be used."""
     UNKNOWN = "unknown"
@@ -61,7 +61,7 @@ def _common(subject: Profile, mine: list[Finding], left_out: frozenset[str]) -> 
     skipped = sorted(id for id in left_out if subject in BY_ID[id].profiles)
     if skipped:
         return Verdict(
-            subject, State.PARTIAL, f"no fault in what was looked at; {many(len(skipped), 'check')} left out"
+            subject, State.PARTIAL, f"no fault in what was looked at; {plural(len(skipped), 'check')} left out"
         )
     unseen = [f for f in mine if f.status is Status.UNKNOWN and f.id != "QP-LOG-001"]
     if unseen:
@@ -95,10 +95,10 @@ def _inventory(facts: Facts) -> str:
     """What a node that is ready has: 8 PFs with sym;asym, 128 VFs."""
     pfs = [pf for pf in facts.pci.pfs if pf.family.supported]
     if not pfs:
-        return f"{many(len([vf for vf in facts.pci.vfs if vf.family.supported]), 'VF')} of this VM"
+        return f"{plural(len([vf for vf in facts.pci.vfs if vf.family.supported]), 'VF')} of this VM"
     offered = sorted({spell_services(pf.services.tokens) for pf in pfs if isinstance(pf.services, Services)})
     services = f" with {listed(offered)}" if offered else ""
-    return f"{many(len(pfs), 'PF')}{services}, {many(sum(len(pf.vfs) for pf in pfs), 'VF')}"
+    return f"{plural(len(pfs), 'PF')}{services}, {plural(sum(len(pf.vfs) for pf in pfs), 'VF')}"
 
 
 def _cryptomb(facts: Facts, config: NodeConfig, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:

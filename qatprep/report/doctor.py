@@ -18,7 +18,7 @@ from qatprep.facts import Facts
 from qatprep.findings import Finding, Status
 from qatprep.report.findings import RANK, Lines, hint, print_stage, stage_of, symbol
 from qatprep.report.findings import document as finding
-from qatprep.report.text import plural
+from qatprep.text import plural
 from qatprep.version import VERSION
 
 SCHEMA = "qatprep.doctor/1"
@@ -29,7 +29,7 @@ _STATE_STYLES = {State.READY: "ok", State.NOT_READY: "fail", State.NOT_POSSIBLE:
 def print_report(
     console: Console, report: Report, facts: Facts, config: str, bootstrap: str, *, every: bool, verbose: bool
 ) -> None:
-    """`bootstrap` are the options by which bootstrap mends this host; `every` tells what is well too; `verbose` adds
+    """`bootstrap` are the options by which bootstrap fixes this host; `every` tells what is well too; `verbose` adds
     what was read."""
     lines = Lines(console)
     lines.print(Text.assemble(("qatprep doctor: ", "id"), facts.host))
@@ -72,12 +72,12 @@ def _print_verdict(lines: Lines, report: Report, bootstrap: str) -> None:
     panel = Panel(grid, title="verdict", title_align="left", border_style=border, padding=(0, 1))
     lines.console.print(panel, width=lines.width)
     broken = report.of(Status.FAIL)
-    mendable = [f for f in broken if f.step]
+    fixable = [f for f in broken if f.step]
     told = broken or report.of(Status.WARN)
-    if mendable:
-        left = len({f.id for f in broken} - {f.id for f in mendable})
-        rest = f"  (not: {plural(left, 'failure')} it cannot mend)" if left else ""
-        hint(lines, "mend it", f"qatprep bootstrap{bootstrap}", rest)
+    if fixable:
+        left = len({f.id for f in broken} - {f.id for f in fixable})
+        rest = f"  (not: {plural(left, 'failure')} it cannot fix)" if left else ""
+        hint(lines, "fix it", f"qatprep bootstrap{bootstrap}", rest)
     if told:
         hint(lines, "read on", f"qatprep explain {told[0].id}")
 

@@ -41,7 +41,7 @@ def print_story(console: Console, s: Scenario) -> None:
     console.print(Text.assemble((s.name, "id"), f"  {s.title}"), soft_wrap=True)
     console.print()
     rows = [("story", s.story), ("source", s.source), ("kernel", s.kernel), ("doctor", _found(s.findings, s.profile))]
-    rows.append(("after", _found(s.after, s.profile) if s.after is not None else "bootstrap cannot mend it"))
+    rows.append(("after", _found(s.after, s.profile) if s.after is not None else "bootstrap cannot fix it"))
     for label, words in rows:
         for n, line in enumerate(Text(" ".join(words.split())).wrap(console, width - 8)):
             line.rstrip()

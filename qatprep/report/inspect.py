@@ -18,7 +18,7 @@ from qatprep.mesh.inspect.manifest import Manifest
 from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
 from qatprep.report.findings import document as finding
 from qatprep.report.findings import print_findings
-from qatprep.text import many
+from qatprep.text import plural
 
 _BAR = 40
 """Columns of the longest bar."""
@@ -182,7 +182,7 @@ def _print_queue(console: Console, queue: Queue) -> None:
 
 def _summary(sizes: Sizes) -> str:
     """Queue sizes in half a line."""
-    parts = [many(sizes.total, "batch", "batches")] if sizes.total else []
+    parts = [plural(sizes.total, "batch", "batches")] if sizes.total else []
     if sizes.mean is not None:
         parts.append(f"{sizes.mean:.1f} signatures each")
     if sizes.full is not None:
@@ -244,5 +244,5 @@ def print_manifest(console: Console, manifest: Manifest, known: int, findings: S
     if not findings and not known:
         console.print(Text(f"{manifest.name}: nothing in it that qatprep knows", style="warn"))
         return
-    well = f"{manifest.name}: no mistake that schemas miss ({many(known, 'document')} looked at)"
+    well = f"{manifest.name}: no mistake that schemas miss ({plural(known, 'document')} looked at)"
     print_findings(console, findings, well)

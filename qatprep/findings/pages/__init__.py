@@ -6,7 +6,6 @@ well, in bold, and the sections HEADINGS. Code holds ids alone.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from functools import cache
@@ -14,6 +13,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from qatprep.errors import InputError
+from qatprep.text import did_you_mean
 
 HEADINGS = ("What it means", "Why it matters", "How it is found", "How to fix")
 _INDEX = "README.md"
@@ -52,7 +52,7 @@ def find(name: str) -> list[Page]:
     every = pages().values()
     found = [page for page in every if fnmatch.fnmatchcase(page.id, name.upper()) or same_stage(page.stage, name)]
     if not found:
-        raise InputError(f"there is no finding or stage {name!r}", close(name) or "qatprep explain lists them all")
+        raise InputError(f"there is no finding or stage {name!r}", close(name, "qatprep explain lists them all"))
     return found
 
 
@@ -62,9 +62,7 @@ def same_stage(stage: str, pattern: str) -> bool:
     return plain == stage.replace("-", " ")
 
 
-def close(name: str) -> str:
-    """ "did you mean ...?" with the ids and stages that resemble a name, "" for none."""
-    names = {page.id: page.id for page in pages().values()}
-    names |= {page.stage.upper(): page.stage for page in pages().values()}
-    found = difflib.get_close_matches(name.upper(), names, 3, 0.6)
-    return f"did you mean {' or '.join(names[key] for key in found)}?" if found else ""
+def close(name: str, otherwise: str) -> str:
+    """A hint with the ids and stages that resemble a name, else `otherwise`."""
+    every = pages().values()
+    return did_you_mean(name, [*(page.id for page in every), *(page.stage for page in every)], otherwise, most=3)

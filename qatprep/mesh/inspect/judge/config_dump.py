@@ -9,7 +9,7 @@ from qatprep.findings.messages import Source, matching
 from qatprep.mesh.inspect.config_dump import Certificate, Dump, TlsChain
 from qatprep.mesh.keys import trouble
 from qatprep.mesh.provider import TYPE_URLS, Kind
-from qatprep.text import listed, many
+from qatprep.text import listed, plural
 
 
 def judge(dump: Dump, expect: Kind | None) -> list[Finding]:
@@ -72,7 +72,7 @@ def _providers(dump: Dump, chains: list[TlsChain], expect: Kind | None) -> list[
         found.append(
             warned(
                 "QP-ENVOY-001",
-                f"no TLS listener in this dump ({many(dump.listeners, 'listener')} in all)",
+                f"no TLS listener in this dump ({plural(dump.listeners, 'listener')} in all)",
                 cause="It may be of another Envoy, or of one section only." if dump.listeners else "",
                 fix=("curl http://127.0.0.1:15000/config_dump",),
             )
