@@ -78,8 +78,8 @@ def _unit(ctx: Context) -> Iterable[Finding]:
                 Evidence(facts.runtime.unit, facts.runtime.why),
             ),
             cause="A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
-            "for it: a container inherits the limit of the daemon that started it. The 16777216 of Intel's guide is one VF, and "
-            "leaves nothing for anything else.",
+            "for it: a container inherits the limit of the daemon that started it. Intel's 16777216 is one VF "
+            "and nothing else.",
             fix=_memlock_fix(facts.runtime.unit, facts.unit.source, size),
             step=BOOTSTRAP if ctx.facts.kubernetes.here else "",
         )

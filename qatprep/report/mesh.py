@@ -41,7 +41,7 @@ def envoy_notes(provider: Provider, key: KeyKind | None) -> list[str]:
 
 
 def docker_command(provider: Provider, directory: str, port: int, cert: str, key: str) -> list[str]:
-    """How to start Envoy by hand, with what the line in Intel's guide lacks (`-device` with one dash is `-d -e vice=...`)."""
+    """How to start Envoy by hand, with what Intel's line lacks (`-device` with one dash is `-d -e vice=...`)."""
     flags = [f"-p {port}:{port}"]
     if provider.kind is Kind.QAT:
         size = needed(1)
@@ -84,7 +84,7 @@ def ipc_lock_note() -> str:
 def kubernetes_notes(form: str, workload: Workload | None) -> list[str]:
     if form == "device-plugin":
         return [
-            f"-max-num-devices is {PLUGIN_MAX_DEVICES} by default since v0.27 and was 32 before: never 16, as in Intel's guide",
+            f"-max-num-devices is {PLUGIN_MAX_DEVICES} by default since v0.27 and was 32 before: it was never 16",
             "no AppArmor overlay is needed: plugins since 0.30 write no new_id any more",
             "the labels it selects by come from node-feature-discovery with Intel's rules, or "
             "`qatprep render kubernetes --as nfd`",
