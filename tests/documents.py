@@ -26,9 +26,11 @@ VERBS = {
     "bootstrap-check": ("bootstrap", "--check", "--diff"),
     "status": ("status",),
 }
-RENAMED = {"wish": "config", "left": "skipped", "stuck": "not_undone"}
+RENAMED = {"wish": "config", "left": "skipped", "why": "reason", "stuck": "not_undone"}
 """Keys of documents since 25d4573: old -> new."""
-SENTENCES = frozenset({"title", "cause", "fix", "value", "text", "why", "message", "hint", "before", "after", "cost"})
+SENTENCES = frozenset(
+    {"title", "cause", "fix", "value", "text", "reason", "message", "hint", "before", "after", "cost"}
+)
 """Keys whose values are written for people: their wording is no contract."""
 
 

@@ -1,4 +1,4 @@
-"""Files of the host, and telling systemd that they changed."""
+"""Files of the host."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.facts.base import ABSENT
-from qatprep.facts.persist import MARKER as MARKER
 from qatprep.host.base import FileStat, Host
-from qatprep.steps.base import Change, ChangeFailed
-
-_SYSTEMCTL_DEADLINE = 60.0
-"""Seconds: a reload runs every generator of the host."""
+from qatprep.steps.base import Change, ChangeFailed, Summary
 
 
 @dataclass(frozen=True)
@@ -32,19 +28,13 @@ class InstallFile(Change):
     old_owner: tuple[int, int, int] | None
     """uid, gid, mode."""
     note: str = ""
-    """What the change is, in words; "" for the whole file."""
+    """What changes in it; "" for the whole file."""
 
     @property
-    def subject(self) -> str:
-        return self.path
-
-    @property
-    def before(self) -> str:
-        return "absent" if self.old is None else "as it is"
-
-    @property
-    def after(self) -> str:
-        return self.note or (f"installed, {self.mode:04o}" if self.old is None else "replaced")
+    def summary(self) -> Summary:
+        if self.old is None:
+            return Summary(self.path, "absent", self.note or f"installed, {self.mode:04o}")
+        return Summary(self.path, "as it is", self.note or "replaced")
 
     def do(self, host: Host) -> None:
         _make_parent(host, self.path)
@@ -69,16 +59,8 @@ class RemoveFile(Change):
     old_owner: tuple[int, int, int]
 
     @property
-    def subject(self) -> str:
-        return self.path
-
-    @property
-    def before(self) -> str:
-        return "there"
-
-    @property
-    def after(self) -> str:
-        return "removed"
+    def summary(self) -> Summary:
+        return Summary(self.path, "there", "removed")
 
     def do(self, host: Host) -> None:
         if content(host, self.path) is not None:
@@ -88,53 +70,6 @@ class RemoveFile(Change):
         if content(host, self.path) is None:
             uid, gid, mode = self.old_owner
             host.replace(self.path, base64.b64decode(self.old), mode=mode, uid=uid, gid=gid)
-
-
-@dataclass(frozen=True)
-class Systemctl(Change):
-    """A call of systemctl that is undone by another one: enable and disable, or daemon-reload both ways."""
-
-    kind: ClassVar[str] = "systemctl"
-    what: ClassVar[str] = "unit"
-    persistent: ClassVar[bool] = True
-
-    action: tuple[str, ...]
-    undo_action: tuple[str, ...]
-    unit: str
-    words: str
-    price: str = ""
-
-    @property
-    def subject(self) -> str:
-        return self.unit
-
-    @property
-    def before(self) -> str:
-        return "as it is"
-
-    @property
-    def after(self) -> str:
-        return self.words
-
-    @property
-    def cost(self) -> tuple[str, ...]:
-        return (self.price,) if self.price else ()
-
-    def do(self, host: Host) -> None:
-        if self.action:
-            systemctl(host, *self.action)
-
-    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        if self.undo_action:
-            systemctl(host, *self.undo_action)
-
-
-def systemctl(host: Host, *arguments: str) -> None:
-    """Call it; ChangeFailed, with its words, when it does not end well."""
-    result = host.run(["systemctl", *arguments], deadline=_SYSTEMCTL_DEADLINE)
-    if result.rc != 0:
-        said = result.stderr.strip() or "no message"
-        raise ChangeFailed(f"systemctl {' '.join(arguments)} ended with status {result.rc}: {said}")
 
 
 def put_back(host: Host, path: str, old: str | None, new: str, owner: tuple[int, int, int]) -> None:
