@@ -16,14 +16,15 @@ BELOW = {
     "host": (),
     "facts": ("host", "runtime"),
     "checks": ("facts", "host", "runtime", "mesh", "persist"),
-    "steps": ("facts", "host", "runtime", "persist"),
+    "steps": ("facts", "host", "runtime"),
+    "plan": ("steps", "facts", "host", "runtime", "persist"),
     "runtime": ("host",),
     "persist": ("host", "facts"),
     "mesh": ("facts", "host", "checks"),
     "crypto": ("facts", "host"),
-    "engine": ("checks", "steps", "facts", "host"),
-    "report": ("engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist", "cli"),
-    "cli": ("report", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
+    "engine": ("plan", "checks", "steps", "facts", "host"),
+    "report": ("engine", "plan", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist", "cli"),
+    "cli": ("report", "engine", "plan", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
 }
 """Room -> rooms it may import. Modules at the top (devices, errors, configuration ...) may be imported by all."""
 ONLY_IN = {

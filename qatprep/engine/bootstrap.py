@@ -223,13 +223,13 @@ def _named(host: Host, known: list[Run], run_id: str) -> list[Run]:
         raise QatprepError(run.problem)
     if not run.standing:
         return []
-    mine = _subjects(host, run)
-    over = [later for later in known[at + 1 :] if later.status != ROLLED_BACK and mine & _subjects(host, later)]
+    subjects = _subjects(host, run)
+    over = [later for later in known[at + 1 :] if later.status != ROLLED_BACK and subjects & _subjects(host, later)]
     built = [later for later in over if later.command != BOOT]
     if built:
         last = built[-1]
         raise InputError(
-            f"run {last.id} ({last.command}) changed the same since: {min(mine & _subjects(host, last))}",
+            f"run {last.id} ({last.command}) changed the same since: {min(subjects & _subjects(host, last))}",
             f"undo it first: qatprep rollback {last.id}",
         )
     return [*reversed(over), run]

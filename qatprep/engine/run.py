@@ -170,14 +170,14 @@ class Runner:
             refused = {}  # `do` comes upon the same, and tells whose it is
         try:
             for entry in entries:
-                self._one(entry, results, refused.get(entry.change.subject))
+                self._make(entry, results, refused.get(entry.change.subject))
         except BaseException:
             with contextlib.suppress(JournalError):  # what went wrong before is the news
                 self._journal.done(results)
             raise
         self._journal.done(results)
 
-    def _one(
+    def _make(
         self, entry: Entry, results: list[tuple[int, Mapping[str, Any] | None]], refused: ChangeFailed | None
     ) -> None:
         assert self._journal is not None
@@ -246,8 +246,8 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
         stages[-1].setdefault(entry.lane, []).append(entry)
     fatal: list[BaseException] = []
 
-    def lane(_: str, mine: list[Entry]) -> None:
-        for entry in mine:
+    def lane(_: str, steps: list[Entry]) -> None:
+        for entry in steps:
             error = ""
             try:
                 entry.change.undo(host, entry.outcome)

@@ -19,10 +19,10 @@ def refusals(lanes: Lanes, holders: Sequence[Holder]) -> tuple[Refusal, ...]:
     found = []
     for device, lane in lanes.items():
         taken = _taken(lane)
-        mine = tuple(holder for holder in holders if holder.vf in taken)
-        if mine:
-            vfs = ", ".join(sorted({holder.vf for holder in mine}))
-            found.append(Refusal(device, f"{vfs} would be taken away while in use", mine))
+        holding = tuple(holder for holder in holders if holder.vf in taken)
+        if holding:
+            vfs = ", ".join(sorted({holder.vf for holder in holding}))
+            found.append(Refusal(device, f"{vfs} would be taken away while in use", holding))
     return tuple(found)
 
 
