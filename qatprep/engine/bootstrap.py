@@ -23,7 +23,7 @@ BOOT = "boot"
 """The command of runs that only do again, at a boot, what an earlier run did (engine/boot.py)."""
 
 _LOOKS = 4
-"""Times that a plan is made anew: once a module is loaded, and once more for PFs that its driver could not start."""
+"""Times that a plan is made again: once a module is loaded, and again for PFs that its driver could not start."""
 
 Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
 

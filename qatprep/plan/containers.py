@@ -16,7 +16,7 @@ from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
 from qatprep.steps.base import Change
 from qatprep.steps.containerd import OwnDevices
-from qatprep.steps.files import InstallFile, encode
+from qatprep.steps.files import InstallFile
 from qatprep.steps.units import RestartUnit, Systemctl
 
 
@@ -68,12 +68,11 @@ def _memlock(facts: Facts, config: NodeConfig, changes: list[Change], skipped: l
         changes.append(_install(path, new, old, note))
         if facts.persist.systemd is True:
             reload = ("daemon-reload",)
-            changes.append(Systemctl(reload, reload, unit, "its drop-ins read anew (systemctl daemon-reload)"))
+            changes.append(Systemctl(reload, reload, unit, "its drop-ins read again (systemctl daemon-reload)"))
 
 
 def _install(path: str, new: str, old: str | None, note: str) -> InstallFile:
-    before, owner = (None, None) if old is None else (encode(old.encode()), (0, 0, 0o644))
-    return InstallFile(path, encode(new.encode()), 0o644, before, owner, note)
+    return InstallFile.of(path, new.encode(), None if old is None else old.encode(), note=note)
 
 
 def _ownership(runtime: RuntimeFacts, changes: list[Change], skipped: list[Skipped]) -> None:

@@ -129,4 +129,4 @@ def _unseen(inputs: Inputs, pf: Pf) -> Skipped | None:
 _RULES: tuple[Rule, ...] = (
     _other_stack, _foreign_driver, _no_module, _no_firmware, _does_not_start, _no_iommu, _no_sriov, _unseen,
 )  # fmt: skip
-"""The first that holds is told: it outranks those below it."""
+"""The first that holds is reported: it outranks those below it."""

@@ -49,11 +49,9 @@ def _install(facts: Facts, file: persist.File) -> Change:
         was = found.enabled.get(file.path) is True
         start = file.unit.endswith(".timer")
         return SetUnit(file.path, file.text, old, bool(file.wanted_by), was, file.wanted_by, start, file.purpose)
-    owner = (0, 0, found.modes.get(file.path, file.mode)) if old is not None else None
+    before, owner = None if old is None else old.encode(), (0, 0, found.modes.get(file.path, file.mode))
     note = f"{'installed' if old is None else 'replaced'}: {file.purpose}"
-    return InstallFile(
-        file.path, encode(file.text.encode()), file.mode, None if old is None else encode(old.encode()), owner, note
-    )
+    return InstallFile.of(file.path, file.text.encode(), before, mode=file.mode, owner=owner, note=note)
 
 
 def _removal(found: facts_of.PersistFacts) -> list[Change]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.facts.base import ABSENT
-from qatprep.host.base import FileStat, Host
+from qatprep.host.base import Host
 from qatprep.steps.base import Change, ChangeFailed, Summary
 
 
@@ -29,6 +29,25 @@ class InstallFile(Change):
     """uid, gid, mode."""
     note: str = ""
     """What changes in it; "" for the whole file."""
+
+    @classmethod
+    def of(
+        cls,
+        path: str,
+        new: bytes,
+        old: bytes | None,
+        *,
+        mode: int = 0o644,
+        owner: tuple[int, int, int] | None = None,
+        note: str = "",
+    ) -> InstallFile:
+        """The change for a file whose content is `old` (None: there is none) and whose uid, gid and mode are `owner`.
+
+        Without `owner` it is root's, with the mode it will have.
+        """
+        if old is None:
+            return cls(path, encode(new), mode, None, None, note)
+        return cls(path, encode(new), mode, encode(old), owner or (0, 0, mode), note)
 
     @property
     def summary(self) -> Summary:
@@ -106,15 +125,13 @@ def content(host: Host, path: str) -> bytes | None:
 
 
 def install(host: Host, path: str, data: bytes, *, mode: int = 0o644, note: str = "") -> InstallFile | None:
-    """The change that makes a file have this content; None when it has it already."""
+    """The change that makes a file have this content, its owner and mode kept; None when it has it already."""
     old = content(host, path)
-    if old == data:
-        return None
-    owner: tuple[int, int, int] | None = None
-    if old is not None:
-        s: FileStat = host.stat(path)
-        owner, mode = (s.uid, s.gid, s.mode), s.mode
-    return InstallFile(path, encode(data), mode, None if old is None else encode(old), owner, note)
+    if old is None:
+        return InstallFile.of(path, data, None, mode=mode, note=note)
+    stat = host.stat(path)
+    owner = (stat.uid, stat.gid, stat.mode)
+    return None if old == data else InstallFile.of(path, data, old, mode=stat.mode, owner=owner, note=note)
 
 
 def _make_parent(host: Host, path: str) -> None:
