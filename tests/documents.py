@@ -29,7 +29,7 @@ VERBS = {
 RENAMED = {"wish": "config", "left": "skipped", "why": "reason", "stuck": "not_undone"}
 """Keys of documents since 25d4573: old -> new."""
 SENTENCES = frozenset(
-    {"title", "cause", "fix", "value", "text", "reason", "message", "hint", "before", "after", "cost"}
+    {"title", "cause", "fix", "value", "text", "reason", "message", "hint", "what", "before", "after", "cost"}
 )
 """Keys whose values are written for people: their wording is no contract."""
 

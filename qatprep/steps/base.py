@@ -47,7 +47,7 @@ class Change(ABC):
 
     kind: ClassVar[str] = ""
     what: ClassVar[str] = ""
-    """The noun: services, VFs, driver, node, module ..."""
+    """The noun: services, VFs, driver, device node, module ..."""
     batch: ClassVar[bool] = False
     """Whether neighbours of this kind may share one journal write: only where each undo looks before it acts."""
     persistent: ClassVar[bool] = False

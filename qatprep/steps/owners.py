@@ -62,7 +62,7 @@ class SetOwnership(Change):
     """
 
     kind: ClassVar[str] = "set-ownership"
-    what: ClassVar[str] = "node"
+    what: ClassVar[str] = "device node"
     batch: ClassVar[bool] = True
     spares_holders: ClassVar[bool] = True
 
