@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     ROLLED_BACK = 4
     """A change failed and everything done before it was undone: the host is as it was."""
     PARTIAL = 5
-    """A change failed and not everything could be undone: the output names what is left."""
+    """A change failed and not everything could be undone: the output names what was not undone."""
     REBOOT = 6
     """Done, but a reboot (or the re-creation of pods) is needed before it takes effect."""
     NEEDS_ROOT = 7

@@ -17,14 +17,20 @@ BELOW = {
     "findings": (),
     "facts": ("host", "runtime", "findings"),
     "checks": ("findings", "facts", "host", "runtime", "persist"),
-    "steps": ("facts", "host", "runtime", "persist"),
+    "steps": ("facts", "host", "runtime"),
+    "plan": ("steps", "facts", "host", "runtime", "persist"),
     "runtime": ("host",),
     "persist": ("host", "facts"),
     "mesh": ("findings", "facts", "host"),
     "crypto": ("facts", "host"),
-    "engine": ("findings", "checks", "steps", "facts", "host"),
-    "report": ("findings", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
-    "cli": ("report", "findings", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
+    "engine": ("findings", "checks", "plan", "steps", "facts", "host"),
+    "report": (
+        *("findings", "engine", "checks", "plan", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
+    ),
+    "cli": (
+        *("report", "findings", "engine", "checks", "plan", "steps", "facts", "host", "mesh", "runtime"),
+        *("crypto", "persist"),
+    ),
 }
 """Room -> rooms it may import. Modules at the top (devices, errors, configuration ...) may be imported by all."""
 ONLY_IN = {

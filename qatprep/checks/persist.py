@@ -15,7 +15,7 @@ _UNIT = "qatprep-apply.service"
 
 
 def _wanted(ctx: Context) -> bool:
-    """Whether this host is to be prepared at every boot: the plan asks the same (steps/persist.py)."""
+    """Whether this host is to be prepared at every boot: the plan asks the same (plan/persistence.py)."""
     found = ctx.facts.persist
     if ctx.config.persist is False or found.systemd is not True or not ctx.facts.has_qat:
         return False

@@ -14,7 +14,7 @@ def at_boot(session: Session, host: Host, wanted: NodeConfig, *, as_json: bool) 
     from qatprep.report import boot as report
 
     found = prepare(host, wanted)
-    code = _code(found.result.status, left=bool(found.given_up or found.result.left))
+    code = _code(found.result.status, incomplete=bool(found.given_up or found.result.skipped))
     if as_json:
         session.json({**report.document(found, host.label, wanted.source), "exit": int(code)})
     else:
@@ -23,8 +23,8 @@ def at_boot(session: Session, host: Host, wanted: NodeConfig, *, as_json: bool) 
     return code
 
 
-def _code(status: str, *, left: bool) -> ExitCode:
+def _code(status: str, *, incomplete: bool) -> ExitCode:
     if status in ("applied", "unchanged"):
-        return ExitCode.FINDINGS if left else ExitCode.OK
+        return ExitCode.FINDINGS if incomplete else ExitCode.OK
     codes = {"rolled back": ExitCode.ROLLED_BACK, "partial": ExitCode.PARTIAL, "interrupted": ExitCode.INTERRUPTED}
     return codes.get(status, ExitCode.ERROR)

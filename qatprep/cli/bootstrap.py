@@ -69,8 +69,8 @@ def bootstrap(
             raise InputError("--boot takes the whole node and changes it: not with --check, --diff or --device")
         return at_boot(session, host, wanted, as_json=output is Output.json)
     found = facts.gather(host)
-    for words in config.unmatched(wanted, found):
-        session.say(words)
+    for text in config.unmatched(wanted, found):
+        session.say(text)
     only = chooser(found, device or [])
     as_json = output is Output.json
     console, talk = session.console(), session.talk()
@@ -83,8 +83,10 @@ def bootstrap(
 
     if check:
         plan = make_plan(found, wanted, only)
-        result = Result("refused" if plan.refused else "unchanged" if plan.empty else "planned", plan, left=plan.left)
-        if not plan.empty or plan.left:
+        result = Result(
+            "refused" if plan.refused else "unchanged" if plan.empty else "planned", plan, skipped=plan.skipped
+        )
+        if not plan.empty or plan.skipped:
             show(plan)
     else:
         watcher = Watcher(talk, quiet=as_json)
@@ -114,7 +116,7 @@ def bootstrap(
 
 def _code(result: Result, smoke_ok: bool) -> ExitCode:
     code = OF_STATUS[result.status]
-    if code is ExitCode.OK and (result.left or not smoke_ok):
+    if code is ExitCode.OK and (result.skipped or not smoke_ok):
         return ExitCode.FINDINGS
     return code
 

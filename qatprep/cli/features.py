@@ -48,7 +48,7 @@ def features(
     found = facts.gather(host)
     plan = make_plan(found, wanted)
     has_qat = bool(found.pci.pfs or found.pci.vfs)
-    prepared = has_qat and plan.empty and not plan.left and not plan.refused
+    prepared = has_qat and plan.empty and not plan.skipped and not plan.refused
     labels = report.labels(evaluate(found, wanted, Profile.AUTO), found, prepared=prepared)
     text = report.feature_file(labels, report.later(host.wallclock(), expire) if expire else "")
     if write:

@@ -34,8 +34,8 @@ def plan(
     host = session.host(root, simulate)
     wanted = config.load(host, config_file, setting or ())
     found = facts.gather(host)
-    for words in config.unmatched(wanted, found):
-        session.say(words)
+    for text in config.unmatched(wanted, found):
+        session.say(text)
     result = make_plan(found, wanted, chooser(found, device or []))
     from qatprep.report import plan as report
 
@@ -43,12 +43,12 @@ def plan(
         session.json(report.plan_document(result, host.label, wanted.source, diff=diff))
     else:
         console = session.console()
-        if result.empty and not result.left and not result.refused:
-            console.print(report.idle(result.left, host.label, qat=found.has_qat), style="ok")
+        if result.empty and not result.skipped and not result.refused:
+            console.print(report.idle(result.skipped, host.label, qat=found.has_qat), style="ok")
         else:
             report.print_plan(console, result, f"Plan for {host.label}", name_of(found), every=verbose)
         if diff:
             report.print_diff(console, result)
     if result.refused:
         return ExitCode.ERROR
-    return ExitCode.OK if result.empty and not result.left else ExitCode.FINDINGS
+    return ExitCode.OK if result.empty and not result.skipped else ExitCode.FINDINGS

@@ -45,10 +45,10 @@ def status(
     try:
         runs = journal.runs(host)
     except QatprepError as e:
-        session.say("; ".join(words for words in (e.message, e.hint) if words))
+        session.say("; ".join(text for text in (e.message, e.hint) if text))
         runs = []
     if output is Output.json:
         session.json(report.status_document(host, found, plan, wanted.source, runs))
     else:
         report.print_status(session.console(), host, found, plan, wanted.source, runs)
-    return ExitCode.OK if plan.empty and not plan.left and not plan.refused else ExitCode.FINDINGS
+    return ExitCode.OK if plan.empty and not plan.skipped and not plan.refused else ExitCode.FINDINGS

@@ -156,8 +156,8 @@ class QatSession:
             self._process.stdin.flush()
         end = time.monotonic() + limit
         while b"\n" not in self._rest:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self._reader], [], [], left)[0]:
+            remaining = end - time.monotonic()
+            if remaining <= 0 or not select.select([self._reader], [], [], remaining)[0]:
                 self._hung = True
                 raise Trouble(do, "hung", f"no answer in {limit:.0f} seconds", output=self.output())
             data = os.read(self._reader, 1 << 16)

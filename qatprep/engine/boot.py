@@ -52,7 +52,7 @@ def prepare(host: Host, config: NodeConfig, progress: Progress | None = None) ->
 def _culprits(host: Host, result: Result) -> dict[str, Failure]:
     """The devices that kept a run from its end: PFs, and VFs of a VM."""
     if result.status == "refused":
-        return {r.subject: Failure(None, r.why, "") for r in result.plan.refused}
+        return {r.subject: Failure(None, r.reason, "") for r in result.plan.refused}
     if result.status not in ("rolled back", "partial") or result.failure is None:
         return {}
     failure = result.failure

@@ -12,7 +12,7 @@ from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, 
 from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
-from qatprep.plan.model import Left, Plan
+from qatprep.plan.model import Plan, Skipped
 from qatprep.steps.base import Change
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ BOOT = "boot"
 """The command of runs that only do again, at a boot, what an earlier run did (engine/boot.py)."""
 
 _LOOKS = 4
-"""Times that a plan is made anew: once a module is loaded, and once more for PFs that its driver could not start."""
+"""Times that a plan is made again: once a module is loaded, and again for PFs that its driver could not start."""
 
 Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
 
@@ -39,10 +39,10 @@ class Result(NamedTuple):
     run: str = ""
     """The journal's id, "" when nothing was begun."""
     failure: Failure | None = None
-    left: tuple[Left, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     """Devices that could not be prepared for something that is broken above them."""
-    stuck: tuple[str, ...] = ()
-    """What could not be undone, in words."""
+    not_undone: tuple[str, ...] = ()
+    """What could not be undone, and why."""
     findings: tuple[Finding, ...] = ()
     """What the checks found afterwards."""
     resumed: str = ""
@@ -72,11 +72,11 @@ def bootstrap(
     with locked(host):
         plan = plan_now(frozenset())
         if plan.refused:
-            return Result("refused", plan, left=plan.left)
+            return Result("refused", plan, skipped=plan.skipped)
         if plan.empty:
-            return Result("unchanged", plan, left=plan.left)
+            return Result("unchanged", plan, skipped=plan.skipped)
         if confirm is not None and not confirm(plan):
-            return Result("declined", plan, left=plan.left)
+            return Result("declined", plan, skipped=plan.skipped)
         resumed = cut_off(host)
         runner = Runner(host, command, progress)
         try:
@@ -84,7 +84,7 @@ def bootstrap(
             findings = _look_again(host, wanted, final, plan_now) if wanted else ()
             if not runner.made:  # only attempts, and all of them in vain: nothing that a rollback should undo
                 runner.rollback()
-                return Result("unchanged", plan, (), runner.id, None, final.left, (), findings, resumed)
+                return Result("unchanged", plan, (), runner.id, None, final.skipped, (), findings, resumed)
             runner.finish()
         except RunFailed as e:
             return _back(runner, plan, "rolled back", e.failure, resumed)
@@ -96,9 +96,9 @@ def bootstrap(
             return _back(runner, plan, "rolled back", Failure(None, e.message, e.hint), resumed)
         except Exception as e:
             back = _back(runner, plan, "rolled back", Failure(None, str(e), ""), resumed)
-            e.add_note("; ".join(back.stuck) or "what had been changed is undone")
+            e.add_note("; ".join(back.not_undone) or "what had been changed is undone")
             raise
-        return Result("applied", plan, runner.made, runner.id, None, final.left, (), findings, resumed)
+        return Result("applied", plan, runner.made, runner.id, None, final.skipped, (), findings, resumed)
 
 
 def _planner(
@@ -126,9 +126,9 @@ def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
             runner.execute({"": [change]})
         if not plan.forecast:
             break
-        plan = plan_now(frozenset(change.subject for change in runner.skipped))
+        plan = plan_now(frozenset(change.subject for change in runner.tried))
         if plan.refused:
-            raise RunFailed(Failure(None, plan.refused[0].why, ""))
+            raise RunFailed(Failure(None, plan.refused[0].reason, ""))
     else:
         waiting = ", ".join(plan.lanes)
         raise RunFailed(Failure(None, f"the driver does not run for {waiting}, although its module is loaded", ""))
@@ -148,9 +148,9 @@ def _look_again(
     from qatprep.facts import gather
 
     host.settle()
-    left = frozenset(item.subject for item in plan.left)
+    skipped = frozenset(item.subject for item in plan.skipped)
     prepared = frozenset(plan.lanes)
-    findings = verify(gather(host), config, prepared - left)
+    findings = verify(gather(host), config, prepared - skipped)
     if findings:
         first = findings[0]
         where = f" ({', '.join(first.subjects)})" if first.subjects else ""
@@ -158,7 +158,7 @@ def _look_again(
         raise RunFailed(
             Failure(None, f"{first.id}: {first.title}{where}, although every change succeeded", evidence or first.cause)
         )
-    again = plan_now(left)
+    again = plan_now(skipped)
     todo = [change for name, lane in again.lanes.items() if name in prepared for change in lane]
     todo += again.finish
     if todo:
@@ -174,8 +174,8 @@ def _back(runner: Runner, plan: Plan, status: Status, failure: Failure, resumed:
         runner.made,
         runner.id,
         failure,
-        plan.left,
-        tuple(runner.left),
+        plan.skipped,
+        tuple(runner.not_undone),
         (),
         resumed,
     )
@@ -223,13 +223,13 @@ def _named(host: Host, known: list[Run], run_id: str) -> list[Run]:
         raise QatprepError(run.problem)
     if not run.standing:
         return []
-    mine = _subjects(host, run)
-    over = [later for later in known[at + 1 :] if later.status != ROLLED_BACK and mine & _subjects(host, later)]
+    subjects = _subjects(host, run)
+    over = [later for later in known[at + 1 :] if later.status != ROLLED_BACK and subjects & _subjects(host, later)]
     built = [later for later in over if later.command != BOOT]
     if built:
         last = built[-1]
         raise InputError(
-            f"run {last.id} ({last.command}) changed the same since: {min(mine & _subjects(host, last))}",
+            f"run {last.id} ({last.command}) changed the same since: {min(subjects & _subjects(host, last))}",
             f"undo it first: qatprep rollback {last.id}",
         )
     return [*reversed(over), run]

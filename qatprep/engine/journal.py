@@ -3,7 +3,7 @@
 {"event": "start", "schema": "qatprep.journal/1", "run": ..., "time": ..., "boot": ..., "command": ...}
 {"event": "intent", "n": 1, "lane": "0000:6b:00.0", "change": {...}}
 {"event": "done", "n": 1, "outcome": {...}} | {"event": "failed", "n": 1, "error": ..., "outcome": {...}}
-{"event": "undone", "n": 1} | {"event": "stuck", "n": 1, "error": ...}
+{"event": "undone", "n": 1} | {"event": "not undone", "n": 1, "error": ...}
 {"event": "torn"}  the line before was cut off while it was written (full disk, power loss): nobody acted on it
 {"event": "end", "status": "applied" | "rolled back" | "partial"}
 
@@ -67,7 +67,7 @@ class Run(NamedTuple):
     """"" while it is under way, or when it was cut off."""
     entries: tuple[Entry, ...]
     problem: str = ""
-    """Why it cannot be read (status DAMAGED), in words."""
+    """Why it cannot be read (status DAMAGED)."""
     torn: bool = False
     """Whether its last line was cut off."""
 
@@ -75,15 +75,15 @@ class Run(NamedTuple):
     def standing(self) -> tuple[Entry, ...]:
         """What may still be in effect, newest first: the order of undoing.
 
-        Where a change of a device could not be undone, what came before it in its lane is undone once more after it:
+        Where a change of a device could not be undone, what came before it in its lane is undone again after it:
         undoing VFs takes the PF down, and only undoing its services brings it up again.
         """
         found = []
-        stuck = set()
+        not_undone = set()
         for entry in reversed(self.entries):
             if not entry.undone and entry.lane:
-                stuck.add(entry.lane)
-            if not entry.undone or entry.lane in stuck:
+                not_undone.add(entry.lane)
+            if not entry.undone or entry.lane in not_undone:
                 found.append(entry)
         return tuple(found)
 
@@ -136,7 +136,7 @@ class Journal:
             self._append(*({"event": "done", "n": n, "outcome": outcome} for n, outcome in results))
 
     def note(self, event: str, n: int, error: str = "", outcome: Mapping[str, Any] | None = None) -> None:
-        """failed, undone or stuck."""
+        """failed, undone or not undone."""
         more = {"error": error} if error else {}
         with self._lock:
             self._append({"event": event, "n": n, **more, **({"outcome": outcome} if outcome else {})})
@@ -208,10 +208,10 @@ def _ids(host: Host) -> list[str]:
     except OSError as e:
         if e.errno in ABSENT:
             return []
-        words = f"cannot read the journals in {DIRECTORY}: {e.strerror}"
+        message = f"cannot read the journals in {DIRECTORY}: {e.strerror}"
         if e.errno in (errno.EACCES, errno.EPERM):
-            raise NeedsRoot(words, "run this as root") from e
-        raise QatprepError(words) from e
+            raise NeedsRoot(message, "run this as root") from e
+        raise QatprepError(message) from e
     return _ids_in(listed)
 
 

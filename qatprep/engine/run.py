@@ -25,7 +25,7 @@ class Progress(Protocol):
     def failed(self, change: Change, error: str) -> None: ...
     def stopping(self) -> None: ...
     def undone(self, change: Change) -> None: ...
-    def stuck(self, change: Change, error: str) -> None: ...
+    def not_undone(self, change: Change, error: str) -> None: ...
 
 
 class _Watch:
@@ -98,10 +98,10 @@ class Runner:
         self._made: dict[int, Entry] = {}
         self._mutex = threading.Lock()
         self._stop = threading.Event()
-        self.skipped: list[Change] = []
+        self.tried: list[Change] = []
         """Optional changes that failed."""
-        self.left: list[str] = []
-        """What rollback could not undo, in words."""
+        self.not_undone: list[str] = []
+        """What rollback could not undo, and why."""
 
     @property
     def id(self) -> str:
@@ -170,14 +170,14 @@ class Runner:
             refused = {}  # `do` comes upon the same, and tells whose it is
         try:
             for entry in entries:
-                self._one(entry, results, refused.get(entry.change.subject))
+                self._make(entry, results, refused.get(entry.change.subject))
         except BaseException:
             with contextlib.suppress(JournalError):  # what went wrong before is the news
                 self._journal.done(results)
             raise
         self._journal.done(results)
 
-    def _one(
+    def _make(
         self, entry: Entry, results: list[tuple[int, Mapping[str, Any] | None]], refused: ChangeFailed | None
     ) -> None:
         assert self._journal is not None
@@ -189,7 +189,7 @@ class Runner:
                 raise refused
             outcome = change.do(self._host)
         except (ChangeFailed, OSError) as e:
-            message, hint = _words(change, e)
+            message, hint = _explained(change, e)
             came = e.outcome if isinstance(e, ChangeFailed) else None
             with self._mutex:
                 self._made[entry.n] = entry._replace(outcome=came)
@@ -198,7 +198,7 @@ class Runner:
                 self._journal.note("failed", entry.n, message, came)
             if not change.optional:
                 raise RunFailed(Failure(change, message, hint)) from e
-            self.skipped.append(change)
+            self.tried.append(change)
             return
         results.append((entry.n, outcome))
         with self._mutex:
@@ -216,12 +216,12 @@ class Runner:
         if self._journal is None:
             return True
         entries = list(reversed(self._made.values()))
-        self.left = _undo(self._host, self._journal, entries, self._watch)
-        return not self.left
+        self.not_undone = _undo(self._host, self._journal, entries, self._watch)
+        return not self.not_undone
 
 
 def undo_run(host: Host, run: Run, progress: Progress | None = None) -> list[str]:
-    """Undo an earlier run; what could not be undone, in words. A reboot has undone what was not persistent."""
+    """Undo an earlier run; what could not be undone, and why. A reboot has undone what was not persistent."""
     return _undo(host, Reopened(host, run), effective(host, run), _Watch(progress))
 
 
@@ -237,7 +237,7 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
     Nothing stops it but the end: not an interrupt, nor a change that cannot be undone, nor a journal that cannot be
     written (undoing a second time what is undone does no harm).
     """
-    left: list[str] = []
+    not_undone: list[str] = []
     stages: list[dict[str, list[Entry]]] = []
     for entry in entries:
         # A host-wide change separates what came after it from what came before it.
@@ -246,20 +246,20 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
         stages[-1].setdefault(entry.lane, []).append(entry)
     fatal: list[BaseException] = []
 
-    def lane(_: str, mine: list[Entry]) -> None:
-        for entry in mine:
+    def lane(_: str, steps: list[Entry]) -> None:
+        for entry in steps:
             error = ""
             try:
                 entry.change.undo(host, entry.outcome)
             except Exception as e:
-                error, _hint = _words(entry.change, e)
-                left.append(f"{entry.change.subject} {entry.change.what}: {error}")
+                error, _hint = _explained(entry.change, e)
+                not_undone.append(f"{entry.change.subject} {entry.change.what}: {error}")
             except BaseException as e:
                 fatal.append(e)
                 return
             with contextlib.suppress(JournalError):
-                journal.note("stuck" if error else "undone", entry.n, error)
-            watch.tell(lambda p, c=entry.change, e=error: p.stuck(c, e) if e else p.undone(c))  # type: ignore[misc]
+                journal.note("not undone" if error else "undone", entry.n, error)
+            watch.tell(lambda p, c=entry.change, e=error: p.not_undone(c, e) if e else p.undone(c))  # type: ignore[misc]
 
     with interrupts.put_aside():
         for stage in stages:
@@ -267,8 +267,8 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
             if fatal:
                 raise fatal[0]
         with contextlib.suppress(JournalError):
-            journal.end(PARTIAL if left else ROLLED_BACK)
-    return left
+            journal.end(PARTIAL if not_undone else ROLLED_BACK)
+    return not_undone
 
 
 def _side_by_side(work: Callable[[str, Any], None], lanes: Iterable[tuple[str, Any]]) -> None:
@@ -280,7 +280,7 @@ def _side_by_side(work: Callable[[str, Any], None], lanes: Iterable[tuple[str, A
         thread.join()
 
 
-def _words(change: Change, error: Exception) -> tuple[str, str]:
+def _explained(change: Change, error: Exception) -> tuple[str, str]:
     if isinstance(error, ChangeFailed):
         return error.message, error.hint
     if isinstance(error, OSError):

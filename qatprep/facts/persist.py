@@ -105,7 +105,7 @@ def gather(host: Host) -> PersistFacts:
 def started(unit: str) -> tuple[str, ...]:
     """How a unit of ours calls qatprep: the words of ExecStart= before the verb, () where there is none.
 
-    Quoting and specifiers as persist.plain.words writes them: systemd.service(5), "Command lines".
+    Quoting and specifiers as persist.host_files.words writes them: systemd.service(5), "Command lines".
     """
     for line in unit.splitlines():
         key, equals, value = line.partition("=")

@@ -22,8 +22,8 @@ class File:
     path: str
     text: str
     mode: int = 0o644
-    words: str = ""
-    """What it is for, in a few words."""
+    purpose: str = ""
+    """What it is for, in short."""
 
     @property
     def unit(self) -> str:
@@ -55,16 +55,16 @@ def files(config: NodeConfig, program: tuple[str, ...]) -> tuple[File, ...]:
     from qatprep.persist import host_files, units
 
     wanted = [
-        File(facts.MODULES, host_files.modules_load(config), words="modules that no hardware asks for"),
-        File(facts.SYSUSERS, host_files.sysusers(config), words=f"the group {config.group}"),
+        File(facts.MODULES, host_files.modules_load(config), purpose="modules that no hardware asks for"),
+        File(facts.SYSUSERS, host_files.sysusers(config), purpose=f"the group {config.group}"),
         File(facts.HELPER, host_files.helper(), 0o755, "tells udev which VFIO nodes are those of QAT VFs"),
-        File(facts.RULES, host_files.rules(config), words="group and mode of the VFs' nodes whenever they appear"),
-        File(facts.APPLY, units.apply(program), words="prepares the devices before containers start"),
+        File(facts.RULES, host_files.rules(config), purpose="group and mode of the VFs' nodes whenever they appear"),
+        File(facts.APPLY, units.apply(program), purpose="prepares the devices before containers start"),
     ]
     if config.metrics:
         wanted += [
-            File(facts.METRICS_SERVICE, units.metrics_service(program, config.metrics), words="writes the metrics"),
-            File(facts.METRICS_TIMER, units.metrics_timer(), words="writes the metrics every five minutes"),
+            File(facts.METRICS_SERVICE, units.metrics_service(program, config.metrics), purpose="writes the metrics"),
+            File(facts.METRICS_TIMER, units.metrics_timer(), purpose="writes the metrics every five minutes"),
         ]
     return tuple(wanted)
 
@@ -74,7 +74,7 @@ def standalone_files(config: NodeConfig) -> tuple[File, ...]:
     from qatprep.persist import shell_script, units
 
     unit = File(
-        facts.APPLY, units.apply_unit(("/bin/sh", facts.SCRIPT)), words="prepares the devices before containers"
+        facts.APPLY, units.apply_unit(("/bin/sh", facts.SCRIPT)), purpose="prepares the devices before containers"
     )
     script = File(facts.SCRIPT, shell_script.script(config), 0o755, "what the unit runs")
     return (*(file for file in files(config, ("/usr/bin/qatprep",)) if not file.unit), script, unit)
@@ -95,7 +95,7 @@ def config_file(config: NodeConfig, text: str | None) -> File | None:
     if other is not None and same(other, config):
         return None
     return File(
-        facts.CONFIG, host_files.config_text(config), words="what was asked for, to hold at the next boot as well"
+        facts.CONFIG, host_files.config_text(config), purpose="what was asked for, to hold at the next boot as well"
     )
 
 

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 VF_IDS = tuple(f"0x{family.vf_id:04x}" for family in hardware.SUPPORTED)
 
 
-def head(words: str) -> str:
+def head(purpose: str) -> str:
     """The first lines of a file of ours."""
     return (
-        f"# {MARKER}: {words}\n# bootstrap writes it again; `qatprep rollback` and --set persist=false take it away.\n"
+        f"# {MARKER}: {purpose}\n"
+        "# bootstrap writes it again; `qatprep rollback` and --set persist=false take it away.\n"
     )
 
 

@@ -1,1 +1,1 @@
-"""What is to be done: plans of changes for a node, its PFs and single functions."""
+"""What is to be done: facts and a configuration (or a verb's arguments) become plans of changes."""

@@ -10,13 +10,12 @@ from qatprep import hardware
 from qatprep.errors import InputError, QatprepError
 from qatprep.facts import nodes, pci
 from qatprep.facts.base import Unknown, exists, names, read_int, read_line
-from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode, Vf
 from qatprep.host.base import Host
-from qatprep.plan.model import Plan, Refusal
+from qatprep.plan.holders import held
+from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
-from qatprep.steps.binding import handover
-from qatprep.steps.nodes import AS_MADE
+from qatprep.steps.binding import BindVf
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}"
 _MODULES = {family.driver: family.module for family in hardware.FAMILIES}
@@ -38,72 +37,87 @@ def bind(
         raise InputError(f"{group!r} is not the name of a group", "for example --group qat")
     if driver == "vfio_pci":
         driver = hardware.VFIO_PCI  # the module's name; the driver's has a dash
+    functions = _functions(host, bdfs)
+    for function in functions:
+        if not force:
+            _guard(host, function, driver)
+    first = _modules(host, driver)
+    vfio = driver in hardware.VFIO_DRIVERS
+    if vfio:
+        _behind_iommu(functions, driver)
+    lanes: dict[str, list[Change]] = {function.pf or function.bdf: [] for function in functions}
+    taken = list(functions)
+    for function in functions:
+        if function.driver != (driver or None):
+            changes, vfs = _handover(host, function, driver)
+            lanes[function.pf or function.bdf] += changes
+            taken += vfs
+    if group and vfio:
+        first += _owners(host, functions, lanes, group, mode)
+    done = {name: tuple(lane) for name, lane in lanes.items() if lane}
+    return Plan(tuple(first), done, refused=held(host, done, taken))
+
+
+def _functions(host: Host, bdfs: Sequence[str]) -> tuple[Vf, ...]:
     functions = pci.functions(host, bdfs)
     there = {function.bdf for function in functions}
     if missing := [bdf for bdf in bdfs if bdf not in there]:
         raise InputError(
             f"there is no PCI device {missing[0]!r} on {host.label}", "qatprep device list --all shows them"
         )
-    for function in functions:
-        if not force:
-            _guard(host, function, driver)
-    first: list[Change] = []
-    if driver and exists(host, f"{hardware.PCI_DRIVERS}/{driver}") is not True:
-        from qatprep.facts import modules
-        from qatprep.steps.modules import LoadModule
+    return functions
 
-        module = _MODULES.get(driver, driver)
-        if modules.shipped(host, module) is False:
-            raise QatprepError(f"there is no driver {driver!r}, and this kernel has no module {module}")
-        first.append(LoadModule(module, modules.missing(host, module)))
-        if driver in hardware.VFIO_DRIVERS and exists(host, "/sys/module/vfio_iommu_type1") is not True:
-            first.append(LoadModule("vfio_iommu_type1", modules.missing(host, "vfio_iommu_type1")))
-    if driver in hardware.VFIO_DRIVERS:
-        for function in functions:
-            if function.grouped is False:
-                raise QatprepError(
-                    f"{function.bdf} is not behind an IOMMU: {driver} cannot take it",
-                    "qatprep doctor --only 'QP-IOMMU-*' tells which layer is off",
-                )
+
+def _modules(host: Host, driver: str) -> list[Change]:
+    """The modules of a driver that is not there yet."""
+    if not driver or exists(host, f"{hardware.PCI_DRIVERS}/{driver}") is True:
+        return []
+    from qatprep.facts import modules
+    from qatprep.steps.modules import LoadModule
+
+    module = _MODULES.get(driver, driver)
+    if modules.shipped(host, module) is False:
+        raise QatprepError(f"there is no driver {driver!r}, and this kernel has no module {module}")
+    wanted = [module]
+    if driver in hardware.VFIO_DRIVERS and exists(host, "/sys/module/vfio_iommu_type1") is not True:
+        wanted.append("vfio_iommu_type1")
+    return [LoadModule(name, modules.missing(host, name)) for name in wanted]
+
+
+def _behind_iommu(functions: Sequence[Vf], driver: str) -> None:
+    for function in functions:
+        if function.grouped is False:
+            raise QatprepError(
+                f"{function.bdf} is not behind an IOMMU: {driver} cannot take it",
+                "qatprep doctor --only 'QP-IOMMU-*' tells which layer is off",
+            )
+
+
+def _handover(host: Host, function: Vf, driver: str) -> tuple[list[Change], tuple[Vf, ...]]:
+    """The changes that give a function to a driver, and the VFs that go with it when it is a PF."""
+    change = BindVf.of(function, driver)
+    if change.old and function.pf is None:
+        pf = pci.physical(host, function.bdf)
+        if pf and pf.driver == pf.family.driver:
+            from qatprep.plan.pfs import release
+
+            return [*release(pf), replace(change, old="")], pf.vfs
+    return [change], ()
+
+
+def _owners(host: Host, functions: Sequence[Vf], lanes: dict[str, list[Change]], group: str, mode: int) -> list[Change]:
+    """Add the owners of the nodes to the lanes; the change that makes the group, where there is none."""
+    from qatprep.steps.owners import CreateGroup, SetOwnership
+
     known = nodes.groups(host)
-    if group and driver in hardware.VFIO_DRIVERS and not isinstance(known, Unknown) and group not in known:
-        from qatprep.steps.owners import CreateGroup
-
-        first.append(CreateGroup(group))
-    gid = known.get(group, -1) if not isinstance(known, Unknown) else -1
-    lanes: dict[str, list[Change]] = {}
-    moved: list[Vf] = []
+    moved = {bdf for lane in lanes.values() for change in lane for bdf in change.takes}
     for function in functions:
-        lane = lanes.setdefault(function.pf or function.bdf, [])
-        if function.driver != (driver or None):
-            change = handover(function, driver)
-            if (
-                change.old
-                and function.pf is None
-                and (pf := pci.physical(host, function.bdf))
-                and pf.driver == pf.family.driver
-            ):
-                from qatprep.plan.pfs import release
-
-                lane += release(pf)
-                moved += pf.vfs
-                change = replace(change, old="")
+        lane = lanes[function.pf or function.bdf]
+        if function.bdf in moved or not isinstance(function.node, DeviceNode):
+            lane.append(SetOwnership.fresh(function.bdf, group, mode))
+        elif change := SetOwnership.of(function, group, mode, known):
             lane.append(change)
-            moved.append(function)
-    if group and driver in hardware.VFIO_DRIVERS:
-        from qatprep.steps.owners import SetOwnership
-
-        new = {function.bdf for function in moved}
-        for function in functions:
-            node = function.node
-            lane = lanes[function.pf or function.bdf]
-            if function.bdf in new or not isinstance(node, DeviceNode):
-                lane.append(SetOwnership(function.bdf, group, mode, None, AS_MADE))
-            elif (node.gid, node.mode) != (gid, mode):
-                words = f"{node.uid}:{node.gid} {node.mode:04o}"
-                lane.append(SetOwnership(function.bdf, group, mode, node.owner, words))
-    refused = held(host, moved)
-    return Plan(tuple(first), {name: tuple(lane) for name, lane in lanes.items() if lane}, refused=refused)
+    return [CreateGroup(group)] if not isinstance(known, Unknown) and group not in known else []
 
 
 def _guard(host: Host, function: Vf, driver: str) -> None:
@@ -134,18 +148,3 @@ def _below(host: Host, directory: str, bdf: str) -> list[str]:
         if f"/{bdf}/" in target:
             below.append(name)
     return below
-
-
-def held(host: Host, functions: Sequence[Vf]) -> tuple[Refusal, ...]:
-    """Refusals for functions somebody has open: taking them away would wait in the kernel until he lets go."""
-    if not functions:
-        return ()
-    holders, _ = nodes.holders(host, tuple(functions))
-    by_lane: dict[str, list[Holder]] = {}
-    owner = {function.bdf: function.pf or function.bdf for function in functions}
-    for holder in holders:
-        by_lane.setdefault(owner[holder.vf], []).append(holder)
-    return tuple(
-        Refusal(lane, f"{', '.join(sorted({h.vf for h in mine}))} would be taken away while in use", tuple(mine))
-        for lane, mine in by_lane.items()
-    )

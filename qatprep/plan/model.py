@@ -10,11 +10,11 @@ from qatprep.facts.nodes import Holder
 from qatprep.steps.base import Change
 
 
-class Left(NamedTuple):
-    """A device that is left alone, and why."""
+class Skipped(NamedTuple):
+    """What could not be prepared (a device, a file, a unit), and why."""
 
     subject: str
-    why: str
+    reason: str
     finding: str
     """The id that `qatprep doctor` gives for it."""
 
@@ -23,7 +23,7 @@ class Refusal(NamedTuple):
     """Something that must not be done now: somebody would lose by it, or it would never end."""
 
     subject: str
-    why: str
+    reason: str
     holders: tuple[Holder, ...] = ()
 
 
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     """Host-wide, in order, after the lanes: files that keep the node so, settings of the container runtime."""
     forecast: bool = False
     """The lanes of some PFs are a guess until the host-wide changes are made: their driver does not run yet."""
-    left: tuple[Left, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     refused: tuple[Refusal, ...] = ()
 
     @property
@@ -49,7 +49,8 @@ class Plan(NamedTuple):
 
     @property
     def costs(self) -> tuple[str, ...]:
-        return tuple(f"{change.subject}: {cost}" for change in self.changes for cost in change.cost)
+        summaries = [change.summary for change in self.changes]
+        return tuple(f"{summary.subject}: {cost}" for summary in summaries for cost in summary.cost)
 
     def describe(self) -> dict[str, Any]:
         """For JSON output: every change, in the order in which a lane makes them."""
@@ -61,9 +62,8 @@ class Plan(NamedTuple):
                 {"device": name, "changes": [change.describe() for change in lane]} for name, lane in self.lanes.items()
             ],
             "finish": [change.describe() for change in self.finish],
-            "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in self.left],
+            "skipped": [item._asdict() for item in self.skipped],
             "refused": [
-                {"subject": item.subject, "why": item.why, "holders": [str(holder) for holder in item.holders]}
-                for item in self.refused
+                {**item._asdict(), "holders": [str(holder) for holder in item.holders]} for item in self.refused
             ],
         }

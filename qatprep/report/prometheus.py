@@ -45,7 +45,7 @@ METRICS = {
     " absent where the node has no such device, or it cannot be told.",
     "qatprep_finding_status": "Worst result of each check: 0 ok, 1 warn, 2 unknown, 3 fail, 4 blocked, -1 skipped.",
     "qatprep_drift_changes": "Changes that bootstrap would make now; 0 when the node is as configured.",
-    "qatprep_devices_left": "Devices and files that bootstrap cannot set up for something that is broken above them.",
+    "qatprep_devices_skipped": "Devices and files that bootstrap skips because of an earlier failure.",
     "qatprep_pf_info": "Always 1; the labels tell kind, driver and services of each PF.",
     "qatprep_pf_up": "Whether the PF runs: bound to its driver, and its state is up.",
     "qatprep_vfs": "VFs of each PF by state: possible, made, bound (VFIO), ready (node as configured), held (in use).",
@@ -92,9 +92,9 @@ def _families(
     drift = _Family("qatprep_drift_changes")
     drift.add(len(plan.changes))
     yield drift
-    left = _Family("qatprep_devices_left")
-    left.add(len({item.subject for item in plan.left}))
-    yield left
+    skipped = _Family("qatprep_devices_skipped")
+    skipped.add(len({item.subject for item in plan.skipped}))
+    yield skipped
     yield from _devices(facts, config)
     if told := [run for run in runs or () if run.time]:  # others were damaged or cut off before they could say when
         stamp, success = _Family("qatprep_last_run_timestamp_seconds"), _Family("qatprep_last_run_success")

@@ -26,7 +26,7 @@ def status_document(host: Host, facts: Facts, plan: Plan, config: str, runs: Seq
         "kernel": facts.kernel.release,
         "config": config,
         "drift": [change.describe() for change in plan.changes],
-        "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in plan.left],
+        "skipped": [item._asdict() for item in plan.skipped],
         "last_run": {"run": last.id, "time": last.time, "command": last.command, "status": run_status(last, host)}
         if last
         else None,
@@ -44,13 +44,13 @@ def print_status(console: Console, host: Host, facts: Facts, plan: Plan, config:
     console.print()
     print_devices(console, host, facts.pci, facts.nodes, with_vfs=False)
     console.print()
-    if plan.empty and not plan.left:
+    if plan.empty and not plan.skipped:
         console.print(Text(f"As configured ({config}).", style="ok"))
     elif not plan.empty:
         count = plural(len(plan.changes), "change")
         console.print(Text(f"Not as configured ({config}): {count} to make; qatprep plan shows them.", style="warn"))
-    for item in plan.left:
-        console.print(Text(f"{item.subject} cannot be prepared: {item.why} ({item.finding})", style="warn"))
+    for item in plan.skipped:
+        console.print(Text(f"{item.subject} is skipped: {item.reason} ({item.finding})", style="warn"))
     if runs:
         last = runs[-1]
         console.print(f"Last run: {last.id}, {last.command}, {run_status(last, host)}.")

@@ -23,7 +23,7 @@ def compact(bdfs: Sequence[str]) -> str:
 def grouped(changes: Iterable[Change]) -> list[tuple[Change, list[str]]]:
     """Neighbouring changes that differ only in their subject, as one with all subjects."""
     out = []
-    for _, same in groupby(changes, key=lambda c: (c.kind, c.what, c.before, c.after)):
+    for _, same in groupby(changes, key=lambda c: (c.kind, c.what, c.summary.before, c.summary.after)):
         members = list(same)
         out.append((members[0], [change.subject for change in members]))
     return out

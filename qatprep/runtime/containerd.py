@@ -159,8 +159,8 @@ def judge(files: ConfigSet, binary: Version | None) -> Verdict:
             return Verdict(None, file.path, tuple(problems))
     for file in files.ignored:
         if KEY in (file.text or ""):
-            words = f"{files.main.path} has no `imports` that names this file"
-            problems.append(Problem("not-imported", file.path, words))
+            text = f"{files.main.path} has no `imports` that names this file"
+            problems.append(Problem("not-imported", file.path, text))
     return Verdict(on, where, tuple(problems))
 
 
@@ -168,8 +168,8 @@ def _load(file: File, problems: list[Problem]) -> dict[str, Any] | None:
     try:
         return tomllib.loads(file.text or "")
     except (tomllib.TOMLDecodeError, RecursionError) as e:
-        words = str(e) if isinstance(e, tomllib.TOMLDecodeError) else "nested too deeply"
-        problems.append(Problem("not-toml", file.path, f"not TOML: {words}", fatal=True))
+        text = str(e) if isinstance(e, tomllib.TOMLDecodeError) else "nested too deeply"
+        problems.append(Problem("not-toml", file.path, f"not TOML: {text}", fatal=True))
         return None
 
 

@@ -6,7 +6,7 @@ import errno
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from qatprep.host.base import Host
 
@@ -30,13 +30,24 @@ class ChangeFailed(Exception):
         self.outcome = outcome
 
 
+class Summary(NamedTuple):
+    """A change in short, for people and programs."""
+
+    subject: str
+    """BDF, module, group, unit or path."""
+    before: str
+    after: str
+    cost: tuple[str, ...] = ()
+    """What people lose by it, one sentence each."""
+
+
 @dataclass(frozen=True)
 class Change(ABC):
     """Subclasses are frozen dataclasses whose fields are plain JSON values: that is how the journal keeps them."""
 
     kind: ClassVar[str] = ""
     what: ClassVar[str] = ""
-    """The noun: services, VFs, driver, node, module ..."""
+    """The noun: services, VFs, driver, device node, module ..."""
     batch: ClassVar[bool] = False
     """Whether neighbours of this kind may share one journal write: only where each undo looks before it acts."""
     persistent: ClassVar[bool] = False
@@ -54,32 +65,28 @@ class Change(ABC):
 
     @property
     @abstractmethod
+    def summary(self) -> Summary:
+        """What becomes different, and what it costs."""
+
+    @property
     def subject(self) -> str:
-        """BDF, module, group or path."""
+        return self.summary.subject
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """BDFs of the functions that are taken from whoever has them open: the kernel would wait for them to close."""
+        return ()
 
     @property
     def quick(self) -> bool:
         """Whether it takes no time in the kernel, so that lanes of such changes gain nothing side by side."""
         return False
 
-    @property
-    @abstractmethod
-    def before(self) -> str: ...
-
-    @property
-    @abstractmethod
-    def after(self) -> str: ...
-
-    @property
-    def cost(self) -> tuple[str, ...]:
-        """What people lose by it, in words."""
-        return ()
-
     @abstractmethod
     def do(self, host: Host) -> Mapping[str, Any] | None:
         """Make it so and read it back. What it returns is kept in the journal and given to `undo`.
 
-        Raises ChangeFailed, or OSError where no better words were found.
+        Raises ChangeFailed, or OSError where nothing better can be said.
         """
 
     @abstractmethod
@@ -100,17 +107,19 @@ class Change(ABC):
 
     def describe(self) -> dict[str, Any]:
         """For JSON output."""
+        subject, before, after, cost = self.summary
         return {
             "kind": self.kind,
             "what": self.what,
-            "subject": self.subject,
-            "before": self.before,
-            "after": self.after,
-            "cost": list(self.cost),
+            "subject": subject,
+            "before": before,
+            "after": after,
+            "cost": list(cost),
         }
 
     def __str__(self) -> str:
-        return f"{self.subject} {self.what}: {self.before} -> {self.after}"
+        subject, before, after, _ = self.summary
+        return f"{subject} {self.what}: {before} -> {after}"
 
 
 def restore(record: Mapping[str, Any]) -> Change:
@@ -176,7 +185,7 @@ def explained(error: OSError, action: str, reasons: Reasons) -> ChangeFailed:
 
 
 def write(host: Host, path: str, value: str, reasons: Reasons, *, deadline: float | None = None) -> None:
-    """Write a value to an attribute; ChangeFailed, in words, when the kernel refuses."""
+    """Write a value to an attribute; ChangeFailed, with what the errno means there, when the kernel refuses."""
     try:
         host.write(path, value.encode(), deadline=deadline)
     except OSError as e:

@@ -1,4 +1,4 @@
-"""Files of the host, and telling systemd that they changed."""
+"""Files of the host."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.facts.base import ABSENT
-from qatprep.facts.persist import MARKER as MARKER
-from qatprep.host.base import FileStat, Host
-from qatprep.steps.base import Change, ChangeFailed
-
-_SYSTEMCTL_DEADLINE = 60.0
-"""Seconds: a reload runs every generator of the host."""
+from qatprep.host.base import Host
+from qatprep.steps.base import Change, ChangeFailed, Summary
 
 
 @dataclass(frozen=True)
@@ -32,19 +28,32 @@ class InstallFile(Change):
     old_owner: tuple[int, int, int] | None
     """uid, gid, mode."""
     note: str = ""
-    """What the change is, in words; "" for the whole file."""
+    """What changes in it; "" for the whole file."""
+
+    @classmethod
+    def of(
+        cls,
+        path: str,
+        new: bytes,
+        old: bytes | None,
+        *,
+        mode: int = 0o644,
+        owner: tuple[int, int, int] | None = None,
+        note: str = "",
+    ) -> InstallFile:
+        """The change for a file whose content is `old` (None: there is none) and whose uid, gid and mode are `owner`.
+
+        Without `owner` it is root's, with the mode it will have.
+        """
+        if old is None:
+            return cls(path, encode(new), mode, None, None, note)
+        return cls(path, encode(new), mode, encode(old), owner or (0, 0, mode), note)
 
     @property
-    def subject(self) -> str:
-        return self.path
-
-    @property
-    def before(self) -> str:
-        return "absent" if self.old is None else "as it is"
-
-    @property
-    def after(self) -> str:
-        return self.note or (f"installed, {self.mode:04o}" if self.old is None else "replaced")
+    def summary(self) -> Summary:
+        if self.old is None:
+            return Summary(self.path, "absent", self.note or f"installed, {self.mode:04o}")
+        return Summary(self.path, "as it is", self.note or "replaced")
 
     def do(self, host: Host) -> None:
         _make_parent(host, self.path)
@@ -69,16 +78,8 @@ class RemoveFile(Change):
     old_owner: tuple[int, int, int]
 
     @property
-    def subject(self) -> str:
-        return self.path
-
-    @property
-    def before(self) -> str:
-        return "there"
-
-    @property
-    def after(self) -> str:
-        return "removed"
+    def summary(self) -> Summary:
+        return Summary(self.path, "there", "removed")
 
     def do(self, host: Host) -> None:
         if content(host, self.path) is not None:
@@ -88,53 +89,6 @@ class RemoveFile(Change):
         if content(host, self.path) is None:
             uid, gid, mode = self.old_owner
             host.replace(self.path, base64.b64decode(self.old), mode=mode, uid=uid, gid=gid)
-
-
-@dataclass(frozen=True)
-class Systemctl(Change):
-    """A call of systemctl that is undone by another one: enable and disable, or daemon-reload both ways."""
-
-    kind: ClassVar[str] = "systemctl"
-    what: ClassVar[str] = "unit"
-    persistent: ClassVar[bool] = True
-
-    action: tuple[str, ...]
-    undo_action: tuple[str, ...]
-    unit: str
-    words: str
-    price: str = ""
-
-    @property
-    def subject(self) -> str:
-        return self.unit
-
-    @property
-    def before(self) -> str:
-        return "as it is"
-
-    @property
-    def after(self) -> str:
-        return self.words
-
-    @property
-    def cost(self) -> tuple[str, ...]:
-        return (self.price,) if self.price else ()
-
-    def do(self, host: Host) -> None:
-        if self.action:
-            systemctl(host, *self.action)
-
-    def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        if self.undo_action:
-            systemctl(host, *self.undo_action)
-
-
-def systemctl(host: Host, *arguments: str) -> None:
-    """Call it; ChangeFailed, with its words, when it does not end well."""
-    result = host.run(["systemctl", *arguments], deadline=_SYSTEMCTL_DEADLINE)
-    if result.rc != 0:
-        said = result.stderr.strip() or "no message"
-        raise ChangeFailed(f"systemctl {' '.join(arguments)} ended with status {result.rc}: {said}")
 
 
 def put_back(host: Host, path: str, old: str | None, new: str, owner: tuple[int, int, int]) -> None:
@@ -171,15 +125,13 @@ def content(host: Host, path: str) -> bytes | None:
 
 
 def install(host: Host, path: str, data: bytes, *, mode: int = 0o644, note: str = "") -> InstallFile | None:
-    """The change that makes a file have this content; None when it has it already."""
+    """The change that makes a file have this content, its owner and mode kept; None when it has it already."""
     old = content(host, path)
-    if old == data:
-        return None
-    owner: tuple[int, int, int] | None = None
-    if old is not None:
-        s: FileStat = host.stat(path)
-        owner, mode = (s.uid, s.gid, s.mode), s.mode
-    return InstallFile(path, encode(data), mode, None if old is None else encode(old), owner, note)
+    if old is None:
+        return InstallFile.of(path, data, None, mode=mode, note=note)
+    stat = host.stat(path)
+    owner = (stat.uid, stat.gid, stat.mode)
+    return None if old == data else InstallFile.of(path, data, old, mode=stat.mode, owner=owner, note=note)
 
 
 def _make_parent(host: Host, path: str) -> None:

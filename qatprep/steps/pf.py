@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from qatprep.facts.base import link_name
 from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import Host
-from qatprep.steps.base import Change
+from qatprep.steps.base import Change, Summary
 from qatprep.steps.driver import bind, set_state, unbind
 
 
@@ -25,16 +25,8 @@ class BindPf(Change):
     driver: str
 
     @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return "none"
-
-    @property
-    def after(self) -> str:
-        return self.driver
+    def summary(self) -> Summary:
+        return Summary(self.pf, "none", self.driver)
 
     def do(self, host: Host) -> None:
         bind(host, self.pf, self.driver)
@@ -52,16 +44,8 @@ class StartPf(Change):
     pf: str
 
     @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return "down"
-
-    @property
-    def after(self) -> str:
-        return "up"
+    def summary(self) -> Summary:
+        return Summary(self.pf, "down", "up")
 
     def do(self, host: Host) -> None:
         set_state(host, self.pf, "up")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.facts.base import Unknown, read_line
+from qatprep.facts.pci import Pf, Services
 from qatprep.hardware import PCI_DEVICES, parse_services
 from qatprep.host.base import Host
-from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, Summary, write
 from qatprep.steps.driver import bind_again, set_state, state_of, unbind
 
 _REASONS: Reasons = {
@@ -42,16 +43,8 @@ class SetServices(Change):
     """"up" or "down": what undo leaves."""
 
     @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return self.old
-
-    @property
-    def after(self) -> str:
-        return self.new
+    def summary(self) -> Summary:
+        return Summary(self.pf, self.old, self.new)
 
     def do(self, host: Host) -> None:
         set_state(host, self.pf, "down")
@@ -92,21 +85,16 @@ class ReleasePf(Change):
     """As the kernel showed them, "" where it does not."""
     state: str
 
-    @property
-    def subject(self) -> str:
-        return self.pf
+    @classmethod
+    def of(cls, pf: Pf) -> ReleasePf:
+        """The change for a PF that its QAT driver has, as it is now."""
+        services = pf.services.text if isinstance(pf.services, Services) and pf.configurable is True else ""
+        return cls(pf.bdf, pf.family.driver, services, pf.state if isinstance(pf.state, str) else "up")
 
     @property
-    def before(self) -> str:
-        return self.driver
-
-    @property
-    def after(self) -> str:
-        return "none"
-
-    @property
-    def cost(self) -> tuple[str, ...]:
-        return ("without its driver it can do nothing; its services are the kernel's default when it is bound again",)
+    def summary(self) -> Summary:
+        cost = "without its driver it can do nothing; its services are the kernel's default when it is bound again"
+        return Summary(self.pf, self.driver, "none", (cost,))
 
     def do(self, host: Host) -> None:
         unbind(host, self.pf)

@@ -87,7 +87,7 @@ def test_bootstrap_is_undone(number: signal.Signals, tmp_path: Path) -> None:
     assert code == ExitCode.INTERRUPTED
     told = err.index("interrupted: the changes under way are finished, then everything is undone\n")
     assert told < err.index("undoing, newest first\n")
-    assert "undone: qat group: absent again\n" in err
+    assert "undone: qat group back to absent\n" in err
     assert "Interrupted.\nRolled back: all " in out and "the host is as it was.\n" in out
     assert "Traceback" not in err
     _, runs = call(state, "rollback", "--list")
@@ -100,7 +100,7 @@ def test_bootstrap_is_undone(number: signal.Signals, tmp_path: Path) -> None:
 
 def test_a_second_ctrl_c_does_not_stop_the_way_back(tmp_path: Path) -> None:
     state = tmp_path / "node"
-    moments = ["VFs: 0 -> 16", "undoing, newest first", "VFs: 0 again"]
+    moments = ["VFs: 0 -> 16", "undoing, newest first", "VFs back to 0"]
     code, out, err = interrupted(state, moments, signal.SIGINT)
     assert code == ExitCode.INTERRUPTED
     assert err.count("interrupted:") == 1 and "Traceback" not in err

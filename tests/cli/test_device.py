@@ -37,7 +37,7 @@ def test_rollback_gives_back_what_the_verb_took(arguments: list[str], kernels: l
         called = qatprep("device", *arguments, "--yes", host=host)
         assert called.code == ExitCode.OK, called.err
         assert difference(before, snapshot(host)) != []
-        assert qatprep("device", *arguments, "--yes", host=host).out == "Nothing to do: it is so already.\n"
+        assert qatprep("device", *arguments, "--yes", host=host).out == "Nothing to do: already as requested.\n"
         assert qatprep("rollback", host=host).code == ExitCode.OK
         assert difference(before, snapshot(host)) == []
 

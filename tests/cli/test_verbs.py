@@ -59,7 +59,7 @@ def test_low_level_verbs(kernel: str) -> None:
     pf = next(pf for pf in shown["pfs"] if pf["device"] == "0000:6b:00.0")
     assert pf["services"] == ["dc"] and pf["num_vfs"] == 16
     assert {vf["driver"] for vf in pf["vfs"]} == {"vfio-pci"}
-    assert qatprep("device", "bind", "0000:6b:0*", host=host).out == "Nothing to do: it is so already.\n"
+    assert qatprep("device", "bind", "0000:6b:0*", host=host).out == "Nothing to do: already as requested.\n"
     assert qatprep("device", "unbind", "6b:00.1", host=host).code == ExitCode.OK
     assert qatprep("device", "vfs", "remove", "6b:00.0", "--yes", host=host).code == ExitCode.OK
     shown = qatprep("device", "list", "-o", "json", host=host).json

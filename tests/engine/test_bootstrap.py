@@ -83,9 +83,9 @@ def test_what_is_broken_above_is_told_and_not_touched(name: str, finding: str) -
     host = simulated(name)
     before = snapshot(host)
     result = bootstrap(host, CONFIG)
-    assert finding in {left.finding for left in result.left}
+    assert finding in {item.finding for item in result.skipped}
     touched = {change.subject for change in result.made}
-    assert not touched & {left.subject for left in result.left}
+    assert not touched & {item.subject for item in result.skipped}
     if result.status == "unchanged":
         assert difference(before, snapshot(host)) == []
 
@@ -112,7 +112,7 @@ def test_a_pf_that_will_not_start_keeps_nothing_from_the_others(name: str, kerne
     before = snapshot(host)
     result = bootstrap(host, CONFIG)
     assert result.status == "applied", result.failure
-    assert [(left.subject, left.finding) for left in result.left] == [("0000:75:00.0", "QP-PF-001")]
+    assert [(item.subject, item.finding) for item in result.skipped] == [("0000:75:00.0", "QP-PF-001")]
     assert sum(vf.bound is True for vf in gather(host).pci.all_vfs) == 16 * 7
     assert bootstrap(host, CONFIG).status == "unchanged"
     for run in undoable(host):

@@ -22,7 +22,7 @@ BY_BDF = "overrides: [{match: {device: '6b:00.0'}, vfs: false}, {match: {device:
 GROUP = "nodes: {group: envoy, mode: '0600'}"
 
 CASES = [
-    # host, configuration, VFs by driver, PFs by services, subjects left alone
+    # host, configuration, VFs by driver, PFs by services, subjects skipped
     ("spr-2s@6.12", "devices: {driver: none}", {None: 128}, {"asym;sym": 8}, 0),
     ("spr-2s@6.12", "devices: {driver: qat_vfio_pci}", {"qat_vfio_pci": 128}, {"asym;sym": 8}, 0),
     ("spr-2s@6.6", "devices: {driver: qat_vfio_pci}", {}, {"asym;sym": 4, "dc": 4}, 8),
@@ -50,16 +50,16 @@ def simulated(name: str) -> SimulatedHost:
     return host
 
 
-@pytest.mark.parametrize(("name", "text", "drivers", "services", "left"), CASES, ids=lambda x: str(x)[:60])
+@pytest.mark.parametrize(("name", "text", "drivers", "services", "skipped"), CASES, ids=lambda x: str(x)[:60])
 def test_as_configured(
-    name: str, text: str, drivers: dict[str | None, int], services: dict[str, int], left: int
+    name: str, text: str, drivers: dict[str | None, int], services: dict[str, int], skipped: int
 ) -> None:
     host = simulated(name)
     config = parse(text, "a test", ["smoke=false"])
     before = snapshot(host)
     result = bootstrap(host, config)
     assert result.status in ("applied", "unchanged"), result.failure
-    assert len(result.left) == left
+    assert len(result.skipped) == skipped
     pci = gather(host).pci
     assert Counter(vf.driver for vf in pci.all_vfs) == drivers
     found = Counter(";".join(sorted(pf.services.tokens)) for pf in pci.pfs)  # type: ignore[union-attr]

@@ -16,8 +16,8 @@ import yaml
 from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
 from qatprep.facts import persist
+from qatprep.plan.arguments import COUNT
 from qatprep.simulator.host import SimulatedHost
-from qatprep.steps.arguments import COUNT
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 from tests.persist.hosts import installed

@@ -11,11 +11,13 @@ from qatprep.config import NodeConfig, parse
 from qatprep.errors import InputError
 from qatprep.host.base import RunResult
 from qatprep.host.linux import LinuxHost
-from qatprep.plan.model import Left
+from qatprep.plan.containers import plan
+from qatprep.plan.model import Skipped
 from qatprep.runtime.containerd import KEY
 from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.steps.base import ChangeFailed, restore
-from qatprep.steps.runtime import OwnDevices, RestartUnit, plan
+from qatprep.steps.containerd import OwnDevices
+from qatprep.steps.units import RestartUnit
 from tests.checks.hosts import facts
 from tests.runtime.cases import DEBIAN, IMPORT, OTHER_V2, V2
 from tests.runtime.conftest import Containerd
@@ -26,8 +28,8 @@ SMALL = Node(drop_ins=(), daemon=8 * MIB)
 
 
 def planned(node: Node, config: NodeConfig | None = None) -> list[str]:
-    changes, left = plan(facts(BASE, node.text()), config or NodeConfig())
-    return [f"{type(c).__name__} {c.subject}" for c in changes] + [f"left {item.subject}" for item in left]
+    changes, skipped = plan(facts(BASE, node.text()), config or NodeConfig())
+    return [f"{type(c).__name__} {c.subject}" for c in changes] + [f"skipped {item.subject}" for item in skipped]
 
 
 def config(**containers: object) -> NodeConfig:
@@ -46,7 +48,7 @@ def test_a_node_that_is_right_needs_nothing() -> None:
 def test_memlock_is_part_of_making_a_kubernetes_node_ready() -> None:
     changes, _ = plan(facts(BASE, SMALL.text()), NodeConfig())
     assert changes[0].subject == DROPIN
-    assert changes[0].after.startswith("LimitMEMLOCK 8M -> 192M")
+    assert changes[0].summary.after.startswith("LimitMEMLOCK 8M -> 192M")
     assert not any(isinstance(change, RestartUnit) for change in changes)
 
 
@@ -69,7 +71,7 @@ def test_memlock_that_systemd_would_ignore_is_refused(size: str) -> None:
 
 def test_somebody_elses_drop_in_is_left_alone() -> None:
     node = Node(drop_ins=(("containerd.service.d/90-qatprep-memlock.conf", "[Service]\nLimitMEMLOCK=8M"),))
-    assert planned(node) == [f"left {DROPIN}"]
+    assert planned(node) == [f"skipped {DROPIN}"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_somebody_elses_drop_in_is_left_alone() -> None:
 def test_a_drop_in_that_would_overrule_ours(theirs: str, ours: str | None) -> None:
     node = Node(drop_ins=((f"containerd.service.d/{theirs}", "[Service]\nLimitMEMLOCK=16777216"),), daemon=16 * MIB)
     directory = "/etc/systemd/system/containerd.service.d"
-    assert planned(node) == ([f"InstallFile {directory}/{ours}"] if ours else [f"left {directory}/{theirs}"])
+    assert planned(node) == ([f"InstallFile {directory}/{ours}"] if ours else [f"skipped {directory}/{theirs}"])
 
 
 def test_nothing_for_hosts_without_kubernetes_unless_asked() -> None:
@@ -110,18 +112,18 @@ def test_ownership_only_when_asked_for() -> None:
     ],
 )
 def test_what_is_refused_and_why(toml: str, words: str) -> None:
-    changes, left = plan(facts(BASE, Node(config=toml).text()), config(device_ownership="true"))
+    changes, skipped = plan(facts(BASE, Node(config=toml).text()), config(device_ownership="true"))
     assert changes == []
-    assert words in left[0].why
+    assert words in skipped[0].reason
 
 
 def test_restart_only_of_the_unit_that_is_named() -> None:
     asked = config(restart="containerd.service")
     assert planned(SMALL, asked)[-1] == "RestartUnit containerd.service"
     assert planned(Node(daemon=8 * MIB), asked) == ["RestartUnit containerd.service"]
-    assert planned(Node(daemon=8 * MIB), config(restart="docker.service")) == ["left docker.service"]
+    assert planned(Node(daemon=8 * MIB), config(restart="docker.service")) == ["skipped docker.service"]
     change = plan(facts(BASE, SMALL.text()), asked)[0][-1]
-    assert "delete and recreate" in change.cost[0]
+    assert "delete and recreate" in change.summary.cost[0]
 
 
 def test_k3s_and_crio() -> None:
@@ -146,14 +148,14 @@ def test_docker_has_nothing_like_it() -> None:
     text = process(900, "containerd", "/system.slice/containerd.service", argv="/usr/bin/containerd") + process(
         901, "dockerd", "/system.slice/docker.service", argv="/usr/bin/dockerd"
     )
-    changes, left = plan(facts(BASE, text), config(device_ownership="true"))
-    assert changes == [] and "--group-add" in left[0].why
+    changes, skipped = plan(facts(BASE, text), config(device_ownership="true"))
+    assert changes == [] and "--group-add" in skipped[0].reason
 
 
 def test_no_runtime_at_all() -> None:
     assert plan(facts(BASE), NodeConfig()) == ([], [])
-    left = plan(facts(BASE), config(device_ownership="true"))[1]
-    assert left == [Left("containers", "nothing on this host runs containers", "QP-RT-001")]
+    skipped = plan(facts(BASE), config(device_ownership="true"))[1]
+    assert skipped == [Skipped("containers", "nothing on this host runs containers", "QP-RT-001")]
 
 
 # -- done by the real containerd --------------------------------------------------------------------------------------

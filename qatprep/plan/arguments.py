@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from qatprep.errors import QatprepError
+from qatprep.facts import Facts
 from qatprep.facts.base import Unknown, exists
 from qatprep.facts.persist import is_ours
 from qatprep.host.base import Host
@@ -19,9 +19,6 @@ from qatprep.persist.arguments import GRUB_SNIPPET, NEEDED, Way, ways
 from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
 from qatprep.steps.files import content, install
-
-if TYPE_CHECKING:
-    from qatprep.facts import Facts
 
 COUNT = "/var/lib/qatprep/kernel-arguments.json"
 TRIES = 2
