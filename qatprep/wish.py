@@ -13,6 +13,7 @@ from qatprep.errors import InputError
 from qatprep.facts.base import ABSENT
 from qatprep.facts.pci import DeviceNode, Pf, Services
 from qatprep.host.base import Host
+from qatprep.host.trust import require
 
 if TYPE_CHECKING:
     from qatprep.facts import Facts
@@ -108,6 +109,8 @@ def load(host: Host, path: str = "", settings: tuple[str, ...] | list[str] = ())
                 data = f.read(_LIMIT + 1)
         else:
             data = host.read(PATH, limit=_LIMIT + 1)
+            if host.writable and host.euid == 0:
+                require(host, PATH, "the configuration")
     except OSError as e:
         if path:
             raise InputError(f"cannot read the wish {path!r}: {e.strerror}") from e

@@ -10,9 +10,11 @@ from qatprep import persist
 from qatprep.facts import persist as facts_of
 from qatprep.facts.base import link_name
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.files import InstallFile, RemoveFile, content, encode, systemctl
 from qatprep.steps.lanes import Left
+from qatprep.steps.places import Place
 
 if TYPE_CHECKING:
     from qatprep.facts import Facts
@@ -28,6 +30,13 @@ class SetUnit(Change):
     kind: ClassVar[str] = "set-unit"
     what: ClassVar[str] = "unit"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {
+        "path": place.own_units,
+        "new": place.TEXT,
+        "old": place.TEXT,
+        "target": r"(multi-user|timers)\.target|",
+        "words": place.TEXT,
+    }
 
     path: str
     new: str | None
