@@ -11,7 +11,8 @@ from qatprep.facts.base import ABSENT, Unknown, names, unknown
 from qatprep.host.base import Host
 from qatprep.runtime.containerd import CONF_D, MAIN, ConfigSet, File
 
-_LIMIT = 4 << 20
+TOML_LIMIT = 256 << 10
+"""Bytes of a runtime's configuration file. `containerd config default` prints 10 KiB."""
 _MOST_FILES = 64
 
 
@@ -40,8 +41,9 @@ def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unkn
                 continue
             seen.add(path)
             imported = _read(host, path)
-            if not isinstance(imported, Unknown):
-                pending.append(File(path, imported))
+            if isinstance(imported, Unknown):
+                return imported
+            pending.append(File(path, imported))
     there = names(host, conf_d)
     ignored = []
     for name in () if isinstance(there, Unknown) else there:
@@ -54,7 +56,7 @@ def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unkn
 
 def _read(host: Host, path: str) -> str | Unknown | None:
     try:
-        return host.read(path, limit=_LIMIT).decode("utf-8")
+        return host.read(path, limit=TOML_LIMIT).decode("utf-8")
     except OSError as e:
         return None if e.errno in ABSENT else unknown(e)
     except UnicodeDecodeError as e:

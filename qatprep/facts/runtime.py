@@ -177,9 +177,9 @@ def _processes(host: Host) -> list[_Process] | Unknown:
     return found
 
 
-def _text(host: Host, path: str) -> str | Unknown | None:
+def _text(host: Host, path: str, limit: int = 1 << 20) -> str | Unknown | None:
     try:
-        return host.read_text(path)
+        return host.read_text(path, limit=limit)
     except OSError as e:
         # ESRCH: the process ended between the two looks.
         return None if e.errno in (*ABSENT, 3) else unknown(e)
@@ -350,7 +350,7 @@ def _containerd_version(host: Host, place: rancher.Place | None) -> Version | No
 
 
 def _file(host: Host, path: str) -> File | Unknown:
-    text = _text(host, path)
+    text = _text(host, path, containerd.TOML_LIMIT)
     return text if isinstance(text, Unknown) else File(path, text)
 
 

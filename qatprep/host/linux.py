@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from qatprep.errors import InputError, Locked
 from qatprep.host import private
-from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
+from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
 from qatprep.host.child import POLL, Helpers, read, write_all
 
 _KINDS = {
@@ -80,6 +80,8 @@ class LinuxHost(Host):
         """Errors name the path as seen on the host."""
         try:
             yield
+        except TooLarge:
+            raise
         except OSError as e:
             fail(e.errno or errno.EIO, path)
 
@@ -88,9 +90,14 @@ class LinuxHost(Host):
     def read(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> bytes:
         with self._named(path):
             real = self._at(path)
-            if deadline is None:
-                return read(real, limit)
-            return self._helpers.ask(b"r", real, limit=limit, deadline=deadline)
+            try:
+                if deadline is None:
+                    return read(real, limit)
+                return self._helpers.ask(b"r", real, limit=limit, deadline=deadline)
+            except OSError as e:
+                if e.errno == errno.EFBIG:
+                    raise TooLarge(path, limit, os.stat(real).st_size) from None
+                raise
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
         # One child for them all: a fork for each of a hundred attributes would cost more than everything else. A child

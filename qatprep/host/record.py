@@ -11,7 +11,7 @@ import json
 from contextlib import AbstractContextManager
 
 from qatprep.devices import PCI_DEVICES
-from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
+from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
 from qatprep.host.capture import META
 from qatprep.host.launcher import launcher
 from qatprep.host.tree import Node, Tree, readable, split
@@ -150,9 +150,13 @@ class Recorder(Host):
             except OSError as e:
                 self._keep(path, e)
         found = self._read[path]
+        if isinstance(found, TooLarge):
+            raise found
         if isinstance(found, OSError):
             fail(found.errno or errno.EIO, path)
-        return found[:limit]
+        if len(found) > limit:
+            raise TooLarge(path, limit, len(found))
+        return found
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
         new = [path for path in paths if path not in self._read]

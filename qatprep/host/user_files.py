@@ -20,8 +20,8 @@ def read_file(path: str, limit: int, what: str) -> bytes:
     except OSError as e:
         raise InputError(f"cannot read {what} {path!r}: {e.strerror}") from e
     if len(data) > limit:
-        has = f"{size} bytes" if size > limit else "more"
-        raise InputError(f"{what} {path!r} has {has}; at most {limit} bytes are read", f"is it really {what}?")
+        has = f"has {size} bytes" if size > limit else "is larger"
+        raise InputError(f"{what} {path!r} {has}, at most {limit} are read", f"is it really {what}?")
     return data
 
 

@@ -16,6 +16,8 @@ from qatprep.steps.places import Place
 
 Owner = tuple[int, int, int]
 """uid, gid, mode."""
+LIMIT = 16 << 20
+"""Bytes of a file that is replaced or removed. The journal keeps what was there, and holds 64 MiB itself."""
 _SYSTEMCTL_DEADLINE = 60.0
 """Seconds: a reload runs every generator of the host."""
 
@@ -193,9 +195,9 @@ def encode(data: bytes) -> str:
 
 
 def content(host: Host, path: str) -> bytes | None:
-    """The whole content, None when there is no such file."""
+    """The whole content, None when there is no such file. TooLarge above LIMIT: what was there could not be kept."""
     try:
-        return host.read(path)
+        return host.read(path, limit=LIMIT)
     except OSError as e:
         if e.errno in ABSENT:
             return None

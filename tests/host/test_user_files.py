@@ -82,7 +82,7 @@ def test_our_own_output_is_written_into_and_not_replaced(tmp_path: Path) -> None
 @pytest.mark.parametrize("path", ["/dev/zero", "{tmp}/large"])
 def test_what_is_larger_than_the_limit_is_refused(tmp_path: Path, path: str) -> None:
     (tmp_path / "large").write_bytes(b"x" * 2000)
-    with pytest.raises(InputError, match="at most 1000 bytes are read"):
+    with pytest.raises(InputError, match="at most 1000 are read"):
         read_file(path.format(tmp=tmp_path), 1000, "the list")
 
 
