@@ -18,17 +18,24 @@ _STICKY = 0o1000
 _MAX_LINKS = 40
 
 
-def doubt(host: Host, path: str) -> str:
+def doubt(host: Host, path: str, *, root_only: bool = False, known: set[str] | None = None) -> str:
     """Why root must not believe what is at `path`, "" when it may. A path that does not exist yet is judged by its
     folders.
 
     Every folder, link and file on the way must belong to root (or to the user who runs qatprep) and be writable by the
     owner alone. A folder with the sticky bit may be on the way, not at its end.
+
+    `root_only`: the user who runs qatprep counts like any other, because root will use the path later. `known`:
+    folders already found good, for many paths of one call.
     """
-    trusted = (0, host.euid)
+    trusted = (0,) if root_only else (0, host.euid)
+    known = set() if known is None else known
     todo = [part for part in path.split("/")[::-1] if part and part != "."]
     here, links, shared = "", 0, ""
     while True:
+        if todo and (here or "/") in known:
+            here = _down(here, todo.pop())
+            continue
         try:
             found = host.stat(here or "/", follow=False)
         except OSError as e:
@@ -52,10 +59,15 @@ def doubt(host: Host, path: str) -> str:
                 who = "every user" if found.mode & 0o002 else f"group {found.gid}"
                 return f"{name} is writable by {who} (mode {found.mode:04o})"
             shared = name
+        else:
+            known.add(name)
         if not todo:
             return ""
-        part = todo.pop()
-        here = posixpath.dirname(here).rstrip("/") if part == ".." else f"{here}/{part}"
+        here = _down(here, todo.pop())
+
+
+def _down(here: str, part: str) -> str:
+    return posixpath.dirname(here).rstrip("/") if part == ".." else f"{here}/{part}"
 
 
 def require(host: Host, path: str, what: str) -> None:

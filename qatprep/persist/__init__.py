@@ -99,7 +99,7 @@ def same(one: Wish, other: Wish) -> bool:
 def gaps(found: PersistFacts, wish: Wish) -> tuple[Gap, ...]:
     """Where the files on a host differ from those that the wish asks for; () when nothing is missing."""
     # A unit whose program is there keeps it: two installations must not take turns.
-    program = found.starts if found.starts_there is True else found.program
+    program = found.starts if found.starts_there is True and not found.starts_doubt else found.program
     wanted = list(files(wish, program))
     asked = wish_file(wish, found.text(facts.WISH))
     if asked is not None:

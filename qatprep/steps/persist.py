@@ -121,6 +121,8 @@ def plan(facts: Facts, wish: Wish) -> tuple[list[Change], list[Left]]:
     found = facts.persist
     if wish.persist is False:
         return _removal(found), []
+    if found.systemd is True and facts.has_qat and found.doubt:
+        return [], [Left(facts_of.APPLY, f"root would run at boot what others can change: {found.doubt}", FINDING)]
     if found.systemd is not True or not found.program or not facts.has_qat:
         return [], [Left(facts_of.APPLY, _why_not(facts), FINDING)] if wish.persist else []
     changes: list[Change] = []
