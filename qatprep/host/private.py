@@ -47,6 +47,13 @@ def open_file(real: str, flags: int) -> int:
     return fd
 
 
+def make_file(real: str, flags: int) -> int:
+    """An `opener` for open(): a new file, whatever was left under that name; a link there is not followed."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(real)
+    return os.open(real, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
 def take_lock(real: str) -> int:
     """The descriptor that holds the exclusive lock (flock) of this file. BlockingIOError while another process has it.
 

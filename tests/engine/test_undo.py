@@ -10,11 +10,12 @@ from qatprep.devices import PCI_DEVICES
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.exits import ExitCode
 from qatprep.facts import pci
+from qatprep.host.base import TooLarge
 from qatprep.host.select import open_host
 from qatprep.host.simulated import SimulatedHost
 from qatprep.steps.base import ChangeFailed
 from qatprep.steps.binding import driver_of, override_of
-from qatprep.steps.files import InstallFile, RemoveFile
+from qatprep.steps.files import LIMIT, InstallFile, RemoveFile, install
 from qatprep.steps.sriov import CreateVfs, removal
 from qatprep.wish import Wish
 from tests.conftest import qatprep
@@ -85,6 +86,26 @@ def test_a_file_comes_back_with_owner_and_mode(now: bytes, owner: tuple[int, int
     InstallFile(PATH, NEW, 0o644, OLD, (7, 8, 0o600)).undo(host)
     found = host.stat(PATH)
     assert (host.read(PATH), found.uid, found.gid, found.mode) == (b"old\n", 7, 8, 0o600)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1_600_000, LIMIT])
+def test_a_large_file_comes_back_whole(size: int) -> None:
+    host = simulated("spr-2s")
+    host.mkdir("/etc")
+    host.replace(PATH, b"x" * size)
+    change = install(host, PATH, b"new\n")
+    assert change is not None
+    change.do(host)
+    change.undo(host)
+    assert host.read(PATH, limit=LIMIT) == b"x" * size
+
+
+def test_a_file_that_could_not_be_kept_is_not_replaced() -> None:
+    host = simulated("spr-2s")
+    host.mkdir("/etc")
+    host.replace(PATH, b"x" * (LIMIT + 1))
+    with pytest.raises(TooLarge, match=str(LIMIT + 1)):
+        install(host, PATH, b"new\n")
 
 
 def test_a_file_that_somebody_wrote_since_is_no_ones_to_remove_or_replace() -> None:
