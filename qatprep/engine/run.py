@@ -77,7 +77,7 @@ def locked(host: Host) -> Iterator[None]:
     In here an interrupt comes once, as KeyboardInterrupt, and between changes only (engine/interrupts.py).
     """
     need_writable(host)
-    require(host, LOCK, "the lock")
+    require(host, LOCK, "the lock", to_be_made=True)
     with interrupts.armed(), contextlib.ExitStack() as stack:
         try:
             stack.enter_context(host.lock(LOCK))

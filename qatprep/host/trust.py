@@ -18,15 +18,18 @@ _STICKY = 0o1000
 _MAX_LINKS = 40
 
 
-def doubt(host: Host, path: str, *, root_only: bool = False, known: set[str] | None = None) -> str:
+def doubt(
+    host: Host, path: str, *, root_only: bool = False, to_be_made: bool = False, known: set[str] | None = None
+) -> str:
     """Why root must not believe what is at `path`, "" when it may. A path that does not exist yet is judged by its
     folders.
 
     Every folder, link and file on the way must belong to root (or to the user who runs qatprep) and be writable by the
     owner alone. A folder with the sticky bit may be on the way, not at its end.
 
-    `root_only`: the user who runs qatprep counts like any other, because root will use the path later. `known`:
-    folders already found good, for many paths of one call.
+    `root_only`: the user who runs qatprep counts like any other, because root will use the path later. `to_be_made`:
+    what is missing may be missing in a sticky folder, because whoever makes it looks at its owner then. `known`: folders
+    already found good, for many paths of one call.
     """
     trusted = (0,) if root_only else (0, host.euid)
     known = set() if known is None else known
@@ -40,7 +43,11 @@ def doubt(host: Host, path: str, *, root_only: bool = False, known: set[str] | N
             found = host.stat(here or "/", follow=False)
         except OSError as e:
             if e.errno in (errno.ENOENT, errno.ENOTDIR):
-                return f"{shared} is writable by every user, who can make {here} there" if shared else ""
+                return (
+                    f"{shared} is writable by every user, who can make {here} there"
+                    if shared and not to_be_made
+                    else ""
+                )
             return f"{here} cannot be looked at: {e.strerror}"
         name = here or "/"
         if found.uid not in trusted:
@@ -70,9 +77,12 @@ def _down(here: str, part: str) -> str:
     return posixpath.dirname(here).rstrip("/") if part == ".." else f"{here}/{part}"
 
 
-def require(host: Host, path: str, what: str) -> None:
-    """QatprepError where root must not believe `what`, which is at `path`."""
-    if why := doubt(host, path):
+def require(host: Host, path: str, what: str, *, to_be_made: bool = False) -> None:
+    """QatprepError where root must not believe `what`, which is at `path`.
+
+    `to_be_made`: see `doubt`.
+    """
+    if why := doubt(host, path, to_be_made=to_be_made):
         raise QatprepError(
             f"{what} {path} is refused: {why}",
             "check who wrote there, then give it back: chown root: and chmod go-w on what is named above",

@@ -186,9 +186,18 @@ def test_a_lock_that_others_could_open_is_exchanged(tmp_path: Path) -> None:
         os.close(fd)
 
 
-def test_the_lock_itself_is_not_taken_where_others_can_write() -> None:
+@pytest.mark.parametrize(
+    ("mode", "owner", "status"),
+    [(0o1777, None, "applied"), (0o1777, 0, "applied"), (0o1777, 1000, ""), (0o777, None, "")],
+)
+def test_the_lock_is_roots_own_wherever_run_is(mode: int, owner: int | None, status: str) -> None:
     host = open_host("/", "spr-2s")
     host.mkdir("/run")
-    host.chmod("/run", 0o1777)
+    host.chmod("/run", mode)
+    if owner is not None:
+        host.replace(LOCK, b"", mode=0o600, uid=owner)
+    if status:
+        assert bootstrap(host, Wish(smoke=False)).status == status
+        return
     with pytest.raises(QatprepError, match=LOCK):
         bootstrap(host, Wish(smoke=False))
