@@ -110,6 +110,7 @@ class Journal:
         self._number = 0
         self._torn = False
         try:
+            require(host, DIRECTORY, "the journal folder", to_be_made=True)
             host.mkdir(posixpath.dirname(DIRECTORY), mode=0o700)
             host.mkdir(DIRECTORY, mode=0o700)
             require(host, DIRECTORY, "the journal folder")

@@ -28,8 +28,8 @@ def doubt(
     owner alone. A folder with the sticky bit may be on the way, not at its end.
 
     `root_only`: the user who runs qatprep counts like any other, because root will use the path later. `to_be_made`:
-    what is missing may be missing in a sticky folder, because whoever makes it looks at its owner then. `known`: folders
-    already found good, for many paths of one call.
+    what is missing may be missing in a sticky folder, because whoever makes it looks at its owner then. `known`:
+    folders already found good, for many paths of one call.
     """
     trusted = (0,) if root_only else (0, host.euid)
     known = set() if known is None else known
