@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from qatprep.crypto import native
-from qatprep.crypto.measure import Latency, Measured
 from qatprep.errors import QatprepError
+from qatprep.measure.load import Latency, Measured
 
 LIBQAT = "libqat.so.4"
 LIBUSDM = "libusdm.so.0"

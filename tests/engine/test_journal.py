@@ -8,20 +8,20 @@ from typing import get_type_hints
 
 import pytest
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig, parse
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.errors import InputError, QatprepError
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, SimulatedHost
-from qatprep.host.simulated.faults import Fault
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from qatprep.steps.base import REGISTRY, _import_all
-from qatprep.wish import Wish, parse
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
-WISH = Wish(smoke=False)
+CONFIG = NodeConfig(smoke=False)
 PF = "0000:70:00.0"
 
 
@@ -34,7 +34,7 @@ def simulated(*faults: Fault) -> SimulatedHost:
 
 def prepared() -> tuple[SimulatedHost, str]:
     host = simulated()
-    return host, bootstrap(host, WISH, only=PF.__eq__).run
+    return host, bootstrap(host, CONFIG, only=PF.__eq__).run
 
 
 def path(run: str) -> str:
@@ -67,7 +67,7 @@ def test_a_damaged_journal_is_told_and_keeps_nothing_from_being_prepared() -> No
     named = qatprep("rollback", run, host=host)
     assert named.code == ExitCode.ERROR and f"{path(run)}:4" in named.err
     assert qatprep("status", host=host).code in (ExitCode.OK, ExitCode.FINDINGS)
-    assert bootstrap(host, WISH).status == "applied"
+    assert bootstrap(host, CONFIG).status == "applied"
     assert qatprep("rollback", host=host).code == ExitCode.OK  # the run after it can be undone
 
 
@@ -133,7 +133,7 @@ def test_runs_stay_in_order_when_the_clock_goes_back(monkeypatch: pytest.MonkeyP
 def test_a_run_is_not_undone_below_a_later_one() -> None:
     host = simulated()
     before = snapshot(host)
-    first = bootstrap(host, WISH, only=PF.__eq__).run
+    first = bootstrap(host, CONFIG, only=PF.__eq__).run
     between = snapshot(host)
     second = bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__).run
     with pytest.raises(InputError) as caught:
@@ -147,7 +147,7 @@ def test_a_run_is_not_undone_below_a_later_one() -> None:
 
 def test_after_a_boot_a_later_run_is_in_nobodys_way() -> None:
     host = simulated()
-    first = bootstrap(host, WISH, only=PF.__eq__).run
+    first = bootstrap(host, CONFIG, only=PF.__eq__).run
     bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__)
     host = host.reboot()
     assert [run.id for run in undoable(host, first)] == [first]

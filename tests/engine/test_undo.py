@@ -6,18 +6,18 @@ import base64
 
 import pytest
 
-from qatprep.devices import PCI_DEVICES
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.exits import ExitCode
 from qatprep.facts import pci
+from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import TooLarge
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from qatprep.steps.base import ChangeFailed
 from qatprep.steps.binding import driver_of, override_of
 from qatprep.steps.files import LIMIT, InstallFile, RemoveFile, install
 from qatprep.steps.sriov import CreateVfs, removal
-from qatprep.wish import Wish
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
@@ -32,7 +32,7 @@ def simulated(name: str) -> SimulatedHost:
 
 def test_vfs_come_back_when_their_pf_had_just_been_let_go_of() -> None:
     host = simulated("spr-2s-old-kernel")
-    bootstrap(host, Wish(smoke=False), only=PF.__eq__)
+    bootstrap(host, NodeConfig(smoke=False), only=PF.__eq__)
     before = snapshot(host)
     pf = pci.physical(host, PF)
     assert pf is not None and pf.vfs and pf.state is None

@@ -14,8 +14,8 @@ from qatprep.errors import InputError
 from qatprep.host import manifest
 from qatprep.host.base import TooLarge
 from qatprep.host.capture import Capture
-from qatprep.host.scenarios import scenario
 from qatprep.host.tree import Node, Tree
+from qatprep.simulator.scenarios import scenario
 
 HEAD = manifest.HEADER + "\n"
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import PATH, NodeConfig
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.engine.run import LOCK
@@ -20,9 +22,7 @@ from qatprep.exits import ExitCode
 from qatprep.host import manifest, private
 from qatprep.host.capture import Capture
 from qatprep.host.linux import LinuxHost
-from qatprep.host.select import open_host
 from qatprep.host.trust import doubt
-from qatprep.wish import PATH, Wish
 from tests.conftest import qatprep
 
 TREE = """# qatprep host 1
@@ -87,7 +87,7 @@ def test_a_path_is_believed_when_root_alone_can_change_it(path: str, why: str) -
 )
 def test_what_others_can_write_is_refused_at_every_use(path: str, mode: int, uid: int, call: tuple[str, ...]) -> None:
     host = open_host("/", "spr-2s")
-    bootstrap(host, Wish(smoke=False))
+    bootstrap(host, NodeConfig(smoke=False))
     host.mkdir(PATH.rsplit("/", 1)[0])
     host.replace(PATH, b"version: 1\n")
     host.chmod(path, mode)
@@ -99,7 +99,7 @@ def test_what_others_can_write_is_refused_at_every_use(path: str, mode: int, uid
 
 def test_a_planted_journal_is_refused_and_its_file_not_written() -> None:
     host = open_host("/", "spr-2s")
-    run = bootstrap(host, Wish(smoke=False)).run
+    run = bootstrap(host, NodeConfig(smoke=False)).run
     host.chown(f"{journal.DIRECTORY}/{run}.jsonl", 1000, 0)
     refused = qatprep("rollback", host=host)
     assert refused.code == ExitCode.ERROR and "belongs to user 1000" in refused.err
@@ -197,7 +197,7 @@ def test_the_lock_is_roots_own_wherever_run_is(mode: int, owner: int | None, sta
     if owner is not None:
         host.replace(LOCK, b"", mode=0o600, uid=owner)
     if status:
-        assert bootstrap(host, Wish(smoke=False)).status == status
+        assert bootstrap(host, NodeConfig(smoke=False)).status == status
         return
     with pytest.raises(QatprepError, match=LOCK):
-        bootstrap(host, Wish(smoke=False))
+        bootstrap(host, NodeConfig(smoke=False))

@@ -13,7 +13,7 @@ from qatprep.crypto import native
 from qatprep.errors import QatprepError
 from qatprep.exits import ExitCode
 from qatprep.facts import persist
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import PROGRAM, installed
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.facts import containerd
 from qatprep.facts.base import Unknown
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
 from qatprep.runtime import toml
+from qatprep.simulator.host import SimulatedHost
 
 MAIN = "/etc/containerd/config.toml"
 PARTS = 'version = 2\nimports = ["/etc/containerd/more.toml"]\n'
