@@ -75,7 +75,8 @@ def bind(
     moved: list[Vf] = []
     for function in functions:
         lane = lanes.setdefault(function.pf or function.bdf, [])
-        if function.driver != (driver or None):
+        override = function.override if isinstance(function.override, str) else ""
+        if function.driver != (driver or None) or override not in ("", driver):
             change = handover(function, driver)
             if (
                 change.old

@@ -184,7 +184,7 @@ class SimulatedHost(TreeHost):
             if node is None:
                 parent = self._parent(here)
                 self._disk.changing(here)
-                parent.children[name] = Node("dir", mode)
+                parent.children[name] = Node("dir", mode if here == path else 0o755)
             elif node.kind != "dir":
                 fail(errno.EEXIST if here == path else errno.ENOTDIR, path)
 

@@ -10,7 +10,9 @@ from qatprep.facts.base import exists
 from qatprep.facts.modules import Module, normal
 from qatprep.hardware import VFIO_VARIANT
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed
+from qatprep.steps.places import Place
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
@@ -24,6 +26,8 @@ _MODPROBE_DEADLINE = 60.0
 class LoadModule(Change):
     kind: ClassVar[str] = "load-module"
     what: ClassVar[str] = "module"
+    places: ClassVar[Mapping[str, Place]] = {"name": place.NAME, "missing": place.NAME}
+    outcomes: ClassVar[Mapping[str, Place]] = {"loaded": place.NAME}
 
     name: str
     missing: tuple[str, ...]

@@ -11,8 +11,10 @@ from qatprep.facts import persist as facts_of
 from qatprep.facts.base import link_name
 from qatprep.host.base import Host
 from qatprep.plan.model import Left
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.files import InstallFile, RemoveFile, content, encode, systemctl
+from qatprep.steps.places import Place
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
@@ -28,6 +30,13 @@ class SetUnit(Change):
     kind: ClassVar[str] = "set-unit"
     what: ClassVar[str] = "unit"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {
+        "path": place.own_units,
+        "new": place.TEXT,
+        "old": place.TEXT,
+        "target": r"(multi-user|timers)\.target|",
+        "words": place.TEXT,
+    }
 
     path: str
     new: str | None
@@ -112,6 +121,8 @@ def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Left]]:
     found = facts.persist
     if config.persist is False:
         return _removal(found), []
+    if found.systemd is True and facts.has_qat and found.doubt:
+        return [], [Left(facts_of.APPLY, f"root would run at boot what others can change: {found.doubt}", FINDING)]
     if found.systemd is not True or not found.program or not facts.has_qat:
         return [], [Left(facts_of.APPLY, _why_not(facts), FINDING)] if config.persist else []
     changes: list[Change] = []

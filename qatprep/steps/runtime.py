@@ -26,8 +26,10 @@ from qatprep.runtime.edit import candidates
 from qatprep.runtime.memlock import INFINITY, drop_in, drop_in_name, spell
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.files import MARKER, InstallFile, Systemctl, content, put_back
+from qatprep.steps.places import Place
 
 TRIAL_MAIN, TRIAL_PIECE = ".qatprep-trial", ".qatprep-trial-import"
 """Names beside the main file that no *.toml glob matches."""
@@ -41,6 +43,8 @@ class OwnDevices(Change):
     kind: ClassVar[str] = "device-ownership"
     what: ClassVar[str] = "device ownership"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"main": place.TOML, "target": place.TOML, "why": place.TEXT}
+    outcomes: ClassVar[Mapping[str, Place]] = {"path": place.TOML, "old": place.BASE64, "new": place.BASE64}
 
     main: str
     """containerd's main file."""
@@ -111,6 +115,7 @@ class RestartUnit(Change):
     kind: ClassVar[str] = "restart-unit"
     what: ClassVar[str] = "unit"
     persistent: ClassVar[bool] = False
+    places: ClassVar[Mapping[str, Place]] = {"unit": place.UNIT}
 
     unit: str
 
@@ -243,8 +248,7 @@ def _ours(text: str) -> bool:
 def _install(path: str, new: str, old: str | None, note: str) -> InstallFile:
     data = _b64(new.encode())
     assert data is not None
-    before, owner = (None, None) if old is None else (_b64(old.encode()), (0, 0, 0o644))
-    return InstallFile(path, data, 0o644, before, owner, note)
+    return InstallFile(path, data, 0o644, None if old is None else _b64(old.encode()), None, note)
 
 
 def _ownership(runtime: RuntimeFacts, changes: list[Change], left: list[Left]) -> None:

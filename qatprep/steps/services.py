@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 from qatprep.facts.base import Unknown, read_line
 from qatprep.hardware import PCI_DEVICES, parse_services
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
 from qatprep.steps.driver import bind_again, set_state, state_of, unbind
+from qatprep.steps.places import Place
 
 _REASONS: Reasons = {
     errno.EINVAL: (
@@ -33,6 +35,12 @@ class SetServices(Change):
 
     kind: ClassVar[str] = "set-services"
     what: ClassVar[str] = "services"
+    places: ClassVar[Mapping[str, Place]] = {
+        "pf": place.BDF,
+        "old": place.ENTRY,
+        "new": place.ENTRY,
+        "old_state": place.STATE,
+    }
 
     pf: str
     old: str
@@ -85,6 +93,12 @@ class ReleasePf(Change):
 
     kind: ClassVar[str] = "release-pf"
     what: ClassVar[str] = "driver"
+    places: ClassVar[Mapping[str, Place]] = {
+        "pf": place.BDF,
+        "driver": place.ENTRY,
+        "services": place.ENTRY,
+        "state": place.STATE,
+    }
 
     pf: str
     driver: str
