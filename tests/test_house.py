@@ -16,7 +16,7 @@ BELOW = {
     "host": (),
     "facts": ("host", "runtime"),
     "checks": ("facts", "host", "runtime", "mesh", "persist"),
-    "steps": ("facts", "host", "runtime"),
+    "steps": ("facts", "host", "runtime", "persist"),
     "plan": ("steps", "facts", "host", "runtime", "persist"),
     "runtime": ("host",),
     "persist": ("host", "facts"),

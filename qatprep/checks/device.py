@@ -8,7 +8,7 @@ from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.text import attribute, failed, finding, in_vm, many, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
-from qatprep.hardware import PCI_DEVICES
+from qatprep.hardware import PCI_DEVICES, SUPPORTED
 
 
 def _present(ctx: Context) -> Iterable[Finding]:
@@ -93,7 +93,8 @@ def _drivable(ctx: Context) -> Iterable[Finding]:
                 ),
                 *(Evidence("kernel log", line.text) for line in lines[-2:]),
             ),
-            cause="qatlib and Envoy's QAT provider need generation 4 or later (4xxx, 401xx, 402xx, 420xx, 6xxx). "
+            cause="qatlib and Envoy's QAT provider need generation 4 or later "
+            f"({', '.join(family.name for family in SUPPORTED)}). "
             f"Linux keeps {name} (8086:{pf_id:04x}) and its VFs on vfio-pci's denylist for their known security flaws.",
             fix=(
                 "Use the out-of-tree stack for this card, or another machine for Envoy.",

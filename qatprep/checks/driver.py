@@ -33,7 +33,7 @@ class _Reason(NamedTuple):
     """Whether binding it by hand is worth a try once `fix` is done."""
 
 
-# qat_4xxx/adf_drv.c, qat_common/adf_init.c, adf_accel_engine.c, qat_uclo.c, adf_anti_rb.c; the most telling first.
+# qat_*/adf_drv.c, qat_common/adf_init.c, adf_accel_engine.c, qat_uclo.c, adf_anti_rb.c; the most telling first.
 _REASONS = (
     _Reason(
         "numa",

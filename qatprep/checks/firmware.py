@@ -13,7 +13,7 @@ from qatprep.checks.text import (
     some_pfs,
 )
 from qatprep.facts.pci import Pf
-from qatprep.hardware import FIRMWARE_SUFFIXES
+from qatprep.hardware import FIRMWARE_SUFFIXES, Family
 
 _COMPRESSION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}
 _UNPACK = {".zst": "zstd -d", ".xz": "xz -dk"}
@@ -72,7 +72,7 @@ def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -
     else:
         half = len(lacking) < len(images)
         title = f"the firmware {what} {are} missing" + (" (the other half is there)" if half else "")
-        cause = _where_from(mine[0].name, half)
+        cause = _where_from(mine[0].family, half)
         fix = [
             f"Install the firmware package of this distribution that has {what}, or fetch the files:",
             *(f"curl -fLo /lib/firmware/{image.name} {_GIT}/{image.name}" for image in lacking),
@@ -110,20 +110,10 @@ def _dangling(ctx: Context, path: str) -> bool:
     return not isinstance(config, dict) or config.get(_COMPRESSION[_suffix(path)]) == "y"
 
 
-def _where_from(name: str, half: bool) -> str:
+def _where_from(family: Family, half: bool) -> str:
     if half:
         return "The driver needs both images, MMP first. One was copied without the other, or a package is damaged."
-    if name in ("4xxx", "401xx"):
-        return (
-            "The firmware package is not installed, or is too old: Debian 13's firmware-intel-misc (20250410) does "
-            "not have it yet, 20260916 of forky and sid has."
-        )
-    if name == "6xxx":
-        return (
-            "The firmware package is not installed, or is too old: even Debian's firmware-intel-misc 20260916 does "
-            "not have it."
-        )
-    return "The firmware package is not installed (Debian: firmware-intel-misc; elsewhere linux-firmware)."
+    return f"The firmware package is not installed, or is too old: {family.firmware_note}."
 
 
 CHECKS = (

@@ -111,10 +111,11 @@ def _why_missing(ctx: Context, known: dict[str, set[str]], resource: str) -> str
     plugin = ctx.facts.runtime.plugin
     if plugin is None:
         return "No device plugin runs on this node; what the kubelet knows is from earlier."
-    drivers = flag(plugin, "kernel-vf-drivers")
-    families = {pf.family.generation for pf in ctx.pfs}
-    if 6 in families and "6xxxvf" not in drivers:
-        return "The plugin knows VFs of the 6xxx family only with -kernel-vf-drivers=...,6xxxvf."
+    told = flag(plugin, "kernel-vf-drivers").split(",")
+    for family in dict.fromkeys(pf.family for pf in ctx.pfs):
+        if not (family.plugin_default if told == [""] else family.vf_driver in told):
+            name = family.vf_driver
+            return f"The plugin knows VFs of the {family.name} family only with -kernel-vf-drivers=...,{name}."
     if known.keys() - {resource}:
         return f"Its VFs may be known by an older name: {listed(sorted(known))}. Services were changed afterwards."
     return "The plugin passes over VFs that another driver than vfio-pci holds, and PFs whose services it cannot read."

@@ -13,6 +13,7 @@ from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.log import LogLine
 from qatprep.facts.pci import Pf, Stranger, Vf
+from qatprep.hardware import SUPPORTED
 
 _QUOTED = 4
 """Lines one finding quotes."""
@@ -64,7 +65,8 @@ def _always(facts: Facts, bdf: str) -> bool:
 
 
 _DRIVER = ("QP-FW-*", "QP-PF-*", "QP-KRN-*", "QP-MOD-*", "QP-STACK-*")
-_LOOK = ("Look at the lines before it: dmesg | grep -i -e qat -e 4xxx -e 420xx -e 6xxx",)
+_NAMES = dict.fromkeys(family.driver for family in SUPPORTED)
+_LOOK = (f"Look at the lines before it: dmesg | grep -i -e qat {' '.join(f'-e {name}' for name in _NAMES)}",)
 
 RULES: dict[str, Rule] = {
     "firmware-missing": Rule(

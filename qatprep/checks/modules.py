@@ -21,12 +21,6 @@ from qatprep.facts.pci import Pf
 from qatprep.hardware import VFIO_VARIANT
 
 _VFIO = ("vfio_pci", "vfio_iommu_type1")
-# drivers/crypto/intel/qat/Kconfig
-_QAT_OPTIONS = {
-    "qat_4xxx": "CONFIG_CRYPTO_DEV_QAT_4XXX",
-    "qat_420xx": "CONFIG_CRYPTO_DEV_QAT_420XX",
-    "qat_6xxx": "CONFIG_CRYPTO_DEV_QAT_6XXX",
-}
 
 
 def _by_module(ctx: Context) -> dict[str, list[Pf]]:
@@ -52,7 +46,7 @@ def _shipped(ctx: Context) -> Iterable[Finding]:
         if isinstance(module.file, Unknown):
             yield unseen("QP-MOD-001", f"cannot tell whether this kernel ships {name}", module.file, subjects)
             continue
-        option = _QAT_OPTIONS.get(name, "")
+        option = mine[0].family.option
         config = kernel.config
         evidence = [Evidence(dep, f"no {name}.ko")]
         setting = None if isinstance(config, Unknown) else config.get(option)

@@ -76,8 +76,17 @@ def _version(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
+def _verbose(ctx: typer.Context, value: bool) -> None:
+    session: Session = ctx.obj
+    session.verbose = value
+
+
 @app.callback()
 def qatprep(
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", callback=_verbose, help="Tell every read, write and program on stderr."),
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -92,7 +92,7 @@ def counters(host: Host, pfs: tuple[Pf, ...]) -> int | Unknown:
     """Responses of the firmware of all PFs so far: debugfs fw_counters, Linux 6.6, root only (adf_fw_counters.c)."""
     total = 0
     for pf in pfs:
-        path = f"{hardware.DEBUGFS}/qat_{pf.family.debug_class}_{pf.bdf}/fw_counters"
+        path = f"{hardware.DEBUGFS}/qat_{pf.family.driver}_{pf.bdf}/fw_counters"
         try:
             text = host.read_text(path, deadline=3.0)
         except OSError as e:

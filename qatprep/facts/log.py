@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 
 from qatprep.facts.base import Unknown, unknown
-from qatprep.hardware import BDF
+from qatprep.hardware import BDF, DRIVERS
 from qatprep.host.base import Host
+
+_DRIVERS = "|".join(DRIVERS)
 
 # Format strings of the kernel: qat_common/*.c, drivers/base/firmware_loader/main.c, drivers/base/dd.c,
 # drivers/pci/iov.c, drivers/vfio/*.c, drivers/iommu/intel/dmar.c. What they mean is told in checks/log.py.
@@ -16,8 +18,8 @@ PATTERNS = {
     "firmware-rejected": r"QAT: authentication error|QAT: Invalid header|Failed to map FW|Invalid UOF image"
     r"|Failed to load (?:MMP|UOF)$|Failed to (?:map|load) UOF firmware$",
     "firmware-svn": r"Security Version Number failure",
-    "probe-failed": r"(?:4xxx|420xx|6xxx|c6xx|c3xxx|dh895xcc)\b.*probe.*failed with error -\d+"
-    r"|(?:4xxx|420xx|6xxx|c6xx|c3xxx|dh895xcc): probe of .* failed with error -\d+",
+    "probe-failed": rf"(?:{_DRIVERS})\b.*probe.*failed with error -\d+"
+    rf"|(?:{_DRIVERS}): probe of .* failed with error -\d+",
     "power": r"Failed to power up the device",
     "numa": r"Invalid NUMA configuration",
     "fused": r"No acceleration units found",

@@ -257,7 +257,7 @@ def _services(
         return None
     path = f"{base}/qat/cfg_services"
     if text is None:
-        path = f"{hardware.DEBUGFS}/qat_{family.debug_class}_{bdf}/dev_cfg"
+        path = f"{hardware.DEBUGFS}/qat_{family.driver}_{bdf}/dev_cfg"
         text = _dev_cfg_services(host, path)
     if text is None:
         return Unknown(f"neither {base}/qat/cfg_services nor {path} is there")

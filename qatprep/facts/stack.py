@@ -50,6 +50,6 @@ def gather(host: Host, modules: ModuleFacts, release: str) -> StackFacts:
     files = [path for path in hardware.OOT_FILES if exists(host, path) is True]
     entries = names(host, "/etc")
     if not isinstance(entries, Unknown):
-        prefixes = tuple(f"{family.debug_class}_dev" for family in hardware.FAMILIES)
+        prefixes = tuple(f"{driver}_dev" for driver in hardware.DRIVERS)
         files += [f"/etc/{name}" for name in entries if name.startswith(prefixes) and _DEVICE_CONFIG.fullmatch(name)]
     return StackFacts(loaded, tuple(replaced), tuple(files))

@@ -11,7 +11,7 @@ from qatprep.facts.persist import CONFIG, HELPER, MARKER
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
 
-VF_IDS = tuple(f"0x{family.vf_id:04x}" for family in hardware.FAMILIES if family.supported)
+VF_IDS = tuple(f"0x{family.vf_id:04x}" for family in hardware.SUPPORTED)
 
 
 def head(purpose: str) -> str:

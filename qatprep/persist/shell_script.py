@@ -15,7 +15,7 @@ from qatprep.persist.host_files import VF_IDS, head
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
 
-_PFS = tuple(family for family in hardware.FAMILIES if family.supported)
+_PFS = hardware.SUPPORTED
 
 
 def script(config: NodeConfig) -> str:

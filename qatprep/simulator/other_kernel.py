@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from qatprep.errors import InputError
-from qatprep.hardware import PCI_DRIVERS
+from qatprep.hardware import FAMILIES, PCI_DRIVERS
 from qatprep.host.capture import META
 from qatprep.host.tree import Node, Tree
+from qatprep.simulator.device import PciDevice
 from qatprep.simulator.kernel import Kernel
+from qatprep.simulator.machine import Machine
 from qatprep.simulator.modprobe_conf import normal
 from qatprep.simulator.modules import ADF_CTL, ADF_CTL_RDEV
-from qatprep.simulator.pci import PciDevice
 from qatprep.simulator.qat import PfDriver
 from qatprep.simulator.vfio import VfioDriver
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
 
 OSRELEASE = "/proc/sys/kernel/osrelease"
 _OPTIONS_SINCE = {
@@ -27,14 +24,18 @@ _OPTIONS_SINCE = {
     "CONFIG_VFIO_GROUP": (6, 6),
     "CONFIG_VFIO_DEVICE_CDEV": (6, 6),
     "CONFIG_IOMMUFD": (6, 2),
-    "CONFIG_CRYPTO_DEV_QAT_420XX": (6, 8),
-    "CONFIG_CRYPTO_DEV_QAT_6XXX": (6, 16),
+    **{family.option: family.since for family in reversed(FAMILIES)},
     "CONFIG_QAT_VFIO_PCI": (6, 10),
 }
 """Build options that older kernels do not have at all (the thing itself may be there without an option)."""
 _ON_SINCE = ("CONFIG_FW_LOADER_COMPRESS_ZSTD", "CONFIG_VFIO_CONTAINER", "CONFIG_VFIO_GROUP")
 """Those of them that a kernel of the right age has switched on unless its configuration says otherwise."""
-_MODULES_SINCE = {"qat_420xx": (6, 8), "qat_6xxx": (6, 16), "qat_vfio_pci": (6, 10), "iommufd": (6, 2)}
+_MODULES_SINCE = {
+    **{family.module: family.since for family in reversed(FAMILIES)},
+    "qat_vfio_pci": (6, 10),
+    "iommufd": (6, 2),
+}
+"""Of modules that drive several families the oldest counts: it is the first in the table."""
 _PROBE_NEW = re.compile(r"^(\S+) (\S+): probe with driver \1 failed with error -(\d+)$")
 _PROBE_OLD = re.compile(r"^(\S+): probe of (\S+) failed with error -(\d+)$")
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from qatprep.errors import InputError
+from qatprep.text import did_you_mean
 
 PROFILES = ("qat", "cryptomb")
 
@@ -58,10 +59,7 @@ def scenario(name: str) -> Scenario:
     """One simulated host by name. InputError, with names like it, when there is none."""
     known = _names()
     if name not in known:
-        import difflib
-
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(close)}?" if close else "`qatprep hosts` lists them"
+        hint = did_you_mean(name, known, "`qatprep hosts` lists them", most=3, alike=0.5)
         raise InputError(f"there is no simulated host {name!r}", hint)
     return _read(name)
 

@@ -29,11 +29,9 @@ def accept(kernel: Kernel, family: Family, text: str) -> str | None:
 def _tokens(kernel: Kernel, family: Family, text: str) -> str | None:
     """adf_cfg_services.c since 6.15: tokens in any order, stored in the order of SERVICES."""
     tokens = text.split(";")
-    known = [token for token in SERVICES if token != "decomp" or (family.generation >= 6 and kernel.since(6, 17))]
-    if len(set(tokens)) != len(tokens) or any(token not in known for token in tokens):
+    if len(set(tokens)) != len(tokens) or family.services.problem(frozenset(tokens)):
         return None
-    most = 3 if family.generation >= 6 else 2
-    if len(tokens) > most or ("dcc" in tokens and (len(tokens) > 1 or family.generation >= 6)):
+    if not set(tokens) <= set(SERVICES) or ("decomp" in tokens and not kernel.since(6, 17)):
         return None
     return ";".join(token for token in SERVICES if token in tokens)
 

@@ -1,6 +1,4 @@
-"""Configurations other than the usual one: what they come to, that a second run has nothing to do, that all of it
-goes back.
-"""
+"""Wishes other than the usual one: what they come to, that a second run has nothing to do, that all of it goes back."""
 
 from __future__ import annotations
 

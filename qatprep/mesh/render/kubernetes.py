@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from qatprep.errors import InputError
+from qatprep.hardware import PLUGIN_VF_DRIVERS
 from qatprep.mesh.provider import Kind, Provider
 from qatprep.mesh.render import names
 
@@ -150,7 +151,7 @@ def device_plugin(
     namespace: str = "kube-system",
     policy: Policy = Policy.BALANCED,
     max_devices: int = PLUGIN_MAX_DEVICES,
-    vf_drivers: tuple[str, ...] = ("4xxxvf", "420xxvf"),
+    vf_drivers: tuple[str, ...] = PLUGIN_VF_DRIVERS,
 ) -> dict[str, Any]:
     """The plugin's DaemonSet, without the init container: qatprep has made and bound the VFs.
 
