@@ -101,7 +101,7 @@ def test_ownership_only_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("toml", "words"),
     [
         ("version = \n", "not TOML"),
         ('disabled_plugins = ["cri"]\n', "CRI plugin"),
@@ -109,8 +109,8 @@ def test_ownership_only_when_asked_for() -> None:
         ('root = "/x"\n', "which containerd reads it is not known"),
     ],
 )
-def test_what_is_refused_and_why(config: str, words: str) -> None:
-    changes, left = plan(facts(BASE, Node(config=config).text()), config(device_ownership="true"))
+def test_what_is_refused_and_why(toml: str, words: str) -> None:
+    changes, left = plan(facts(BASE, Node(config=toml).text()), config(device_ownership="true"))
     assert changes == []
     assert words in left[0].why
 
