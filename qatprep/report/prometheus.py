@@ -48,7 +48,7 @@ METRICS = {
     "qatprep_devices_skipped": "Devices and files that bootstrap skips because of an earlier failure.",
     "qatprep_pf_info": "Always 1; the labels tell kind, driver and services of each PF.",
     "qatprep_pf_up": "Whether the PF runs: bound to its driver, and its state is up.",
-    "qatprep_vfs": "VFs of each PF by state: possible, made, bound (to VFIO), ready (as configured), held (in use).",
+    "qatprep_vfs": "VFs of each PF by state: possible, made, bound (VFIO), ready (node as configured), held (in use).",
     "qatprep_last_run_timestamp_seconds": "When the last run that changed this node began, in seconds since 1970.",
     "qatprep_last_run_success": "Whether that run did what it was to do: 1, or 0 when it was undone or cut off.",
 }

@@ -1,4 +1,6 @@
-"""Wishes other than the usual one: what they come to, that a second run has nothing to do, that all of it goes back."""
+"""Configurations other than the usual one: what they come to, that a second run has nothing to do, that all of it
+goes back.
+"""
 
 from __future__ import annotations
 
