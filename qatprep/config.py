@@ -15,13 +15,15 @@ from qatprep.errors import InputError
 from qatprep.facts.base import ABSENT
 from qatprep.facts.pci import DeviceNode, Pf, Services
 from qatprep.host.base import Host
+from qatprep.host.trust import require
+from qatprep.host.user_files import read_file
 
 if TYPE_CHECKING:
     from qatprep.facts import Facts
 
 PATH = "/etc/qatprep.yaml"
 KEEP = "keep"
-_LIMIT = 1 << 20
+_LIMIT = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -106,20 +108,17 @@ def load(host: Host, path: str = "", settings: tuple[str, ...] | list[str] = ())
     name = path or PATH
     try:
         if path:
-            with open(path, "rb") as f:
-                data = f.read(_LIMIT + 1)
+            data = read_file(path, _LIMIT, "the configuration")
         else:
-            data = host.read(PATH, limit=_LIMIT + 1)
+            data = host.read(PATH, limit=_LIMIT)
+            if host.writable and host.euid == 0:
+                require(host, PATH, "the configuration")
     except OSError as e:
-        if path:
-            raise InputError(f"cannot read the configuration {path!r}: {e.strerror}") from e
         if e.errno not in ABSENT:
             raise InputError(
                 f"cannot read the configuration {PATH!r}: {e.strerror}", "give another one by --config"
             ) from e
         data, name = b"", ""
-    if len(data) > _LIMIT:
-        raise InputError(f"{name!r} is longer than {_LIMIT} bytes: that is no configuration")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:
@@ -133,10 +132,11 @@ def parse(text: str, name: str, settings: tuple[str, ...] | list[str] = ()) -> N
     """The configuration that YAML text and KEY=VALUE settings describe. InputError for whatever is wrong."""
     import yaml
 
+    loader = yaml.SafeLoader(text) if text.strip() else None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader) if text.strip() else None
+        node = loader.get_single_node() if loader else None
         _refuse_twins(node, name)
-        document = yaml.safe_load(text) if text.strip() else {}
+        document = loader.construct_document(node) if loader and node is not None else {}
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
@@ -145,6 +145,8 @@ def parse(text: str, name: str, settings: tuple[str, ...] | list[str] = ()) -> N
         raise InputError(f"{name}: not YAML: {e}") from e
     except RecursionError as e:
         raise InputError(f"{name}: nested too deeply") from e
+    except ValueError as e:  # a date that is none, a number of thousands of digits
+        raise InputError(f"{name}: not YAML: {e}") from e
     if document is None:
         document = {}
     _validate(document, lambda path: _where(name, node, path))
@@ -170,6 +172,10 @@ def _refuse_twins(node: Any, name: str) -> None:
         for key, value in node.value:
             todo.append(value)
             if isinstance(key, yaml.ScalarNode):
+                if key.tag == "tag:yaml.org,2002:merge":
+                    # Merges of merges double with every line.
+                    at = key.start_mark
+                    raise InputError(f"{name}:{at.line + 1}:{at.column + 1}: merge keys (<<) are not supported")
                 if key.value in keys:
                     at = key.start_mark
                     raise InputError(f"{name}:{at.line + 1}:{at.column + 1}: the key {key.value!r} stands here twice")

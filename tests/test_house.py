@@ -17,7 +17,7 @@ BELOW = {
     "findings": (),
     "facts": ("host", "runtime", "findings"),
     "checks": ("findings", "facts", "host", "runtime", "persist"),
-    "steps": ("facts", "host", "runtime"),
+    "steps": ("facts", "host", "runtime", "persist"),
     "plan": ("steps", "facts", "host", "runtime", "persist"),
     "runtime": ("host",),
     "persist": ("host", "facts"),

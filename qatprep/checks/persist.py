@@ -33,6 +33,20 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
             fix=("Install qatprep on the host itself, as /usr/bin/qatprep.", "Or say --set persist=false."),
         )
         return
+    if found.doubt:
+        yield warned(
+            "QP-PERS-001",
+            "nothing prepares this node at boot: others than root can change this qatprep",
+            evidence=(Evidence(" ".join(found.program), found.doubt),),
+            cause="The unit at boot runs as root. Whoever can change the program, its interpreter or its packages "
+            "would be root at the next boot, so no unit is installed for it.",
+            fix=(
+                "Install qatprep for the whole host: the Debian package, or the single file as root's in "
+                "/usr/local/bin; then run that one.",
+                "Or say --set persist=false.",
+            ),
+        )
+        return
     gaps = persist.gaps(found, ctx.config)
     blind = [gap for gap in gaps if gap.trouble == "unseen"]
     foreign = [gap for gap in gaps if gap.trouble == "foreign"]
@@ -82,7 +96,19 @@ def _reason(fact: object, why: str) -> Unknown:
 def _program(ctx: Context) -> Iterable[Finding]:
     found = ctx.facts.persist
     program = found.starts[0] if found.starts else ""
-    if isinstance(found.starts_there, Unknown):
+    if found.starts_doubt:
+        yield failed(
+            "QP-PERS-002",
+            f"{_UNIT} runs as root what others can change",
+            evidence=(
+                Evidence(facts_of.APPLY, f"ExecStart={' '.join(found.starts)}"),
+                Evidence(program, found.starts_doubt),
+            ),
+            cause="Whoever can change the program is root at the next boot.",
+            fix=("systemctl disable qatprep-apply.service", "Install qatprep for the whole host, then:"),
+            step=BOOTSTRAP,
+        )
+    elif isinstance(found.starts_there, Unknown):
         yield unseen("QP-PERS-002", f"cannot see whether {program} is there", found.starts_there)
     elif not found.starts_there:
         what = f"{program} is not there, or cannot be run" if program else "its ExecStart= names no program"

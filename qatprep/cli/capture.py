@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,7 +69,9 @@ def capture(
     names = _names(host)
     text, removed = redact(recorder.tree, recorder.touched, names, _groups(recorder, config_file, setting or []))
     if file:
-        _write(file, text)
+        from qatprep.host.user_files import write_file
+
+        write_file(file, text.encode(), mode=0o600)
     else:
         session.out.write(text)
     seconds = host.now() - began
@@ -147,13 +148,3 @@ def _groups(recorder: Recorder, config_file: str, settings: list[str]) -> set[st
     from qatprep import config
 
     return {"root", "qat", config.load(recorder, config_file, settings).group}
-
-
-def _write(path: str, text: str) -> None:
-    from qatprep.errors import QatprepError
-    from qatprep.host.linux import LinuxHost
-
-    try:
-        LinuxHost().replace(os.path.abspath(path), text.encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
-    except OSError as e:
-        raise QatprepError(f"cannot write {path!r}: {e.strerror}") from e

@@ -39,6 +39,7 @@ def features(
     from qatprep.checks.base import Profile
     from qatprep.checks.registry import evaluate
     from qatprep.errors import NeedsRoot
+    from qatprep.host.trust import require
     from qatprep.plan.node import make_plan
     from qatprep.report import features as report
 
@@ -56,6 +57,7 @@ def features(
             raise NeedsRoot(f"{FILE} is root's", "run it with sudo, or without --write to see the labels")
         for path in (FILE, READY):
             host.mkdir(path.rsplit("/", 1)[0])
+            require(host, path, "the file")
         host.replace(FILE, text.encode())
         if prepared:
             host.replace(READY, b"")

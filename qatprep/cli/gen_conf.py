@@ -113,6 +113,7 @@ def _write(session: Session, directory: str, what: Set) -> None:
     from qatprep.errors import InputError, QatprepError
     from qatprep.facts.persist import is_ours
     from qatprep.host.linux import LinuxHost
+    from qatprep.host.user_files import write_file
     from qatprep.persist import arguments
 
     here = LinuxHost()
@@ -125,7 +126,7 @@ def _write(session: Session, directory: str, what: Set) -> None:
     try:
         for path, (text, mode) in files.items():
             here.mkdir(os.path.dirname(path))
-            here.replace(path, text.encode(), mode=mode, uid=os.geteuid(), gid=os.getegid())
+            write_file(path, text.encode(), mode=mode, only_regular=True)
         for path, target in what.links:
             here.mkdir(os.path.dirname(top + path))
             if not os.path.lexists(top + path):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qatprep.cli.bench import ChartOption, LibraryOption, save, this_machine
+from qatprep.cli.bench import ChartOption, LibraryOption, this_machine
 from qatprep.cli.options import Output, OutputOption
 from qatprep.cli.session import Session
 from qatprep.crypto.keys import KeyKind
@@ -47,6 +47,7 @@ def main(
     every: Annotated[bool, typer.Option("--all", help="Show every load, not only the one the advice is for.")] = False,
     output: OutputOption = Output.human,
 ) -> ExitCode:
+    from qatprep.host.user_files import write_file
     from qatprep.measure import tune
     from qatprep.measure.advise import Goal
     from qatprep.report import charts
@@ -70,9 +71,9 @@ def main(
         )
     document = report.tune_document(result)
     if save_to:
-        save(host, save_to, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+        write_file(save_to, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
     if chart:
-        save(host, chart, charts.tune(result, chart))
+        write_file(chart, charts.tune(result, chart))
     if output is Output.json:
         session.json(document)
     else:

@@ -64,6 +64,7 @@ def crypto_mbs(wanted: str = "") -> list[Signer]:
     if missing := _native.missing():
         raise QatprepError(f"crypto_mb cannot run here: {missing} missing", "see: qatprep doctor --profile cryptomb")
     if wanted and wanted != BUNDLED:
+        native.require_trusted(wanted)
         try:
             return [_native.mb_open(wanted)]
         except OSError as e:
@@ -74,6 +75,7 @@ def crypto_mbs(wanted: str = "") -> list[Signer]:
     if not wanted:
         wheel = os.path.join(sys.prefix, "lib", "libcrypto_mb.so")  # the PyPI wheel ipp-crypto
         for name in (*SYSTEM_MB, *([wheel] if os.path.exists(wheel) else [])):
+            native.require_trusted(name)
             with contextlib.suppress(OSError):
                 found.append(_native.mb_open(name))
     if not found:

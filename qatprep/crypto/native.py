@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from functools import cache
+
 from qatprep.errors import QatprepError
+from qatprep.host.linux import LinuxHost
+from qatprep.host.trust import doubt
 
 MISSING = "this installation of qatprep has no native module: it was installed without a C compiler"
 HINT = "install gcc, then run: pip install --force-reinstall --no-deps qatprep"
@@ -16,6 +21,29 @@ def require() -> None:
         # "cannot import name": it is not there. Anything else is the loader's word on one that is.
         why = "" if "cannot import name" in str(e) or "halted" in str(e) else f" ({e})"
         raise QatprepError(f"{MISSING}{why}", HINT) from e
+
+
+@cache
+def require_trusted(library: str) -> None:
+    """QatprepError where root would load a library (a path, or a name that ld.so looks up) that others can change."""
+    if os.geteuid() != 0:
+        return
+    host = LinuxHost()
+    for path in [library] if "/" in library else _found(host, library):
+        if why := doubt(host, os.path.abspath(path)):
+            raise QatprepError(
+                f"the library {path} is not loaded as root: {why}",
+                "install it for the whole host (a package, or root's own in /usr/local/lib), or run this without root",
+            )
+
+
+def _found(host: LinuxHost, name: str) -> list[str]:
+    """Where ld.so may find a library, in its order: LD_LIBRARY_PATH, then its cache (ld.so(8))."""
+    folders = os.environ.get("LD_LIBRARY_PATH")
+    asked = [f"{folder or '.'}/{name}" for folder in folders.replace(";", ":").split(":")] if folders else []
+    listed = host.run(["/sbin/ldconfig", "-p"]).stdout.splitlines()
+    cached = [line.rpartition(" => ")[2] for line in listed if line.split()[:1] == [name]]
+    return [path for path in asked if os.path.exists(path)] + cached
 
 
 def require_cryptography() -> None:

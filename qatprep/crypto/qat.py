@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from qatprep.crypto import native
+from qatprep.errors import QatprepError
 from qatprep.measure.load import Latency, Measured
 
 LIBQAT = "libqat.so.4"
@@ -113,6 +115,11 @@ class QatSession:
         self.close()
 
     def _open(self) -> None:
+        try:
+            for library in self.libraries.libqat, self.libraries.libusdm:
+                native.require_trusted(library)
+        except QatprepError as e:
+            raise Trouble("load", "error", f"{e.message}; {e.hint}") from e
         answer = self._ask("load", LOAD_TIME, libqat=self.libraries.libqat, libusdm=self.libraries.libusdm)
         if "error" in answer:
             kind = "absent" if "_native" in answer["error"] else "error"

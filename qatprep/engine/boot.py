@@ -66,12 +66,14 @@ def _culprits(host: Host, result: Result) -> dict[str, Failure]:
 
 
 def forget(host: Host) -> None:
-    """Remove the journals of runs at earlier boots: what they did is gone with those boots."""
+    """Remove the journals of runs at earlier boots whose changes are gone with those boots: of ours all, of others all
+    but the newest."""
     try:
         known = journal.runs(host)
     except QatprepError:
         return
     for run in known:
         stands = any(entry.change.persistent for entry in run.standing)
-        if run.command == BOOT and run.boot != host.boot_id() and not stands and not run.problem:
+        old = run.command == BOOT or run in known[: -journal.KEPT]
+        if old and run.boot != host.boot_id() and not stands and not run.problem:
             host.unlink(f"{journal.DIRECTORY}/{run.id}.jsonl")

@@ -12,6 +12,7 @@ from qatprep.engine import interrupts
 from qatprep.engine.journal import APPLIED, PARTIAL, ROLLED_BACK, Entry, Journal, JournalError, Reopened, Run
 from qatprep.errors import NeedsRoot, QatprepError
 from qatprep.host.base import Host
+from qatprep.host.trust import require
 from qatprep.steps.base import Change, ChangeFailed
 
 LOCK = "/run/qatprep.lock"
@@ -76,6 +77,7 @@ def locked(host: Host) -> Iterator[None]:
     In here an interrupt comes once, as KeyboardInterrupt, and between changes only (engine/interrupts.py).
     """
     need_writable(host)
+    require(host, LOCK, "the lock", to_be_made=True)
     with interrupts.armed(), contextlib.ExitStack() as stack:
         try:
             stack.enter_context(host.lock(LOCK))

@@ -10,8 +10,8 @@ import tomllib
 from qatprep.facts.base import ABSENT, Unknown, names, unknown
 from qatprep.host.base import Host
 from qatprep.runtime.containerd import CONF_D, MAIN, ConfigSet, File
+from qatprep.runtime.toml import LIMIT, too_deep
 
-_LIMIT = 4 << 20
 _MOST_FILES = 64
 
 
@@ -40,8 +40,9 @@ def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unkn
                 continue
             seen.add(path)
             imported = _read(host, path)
-            if not isinstance(imported, Unknown):
-                pending.append(File(path, imported))
+            if isinstance(imported, Unknown):
+                return imported
+            pending.append(File(path, imported))
     there = names(host, conf_d)
     ignored = []
     for name in () if isinstance(there, Unknown) else there:
@@ -54,11 +55,13 @@ def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unkn
 
 def _read(host: Host, path: str) -> str | Unknown | None:
     try:
-        return host.read(path, limit=_LIMIT).decode("utf-8")
+        text = host.read(path, limit=LIMIT).decode("utf-8")
     except OSError as e:
         return None if e.errno in ABSENT else unknown(e)
     except UnicodeDecodeError as e:
         return Unknown(f"{path}: not UTF-8 (byte {e.start})")
+    why = too_deep(text)
+    return Unknown(f"{path}: {why}") if why else text
 
 
 def _patterns(file: File) -> list[str]:

@@ -67,7 +67,7 @@ def _has(host: Host, bit: hardware.CpuBit) -> bool:
 def _cpuinfo(host: Host) -> tuple[str, frozenset[str] | Unknown]:
     """Model name and flags of the first processor block."""
     try:
-        text = host.read_text("/proc/cpuinfo", limit=1 << 16)
+        text = host.read_text("/proc/cpuinfo", limit=16 << 20)
     except OSError as e:
         return "", unknown(e)
     fields: dict[str, str] = {}

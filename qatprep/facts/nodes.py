@@ -119,7 +119,7 @@ def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
 def _command(host: Host, pid: str) -> str:
     for path in (f"/proc/{pid}/cmdline", f"/proc/{pid}/comm"):
         try:
-            text = host.read_text(path, limit=4096).split("\0", 1)[0].strip()
+            text = host.read_text(path, limit=2 << 20).split("\0", 1)[0].strip()
         except OSError:
             continue
         if text:
@@ -130,7 +130,7 @@ def _command(host: Host, pid: str) -> str:
 def _container(host: Host, pid: str) -> str:
     """What cgroup(7) tells: kubelet and the runtimes put the pod's uid and the container's id into the path."""
     try:
-        text = host.read_text(f"/proc/{pid}/cgroup", limit=4096)
+        text = host.read_text(f"/proc/{pid}/cgroup", limit=1 << 16)
     except OSError:
         return ""
     if match := re.search(_POD, text):

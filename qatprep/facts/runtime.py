@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qatprep.facts import containerd
 from qatprep.facts.base import ABSENT, Unknown, names, read_line, unknown
 from qatprep.host.base import Host
-from qatprep.runtime import crio, memlock, rancher, units
+from qatprep.runtime import crio, memlock, rancher, toml, units
 from qatprep.runtime.containerd import MAIN as CONTAINERD_MAIN
 from qatprep.runtime.containerd import ConfigSet, File, Version, parse_version
 from qatprep.runtime.memlock import Limit
@@ -177,9 +177,9 @@ def _processes(host: Host) -> list[_Process] | Unknown:
     return found
 
 
-def _text(host: Host, path: str) -> str | Unknown | None:
+def _text(host: Host, path: str, limit: int = 1 << 20) -> str | Unknown | None:
     try:
-        return host.read_text(path)
+        return host.read_text(path, limit=limit)
     except OSError as e:
         # ESRCH: the process ended between the two looks.
         return None if e.errno in (*ABSENT, 3) else unknown(e)
@@ -350,7 +350,9 @@ def _containerd_version(host: Host, place: rancher.Place | None) -> Version | No
 
 
 def _file(host: Host, path: str) -> File | Unknown:
-    text = _text(host, path)
+    text = _text(host, path, toml.LIMIT)
+    if isinstance(text, str) and (why := toml.too_deep(text)):
+        return Unknown(f"{path}: {why}")
     return text if isinstance(text, Unknown) else File(path, text)
 
 

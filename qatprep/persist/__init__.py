@@ -107,7 +107,7 @@ def same(one: NodeConfig, other: NodeConfig) -> bool:
 def gaps(found: PersistFacts, config: NodeConfig) -> tuple[Gap, ...]:
     """Where the files on a host differ from those that the configuration asks for; () when nothing is missing."""
     # A unit whose program is there keeps it: two installations must not take turns.
-    program = found.starts if found.starts_there is True else found.program
+    program = found.starts if found.starts_there is True and not found.starts_doubt else found.program
     wanted = list(files(config, program))
     asked = config_file(config, found.text(facts.CONFIG))
     if asked is not None:

@@ -15,12 +15,12 @@ from qatprep.facts import Facts
 from qatprep.facts.base import Unknown, exists
 from qatprep.facts.persist import is_ours
 from qatprep.host.base import Host
-from qatprep.persist.arguments import GRUB_SNIPPET, NEEDED, Way, ways
+from qatprep.host.trust import require
+from qatprep.persist.arguments import COUNT, GRUB_SNIPPET, NEEDED, Way, ways
 from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
 from qatprep.steps.files import content, install
 
-COUNT = "/var/lib/qatprep/kernel-arguments.json"
 TRIES = 2
 """Boots after which staged arguments must have arrived."""
 
@@ -86,6 +86,7 @@ def stage(host: Host, facts: Facts) -> Staging | None:
 
 def _boots(host: Host) -> list[str]:
     """The boots at which something was staged, by id; what is not to be read counts as none."""
+    require(host, COUNT, "the count of staged arguments")
     try:
         found = json.loads(content(host, COUNT) or b"{}")["boots"]
     except (ValueError, KeyError, TypeError):

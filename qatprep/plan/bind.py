@@ -48,7 +48,8 @@ def bind(
     lanes: dict[str, list[Change]] = {function.pf or function.bdf: [] for function in functions}
     taken = list(functions)
     for function in functions:
-        if function.driver != (driver or None):
+        override = function.override if isinstance(function.override, str) else ""
+        if function.driver != (driver or None) or override not in ("", driver):
             changes, vfs = _handover(host, function, driver)
             lanes[function.pf or function.bdf] += changes
             taken += vfs

@@ -23,6 +23,9 @@ def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Skipped]]
     found = facts.persist
     if config.persist is False:
         return _removal(found), []
+    if found.systemd is True and facts.has_qat and found.doubt:
+        reason = f"root would run at boot what others can change: {found.doubt}"
+        return [], [Skipped(facts_of.APPLY, reason, FINDING)]
     if found.systemd is not True or not found.program or not facts.has_qat:
         return [], [Skipped(facts_of.APPLY, _why_not(facts), FINDING)] if config.persist else []
     changes: list[Change] = []

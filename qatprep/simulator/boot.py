@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
 
 from qatprep.hardware import BY_PF_ID, BY_VF_ID, DRIVERS, INTEL, PCI_DRIVERS, VFIO_DEV
 from qatprep.host.capture import META
 from qatprep.simulator import programs
+from qatprep.simulator.device import PciDevice
+from qatprep.simulator.machine import Machine
 from qatprep.simulator.modprobe_conf import normal, read_config
-from qatprep.simulator.modules import ADF_CTL, QAT_MODULES, pf_modules
+from qatprep.simulator.modules import ADF_CTL, QAT_MODULES
 from qatprep.simulator.other_kernel import forget
-from qatprep.simulator.pci import PciDevice
 from qatprep.simulator.qat import PfDriver
 from qatprep.simulator.vfio import VfioDriver
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _VFIO = ("vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio", "qat_vfio_pci")
@@ -100,3 +97,13 @@ def _modules_load(machine: Machine) -> list[str]:
 
 def _is_qat(device: PciDevice) -> bool:
     return device.ids[0] == INTEL and (device.ids[1] in BY_PF_ID or device.ids[1] in BY_VF_ID)
+
+
+def pf_modules(machine: Machine) -> list[str]:
+    """The modules udev would load for the QAT PFs of the machine, by their PCI aliases, in order of address."""
+    wanted = []
+    for device in sorted(machine.bus.devices.values(), key=lambda device: device.bdf):
+        family = BY_PF_ID.get(device.ids[1]) if device.ids[0] == 0x8086 else None
+        if family is not None and family.module not in wanted and machine.kernel.knows(family):
+            wanted.append(family.module)
+    return wanted

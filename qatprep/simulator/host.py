@@ -18,7 +18,6 @@ from qatprep.host.tree import Node, Tree, writable
 from qatprep.simulator import boot, clock, programs
 from qatprep.simulator.disk import Disk, copy, persistent
 from qatprep.simulator.faults import Fault, Faults, PowerLoss
-from qatprep.simulator.fingerprint import picture
 from qatprep.simulator.machine import Machine
 from qatprep.simulator.other_kernel import choose, recast, rename_kernel
 from qatprep.simulator.waiting import BlockedForever, Held
@@ -185,7 +184,7 @@ class SimulatedHost(TreeHost):
             if node is None:
                 parent = self._parent(here)
                 self._disk.changing(here)
-                parent.children[name] = Node("dir", mode)
+                parent.children[name] = Node("dir", mode if here == path else 0o755)
             elif node.kind != "dir":
                 fail(errno.EEXIST if here == path else errno.ENOTDIR, path)
 
@@ -283,15 +282,6 @@ class SimulatedHost(TreeHost):
         return path in self._locks
 
     # -- for tests and demonstrations ---------------------------------------------------------------------
-
-    def picture(self) -> str:
-        """The host as text, to be compared with another picture of it.
-
-        Group numbers and device numbers, which no kernel gives out twice the same, are replaced by the names of the
-        functions behind them; left out are the kernel log and what qatprep itself keeps (journal, lock).
-        """
-        with self._guard:
-            return picture(self.tree)
 
     def end_process(self, pid: int) -> None:
         """A process of the host ends; what waited for it in the kernel goes on."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from qatprep.hardware import BY_PF_ID, FAMILIES, PCI_DRIVERS
+from qatprep.hardware import FAMILIES, PCI_DRIVERS
 from qatprep.host.tree import Node
 from qatprep.simulator import clock
-from qatprep.simulator.modprobe_conf import normal, read_builtin, read_dependencies
-from qatprep.simulator.pci import Driver
+from qatprep.simulator.core import Core
+from qatprep.simulator.device import Driver
+from qatprep.simulator.modprobe_conf import normal, read_builtin, read_config, read_dependencies
+from qatprep.simulator.pci import PciBus
+from qatprep.simulator.qat import Qat
 from qatprep.simulator.sysfs import attribute, boolean, oops, plain
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
+from qatprep.simulator.vfio import Vfio
 
 PARAMETERS = {
     "vfio": ("enable_unsafe_noiommu_mode",),
@@ -38,8 +38,11 @@ class Loaded:
 class Modules:
     """The module list, and the drivers that came with each."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, core: Core, bus: PciBus, qat: Qat, vfio: Vfio) -> None:
+        self.core = core
+        self.bus = bus
+        self.qat = qat
+        self.vfio = vfio
         self.loaded: dict[str, Loaded] = {}
         """Newest last; /proc/modules shows them the other way round."""
         self.builtin: set[str] = set()
@@ -48,9 +51,9 @@ class Modules:
 
     def load(self) -> None:
         """Take over what the tree shows as loaded, registering drivers without probing anything."""
-        machine = self.machine
+        core = self.core
         self.load_tables()
-        node = machine.tree.find("/proc/modules")
+        node = core.tree.find("/proc/modules")
         lines = node.content().decode("utf-8", "replace").splitlines() if node else []
         for line in reversed(lines):
             fields = line.split()
@@ -68,91 +71,95 @@ class Modules:
 
     def load_tables(self) -> None:
         """Read modules.dep and modules.builtin (again)."""
-        release = self.machine.kernel.release
-        self.dependencies = read_dependencies(self.machine.tree, release)
-        self.builtin = read_builtin(self.machine.tree, release)
+        release = self.core.kernel.release
+        self.dependencies = read_dependencies(self.core.tree, release)
+        self.builtin = read_builtin(self.core.tree, release)
 
     def present(self, name: str) -> bool:
         return name in self.loaded or name in self.builtin
 
     def insert(self, name: str, options: list[str]) -> None:
         """init_module: its parameters, its drivers, and the devices they take."""
-        machine = self.machine
-        machine.clock.spend(clock.MODULE)
+        core = self.core
+        core.clock.spend(clock.MODULE)
         self.loaded[name] = Loaded("16384", [need for need in self.dependencies.get(name, []) if need in self.loaded])
-        if machine.tree.find("/proc/modules") is None:
-            machine.tree.file("/proc/modules", mode=0o444).show = self._show
-        plain(machine.tree.make_dirs(f"/sys/module/{name}"), "initstate", "live\n", 0o444)
+        if core.tree.find("/proc/modules") is None:
+            core.tree.file("/proc/modules", mode=0o444).show = self._show
+        plain(core.tree.make_dirs(f"/sys/module/{name}"), "initstate", "live\n", 0o444)
         self._parameters(name, options, create=True)
         self._nodes(name, True)
         self._register(name, quiet=False, options=options)
 
     def remove(self, name: str) -> None:
         """delete_module. EBUSY while something needs it or a device of it is open; Held where its unbinding waits."""
-        machine = self.machine
+        core = self.core
         if self.users(name) or self._in_use(name):
             raise oops(errno.EBUSY)
-        machine.clock.spend(clock.MODULE)
+        core.clock.spend(clock.MODULE)
         for driver in self.registered.pop(name, []):
-            machine.bus.unregister(driver)
+            self.bus.unregister(driver)
         self._nodes(name, False)
         del self.loaded[name]
-        machine.tree.remove(f"/sys/module/{name}")
+        core.tree.remove(f"/sys/module/{name}")
 
     def start_builtin(self) -> None:
         """What a kernel with modules built in does at its start."""
         for name in sorted(self.builtin):
             self._nodes(name, True)
-            self._parameters(name, self.machine.modprobe_options(name), create=True)
+            self._parameters(name, self._options(name), create=True)
             for driver in self.registered.get(name, []):
-                self.machine.bus.probe_all(driver)
+                self.bus.probe_all(driver)
 
     def _nodes(self, name: str, present: bool) -> None:
         """Device nodes that come and go with a module."""
-        machine = self.machine
-        if name == "vfio" and machine.option("CONFIG_VFIO_CONTAINER") is not False:
-            machine.vfio.container(present)
-        elif name == "vfio" and not machine.kernel.since(6, 2):
-            machine.vfio.container(present)  # the option did not exist, the thing did
-        elif name == "intel_qat" and machine.kernel.has_adf_ctl:
+        core = self.core
+        if name == "vfio" and core.option("CONFIG_VFIO_CONTAINER") is not False:
+            self.vfio.container(present)
+        elif name == "vfio" and not core.kernel.since(6, 2):
+            self.vfio.container(present)  # the option did not exist, the thing did
+        elif name == "intel_qat" and core.kernel.has_adf_ctl:
             if present:
-                machine.tree.char(ADF_CTL, ADF_CTL_RDEV, 0o600)
+                core.tree.char(ADF_CTL, ADF_CTL_RDEV, 0o600)
             else:
-                machine.tree.remove(ADF_CTL)
+                core.tree.remove(ADF_CTL)
 
     def users(self, name: str) -> list[str]:
         """Loaded modules that need this one."""
         return [other for other, entry in self.loaded.items() if name in entry.needs]
 
     def _in_use(self, name: str) -> bool:
-        machine = self.machine
+        core = self.core
         drivers = self.registered.get(name, [])
-        for device in machine.bus.devices.values():
+        for device in self.bus.devices.values():
             if device.driver in drivers and device.driver is not None:
-                if machine.marked("busy", device.bdf):
+                if core.marked("busy", device.bdf):
                     return True
                 vfio = name in ("vfio_pci", "qat_vfio_pci") and device.group is not None
-                if vfio and machine.holders(machine.vfio.node(device)):
+                if vfio and core.holders(core.group_node(device)):
                     return True
         return False
+
+    def _options(self, module: str) -> list[str]:
+        """Options for a module from modprobe.d and the kernel command line."""
+        return read_config(self.core.tree, self.core.text("/proc/cmdline")).options.get(normal(module), [])
 
     # -- helpers ------------------------------------------------------------------------------------------
 
     def _register(self, name: str, *, quiet: bool, options: list[str] | None = None) -> None:
-        machine = self.machine
-        drivers = machine.qat.drivers(name)
-        if name != "qat_vfio_pci" or machine.kernel.has_vfio_variant:
-            drivers += machine.vfio.drivers(name)
+        core = self.core
+        drivers = self.qat.drivers(name)
+        if name != "qat_vfio_pci" or core.kernel.has_vfio_variant:
+            drivers += self.vfio.drivers(name)
         self.registered[name] = drivers
         for driver in drivers:
-            machine.bus.register(driver, quiet=quiet)
+            self.bus.register(driver, quiet=quiet)
             if name == "vfio_pci":
                 self._add_ids(driver, self._ids(options), quiet)
 
     def _ids(self, options: list[str] | None) -> list[tuple[int, int]]:
         """The ids= of vfio-pci (drivers/vfio/pci/vfio_pci.c vfio_pci_fill_ids); bad ones are logged and left out."""
         if options is None:
-            options = self.machine.modprobe_options("vfio_pci")
+            options = self._options("vfio_pci")
         pairs = []
         for option in options:
             key, _, value = option.partition("=")
@@ -160,7 +167,7 @@ class Modules:
                 try:
                     vendor, device = (int(part, 16) for part in text.split(":")[:2])
                 except ValueError:
-                    self.machine.log(f'vfio_pci: invalid id string "{text}"')
+                    self.core.log(f'vfio_pci: invalid id string "{text}"')
                     continue
                 pairs.append((vendor, device))
         return pairs
@@ -170,37 +177,35 @@ class Modules:
             driver.dynamic.append(pair)
             if not quiet:
                 vendor, device = pair
-                self.machine.log(
-                    f"vfio_pci: add [{vendor:04x}:{device:04x}[ffffffff:ffffffff]] class 0x000000/00000000"
-                )
-                self.machine.bus.probe_all(driver)
+                self.core.log(f"vfio_pci: add [{vendor:04x}:{device:04x}[ffffffff:ffffffff]] class 0x000000/00000000")
+                self.bus.probe_all(driver)
 
     def _register_others(self) -> None:
         """Drivers this model knows nothing of: they keep, lose and take back the kinds of devices they had."""
-        machine = self.machine
-        listing = machine.tree.find(PCI_DRIVERS)
+        core = self.core
+        listing = core.tree.find(PCI_DRIVERS)
         for name in sorted(listing.children) if listing else ():
-            if name in machine.bus.drivers:
+            if name in self.bus.drivers:
                 continue
             ids = {
                 device.ids
-                for device in machine.bus.devices.values()
+                for device in self.bus.devices.values()
                 if "driver" in device.node.children and device.node.children["driver"].target.endswith(f"/{name}")
             }
             driver = Driver(name, ids)
-            module = machine.tree.find(f"{PCI_DRIVERS}/{name}/module", follow=False)
+            module = core.tree.find(f"{PCI_DRIVERS}/{name}/module", follow=False)
             driver.module = normal(module.target.rsplit("/", 1)[-1]) if module is not None else ""
-            machine.bus.register(driver, quiet=True)
+            self.bus.register(driver, quiet=True)
             if driver.module:
                 self.registered.setdefault(driver.module, []).append(driver)
 
     def _parameters(self, name: str, options: list[str] | None = None, *, create: bool = False) -> None:
-        tree = self.machine.tree
+        tree = self.core.tree
         path = f"/sys/module/{name}/parameters"
         directory = tree.find(path)
         for parameter in PARAMETERS.get(name, ()):
             if create:
-                if parameter == "enable_unsafe_noiommu_mode" and not self.machine.option("CONFIG_VFIO_NOIOMMU"):
+                if parameter == "enable_unsafe_noiommu_mode" and not self.core.option("CONFIG_VFIO_NOIOMMU"):
                     continue
                 directory = tree.make_dirs(path)
                 given = [option for option in options or [] if option.partition("=")[0] == parameter]
@@ -235,16 +240,6 @@ def _flag(directory: Node, name: str) -> None:
         node.data = b"Y\n" if boolean(data) else b"N\n"
 
     attribute(directory, name, lambda: node.data, store)
-
-
-def pf_modules(machine: Machine) -> list[str]:
-    """The modules udev would load for the QAT PFs of the machine, by their PCI aliases, in order of address."""
-    wanted = []
-    for device in sorted(machine.bus.devices.values(), key=lambda device: device.bdf):
-        family = BY_PF_ID.get(device.ids[1]) if device.ids[0] == 0x8086 else None
-        if family is not None and family.module not in wanted and machine.kernel.knows(family):
-            wanted.append(family.module)
-    return wanted
 
 
 QAT_MODULES = frozenset(family.module for family in FAMILIES) | {"intel_qat"}

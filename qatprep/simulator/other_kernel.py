@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from qatprep.errors import InputError
 from qatprep.hardware import FAMILIES, PCI_DRIVERS
 from qatprep.host.capture import META
 from qatprep.host.tree import Node, Tree
+from qatprep.simulator.device import PciDevice
 from qatprep.simulator.kernel import Kernel
+from qatprep.simulator.machine import Machine
 from qatprep.simulator.modprobe_conf import normal
 from qatprep.simulator.modules import ADF_CTL, ADF_CTL_RDEV
-from qatprep.simulator.pci import PciDevice
 from qatprep.simulator.qat import PfDriver
 from qatprep.simulator.vfio import VfioDriver
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
 
 OSRELEASE = "/proc/sys/kernel/osrelease"
 _OPTIONS_SINCE = {

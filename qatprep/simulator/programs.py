@@ -5,16 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from qatprep.host.base import RunResult
 from qatprep.simulator import clock
+from qatprep.simulator.machine import Machine
 from qatprep.simulator.modprobe_conf import Config, normal, read_config
 from qatprep.simulator.modules import SOFT_POST
 from qatprep.simulator.systemctl import systemctl
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
 
 SYSTEM_GIDS = range(100, 1000)
 """login.defs SYS_GID_MIN and SYS_GID_MAX as distributions ship them."""

@@ -6,25 +6,26 @@ Which exist in which version: Documentation/ABI/testing/sysfs-driver-qat{,_ras} 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from qatprep.hardware import DEBUGFS
 from qatprep.host.tree import Node
-from qatprep.simulator.pci import PciDevice
-from qatprep.simulator.qat import Accel
+from qatprep.simulator.accel import Accel
+from qatprep.simulator.core import Core
+from qatprep.simulator.device import PciDevice
 from qatprep.simulator.services import ring_pairs
 from qatprep.simulator.sysfs import attribute, boolean, line, oops, plain, unsigned
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
 
 RING_PAIRS = 64
 
 
 class QatFiles:
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.debugfs = bool(machine.tree.find(DEBUGFS) and machine.tree.get(DEBUGFS).children)
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.store_state: Callable[[Accel, bytes], None] = _nothing
+        """What writing qat/state does; the framework sets it, and the next."""
+        self.store_services: Callable[[Accel, bytes], None] = _nothing
+        self.debugfs = bool(core.tree.find(DEBUGFS) and core.tree.get(DEBUGFS).children)
         """Whether debugfs is mounted."""
 
     # -- the life of a PF ---------------------------------------------------------------------------------
@@ -33,7 +34,7 @@ class QatFiles:
         """Before the start: what stays there while the device is down."""
         if self.debugfs:
             self._debug_files(accel)
-        if not self.machine.kernel.since(6, 5):
+        if not self.core.kernel.since(6, 5):
             self._sysfs_files(accel)
 
     def ready(self, accel: Accel) -> None:
@@ -45,7 +46,7 @@ class QatFiles:
             return
         if self.debugfs:
             self._running_debug_files(accel)
-        if self.machine.kernel.has_num_rps:
+        if self.core.kernel.has_num_rps:
             ras = self._child(accel.device.node, "qat_ras")
             for name in ("errors_correctable", "errors_nonfatal", "errors_fatal"):
                 plain(ras, name, "0\n", 0o444)
@@ -54,7 +55,7 @@ class QatFiles:
     def stopped(self, accel: Accel) -> None:
         """adf_dbgfs_rm: only dev_cfg stays."""
         accel.device.node.children.pop("qat_ras", None)
-        directory = self.machine.tree.find(self.debug_path(accel))
+        directory = self.core.tree.find(self.debug_path(accel))
         if directory is not None:
             for name in [name for name in directory.children if name != "dev_cfg"]:
                 del directory.children[name]
@@ -62,14 +63,14 @@ class QatFiles:
     def removed(self, accel: Accel) -> None:
         accel.device.node.children.pop("qat", None)
         accel.device.node.children.pop("qat_ras", None)
-        self.machine.tree.remove(self.debug_path(accel))
+        self.core.tree.remove(self.debug_path(accel))
 
     def attach(self, accel: Accel) -> None:
         """Put behaviour behind the files that a recorded host shows, adding none."""
         qat = accel.device.node.children.get("qat")
         if qat is not None:
             self._sysfs_files(accel, only=frozenset(qat.children))
-        directory = self.machine.tree.find(self.debug_path(accel))
+        directory = self.core.tree.find(self.debug_path(accel))
         if directory is not None and "dev_cfg" in directory.children:
             attribute(directory, "dev_cfg", accel.configuration, None, 0o400)
         if "qat_ras" in accel.device.node.children:
@@ -78,15 +79,15 @@ class QatFiles:
 
     def remove_debug(self, device: PciDevice) -> None:
         """Whatever debugfs directory a function has, whoever made it."""
-        listing = self.machine.tree.find(DEBUGFS)
+        listing = self.core.tree.find(DEBUGFS)
         for name in [name for name in (listing.children if listing else ()) if name.endswith(f"_{device.bdf}")]:
-            self.machine.tree.remove(f"{DEBUGFS}/{name}")
+            self.core.tree.remove(f"{DEBUGFS}/{name}")
 
     # -- sysfs --------------------------------------------------------------------------------------------
 
     def _sysfs_files(self, accel: Accel, only: frozenset[str] | None = None) -> None:
-        machine = self.machine
-        kernel = machine.kernel
+        core = self.core
+        kernel = core.kernel
         if not kernel.has_state or accel.family.generation < 4:
             return
         qat = self._child(accel.device.node, "qat")
@@ -99,14 +100,14 @@ class QatFiles:
                 qat,
                 "state",
                 lambda: line("up" if accel.up else "down"),
-                lambda data: machine.qat.store_state(accel, data),
+                lambda data: self.store_state(accel, data),
             )
         if wanted("cfg_services"):
             attribute(
                 qat,
                 "cfg_services",
                 lambda: line(accel.services),
-                lambda data: machine.qat.store_services(accel, data),
+                lambda data: self.store_services(accel, data),
             )
         if wanted("pm_idle_enabled", kernel.has_pm_idle):
             attribute(
@@ -132,7 +133,7 @@ class QatFiles:
         value = boolean(data)
         if accel.up:
             slot, number = accel.device.slot, accel.number
-            self.machine.log(f"{slot}: Device qat_dev{number} must be down to set pm_idle_enabled.")
+            self.core.log(f"{slot}: Device qat_dev{number} must be down to set pm_idle_enabled.")
             raise oops(errno.EINVAL)
         accel.pm_idle = value
         accel.set_key("PmIdleSupport", str(int(value)))
@@ -148,12 +149,12 @@ class QatFiles:
         return f"{DEBUGFS}/qat_{accel.family.driver}_{accel.device.bdf}"
 
     def _debug_files(self, accel: Accel) -> None:
-        directory = self.machine.tree.make_dirs(self.debug_path(accel))
+        directory = self.core.tree.make_dirs(self.debug_path(accel))
         attribute(directory, "dev_cfg", accel.configuration, None, 0o400)
 
     def _running_debug_files(self, accel: Accel) -> None:
-        kernel = self.machine.kernel
-        directory = self.machine.tree.make_dirs(self.debug_path(accel))
+        kernel = self.core.kernel
+        directory = self.core.tree.make_dirs(self.debug_path(accel))
         if kernel.has_heartbeat:
             rows = "".join(f"{number:2d}:            0            0\n" for number in range(8))
             plain(directory, "fw_counters", "AE     Requests    Responses\n" + rows, 0o400)
@@ -174,6 +175,10 @@ class QatFiles:
         if child is None or child.kind != "dir":
             child = node.children[name] = Node("dir", 0o755)
         return child
+
+
+def _nothing(accel: Accel, data: bytes) -> None:
+    """Before there is a framework."""
 
 
 def _ring_attribute(accel: Accel, qat: Node) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qatprep.errors import InputError
+from qatprep.host import private
 from qatprep.host.capture import META
 from qatprep.host.manifest import HEADER, dump, parse
 from qatprep.host.tree import Tree
@@ -32,7 +33,7 @@ class KeptHost(SimulatedHost):
         self._file = file
         self._name = name
         try:
-            self._lock_fd = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock_fd = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         except OSError as e:
             raise InputError(
                 f"QATPREP_STATE={file!r}: cannot be written: {e.strerror}", "name a file in a directory that is yours"
@@ -81,6 +82,6 @@ class KeptHost(SimulatedHost):
             else:
                 self.tree.add(f"{META}/time", started)
             temporary = f"{self._file}.{os.getpid()}"
-            with open(temporary, "w", encoding="utf-8") as f:
+            with open(temporary, "w", encoding="utf-8", opener=private.make_file) as f:
                 f.write(text.replace("\n", f"\n{_NAME}{self._name}\n", 1))
             os.replace(temporary, self._file)

@@ -6,12 +6,9 @@ Nothing is started: a simulated host has no services.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from qatprep.simulator import clock
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
+from qatprep.simulator.machine import Machine
 
 DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 BOOTED = "/run/systemd/system"

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from typing import TYPE_CHECKING
 
 from qatprep.hardware import IOMMU_GROUPS, PCI_DEVICES, VFIO_DEV
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
+from qatprep.simulator.core import Core
 
 DIRECTORIES = ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d")
 _TERM = re.compile(r'\s*([A-Z]+)(?:\{[^}]*\})?\s*(==|!=|\+=|:=|=)\s*"([^"]*)"\s*(?:,|$)')
 
 
 class Udev:
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, core: Core) -> None:
+        self.core = core
         self.queue: list[str] = []
 
     def added(self, path: str) -> None:
@@ -30,7 +27,7 @@ class Udev:
 
     def trigger(self) -> None:
         """udevadm trigger: every VFIO node comes by again."""
-        listing = self.machine.tree.find(VFIO_DEV)
+        listing = self.core.tree.find(VFIO_DEV)
         self.queue += [
             f"{VFIO_DEV}/{name}" for name, node in (listing.children if listing else {}).items() if node.kind == "char"
         ]
@@ -40,7 +37,7 @@ class Udev:
         queue, self.queue = self.queue, []
         rules = self._rules() if queue else []
         for path in queue:
-            node = self.machine.tree.find(path)
+            node = self.core.tree.find(path)
             if node is None:
                 continue
             for terms in rules:
@@ -49,7 +46,7 @@ class Udev:
 
     def _rules(self) -> list[list[tuple[str, str, str]]]:
         """The lines of every *.rules in order of their names, an earlier directory hiding its namesakes."""
-        tree = self.machine.tree
+        tree = self.core.tree
         files: dict[str, str] = {}
         for directory in DIRECTORIES:
             listing = tree.find(directory)
@@ -58,7 +55,7 @@ class Udev:
                     files.setdefault(name, f"{directory}/{name}")
         rules = []
         for _, path in sorted(files.items()):
-            for line in self.machine.text(path).replace("\\\n", "").splitlines():
+            for line in self.core.text(path).replace("\\\n", "").splitlines():
                 terms = [(match[1], match[2], match[3]) for match in _TERM.finditer(line)]
                 if terms and not line.lstrip().startswith("#"):
                     rules.append(terms)
@@ -76,14 +73,14 @@ class Udev:
             matched = any(fnmatch.fnmatchcase(facts.get(key, ""), part) for part in value.split("|"))
             if matched != (operator == "=="):
                 return
-        node = self.machine.tree.get(path)
+        node = self.core.tree.get(path)
         for key, operator, value in terms:
             if operator in ("==", "!="):
                 continue
             if key == "MODE":
                 node.mode = int(value, 8)
             elif key in ("GROUP", "OWNER"):
-                number = self.machine.account("group" if key == "GROUP" else "passwd", value)
+                number = self.core.account("group" if key == "GROUP" else "passwd", value)
                 if number is not None and key == "GROUP":
                     node.gid = number
                 elif number is not None:
@@ -95,16 +92,16 @@ class Udev:
         No program of a host is really run here; others fail, as a program that is not there does (udev(7)).
         """
         words = command.replace("%k", kernel).split()
-        script = self.machine.text(words[-2]) if len(words) > 1 else ""
-        listing = self.machine.tree.find(f"{IOMMU_GROUPS}/{kernel}/devices")
+        script = self.core.text(words[-2]) if len(words) > 1 else ""
+        listing = self.core.tree.find(f"{IOMMU_GROUPS}/{kernel}/devices")
         if "qatprep" not in script or listing is None:
             return False
         good = 0
         for bdf in listing.children:
             base = f"{PCI_DEVICES}/{bdf}"
-            ids = f"{self.machine.text(f'{base}/vendor')}:{self.machine.text(f'{base}/device')}"
+            ids = f"{self.core.text(f'{base}/vendor')}:{self.core.text(f'{base}/device')}"
             if ids in script:
                 good += 1
-            elif not self.machine.text(f"{base}/class").startswith("0x0604"):
+            elif not self.core.text(f"{base}/class").startswith("0x0604"):
                 return False
         return good > 0

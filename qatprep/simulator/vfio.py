@@ -6,15 +6,14 @@ Rules: drivers/vfio/pci/vfio_pci.c, drivers/vfio/pci/vfio_pci_core.c, drivers/vf
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from qatprep.hardware import FAMILIES, INTEL, IOMMU_GROUPS, VFIO_DEV, VFIO_PCI, VFIO_VARIANT
-from qatprep.simulator.pci import Driver, PciDevice
+from qatprep.simulator.core import Core
+from qatprep.simulator.device import Driver, PciDevice
+from qatprep.simulator.iommu_groups import Groups
 from qatprep.simulator.sysfs import link, plain, relative
 from qatprep.simulator.sysfs import oops as refuse
-
-if TYPE_CHECKING:
-    from qatprep.simulator.machine import Machine
+from qatprep.simulator.udev import Udev
 
 DENYLIST = {
     (INTEL, number) for family in FAMILIES if family.generation < 4 for number in (family.pf_id, family.vf_id)
@@ -31,9 +30,9 @@ NOIOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 class VfioDriver(Driver):
     """vfio-pci, or a variant driver that makes the same nodes."""
 
-    def __init__(self, machine: Machine, name: str, override_only: set[tuple[int, int]] | None = None) -> None:
+    def __init__(self, vfio: Vfio, name: str, override_only: set[tuple[int, int]] | None = None) -> None:
         super().__init__(name, set(), override_only)
-        self.machine = machine
+        self.vfio = vfio
         self.module = name.replace("-", "_")
         self.can_sriov = name == VFIO_PCI
 
@@ -43,42 +42,44 @@ class VfioDriver(Driver):
         return super().matches(device)
 
     def probe(self, device: PciDevice) -> None:
-        machine = self.machine
+        core = self.vfio.core
         denied = self.name == VFIO_PCI and device.ids in DENYLIST
-        if denied and machine.parameter("vfio_pci", "disable_denylist") not in ("Y", "1"):
+        if denied and core.parameter("vfio_pci", "disable_denylist") not in ("Y", "1"):
             vendor, number = device.ids
-            machine.log(
+            core.log(
                 f"{self.name} {device.bdf}: {vendor:04x}:{number:04x} exists in vfio-pci device denylist, "
                 "driver probing disallowed."
             )
             raise refuse(errno.EINVAL)
         if device.vfs:
-            machine.log(f"{self.name} {device.bdf}: Cannot bind to PF with SR-IOV enabled")
+            core.log(f"{self.name} {device.bdf}: Cannot bind to PF with SR-IOV enabled")
             raise refuse(errno.EBUSY)
-        machine.vfio.add(device)
+        self.vfio.add(device)
 
     def remove(self, device: PciDevice) -> None:
-        self.machine.vfio.drop(device)
+        self.vfio.drop(device)
 
 
 class Vfio:
     """The group nodes below /dev/vfio."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, core: Core, groups: Groups, udev: Udev) -> None:
+        self.core = core
+        self.groups = groups
+        self.udev = udev
 
     def drivers(self, module: str) -> list[Driver]:
         """What loading one of the VFIO modules registers."""
         if module == "vfio_pci":
-            return [VfioDriver(self.machine, VFIO_PCI)]
+            return [VfioDriver(self, VFIO_PCI)]
         if module == VFIO_VARIANT:
             ids = {(INTEL, family.vf_id) for family in FAMILIES if family.generation >= 4}
-            return [VfioDriver(self.machine, VFIO_VARIANT, ids)]
+            return [VfioDriver(self, VFIO_VARIANT, ids)]
         return []
 
     def container(self, present: bool) -> None:
         """/dev/vfio/vfio comes and goes with vfio.ko; the kernel sets 0666 (drivers/vfio/container.c)."""
-        tree = self.machine.tree
+        tree = self.core.tree
         path = f"{VFIO_DEV}/vfio"
         if not present:
             tree.remove(path)
@@ -90,77 +91,67 @@ class Vfio:
 
     def add(self, device: PciDevice) -> None:
         """vfio_device_set_group: EINVAL without an IOMMU group, unless the unsafe mode is on."""
-        machine = self.machine
+        core = self.core
         if device.group is None:
-            if machine.parameter("vfio", "enable_unsafe_noiommu_mode") not in ("Y", "1"):
+            if core.parameter("vfio", "enable_unsafe_noiommu_mode") not in ("Y", "1"):
                 raise refuse(errno.EINVAL)
             self._fake_group(device)
-        path = self.node(device)
-        grouped = machine.option("CONFIG_VFIO_GROUP") is not False or not machine.kernel.since(6, 6)
-        if grouped and machine.tree.find(path) is None:
-            machine.tree.char(path, f"{GROUP_MAJOR}:{self._free_minor(VFIO_DEV)}", 0o600)
-            machine.udev.added(path)
-        if machine.kernel.has_vfio_cdev and machine.option("CONFIG_VFIO_DEVICE_CDEV"):
+        path = self.core.group_node(device)
+        grouped = core.option("CONFIG_VFIO_GROUP") is not False or not core.kernel.since(6, 6)
+        if grouped and core.tree.find(path) is None:
+            core.tree.char(path, f"{GROUP_MAJOR}:{self._free_minor(VFIO_DEV)}", 0o600)
+            self.udev.added(path)
+        if core.kernel.has_vfio_cdev and core.option("CONFIG_VFIO_DEVICE_CDEV"):
             minor = self._free_minor(DEVICES)
-            machine.tree.char(f"{DEVICES}/vfio{minor}", f"{DEVICE_MAJOR}:{minor}", 0o600)
-            machine.tree.make_dirs(f"{device.path}/vfio-dev/vfio{minor}")
+            core.tree.char(f"{DEVICES}/vfio{minor}", f"{DEVICE_MAJOR}:{minor}", 0o600)
+            core.tree.make_dirs(f"{device.path}/vfio-dev/vfio{minor}")
 
     def drop(self, device: PciDevice) -> None:
         """vfio_unregister_group_dev waits for the last user of the device: Held while there is one."""
-        machine = self.machine
-        path = self.node(device)
-        machine.must_not_be_held(device, path)
+        core = self.core
+        path = self.core.group_node(device)
+        core.must_not_be_held(device, path)
         self._drop_cdev(device)
         group = device.group
         assert group is not None
-        if _is_fake(machine, group):
-            machine.tree.remove(path)
-            machine.groups.leave(device)
+        if core.unsafe_group(group):
+            core.tree.remove(path)
+            self.groups.leave(device)
             return
-        others = [other for other in machine.groups.members(group) if other is not device and _on_vfio(other)]
+        others = [other for other in self.groups.members(group) if other is not device and _on_vfio(other)]
         if not others:
-            machine.tree.remove(path)
-
-    def node(self, device: PciDevice) -> str:
-        assert device.group is not None
-        prefix = "noiommu-" if _is_fake(self.machine, device.group) else ""
-        return f"{VFIO_DEV}/{prefix}{device.group}"
+            core.tree.remove(path)
 
     def _fake_group(self, device: PciDevice) -> None:
         """drivers/vfio/group.c vfio_noiommu_group_alloc."""
-        machine = self.machine
-        listing = machine.tree.make_dirs(IOMMU_GROUPS)
+        core = self.core
+        listing = core.tree.make_dirs(IOMMU_GROUPS)
         number = 0
         while str(number) in listing.children:
             number += 1
         path = f"{IOMMU_GROUPS}/{number}"
-        plain(machine.tree.make_dirs(path), "name", "vfio-noiommu\n")
-        link(machine.tree.make_dirs(f"{path}/devices"), device.bdf, relative(f"{path}/devices", device.path))
+        plain(core.tree.make_dirs(path), "name", "vfio-noiommu\n")
+        link(core.tree.make_dirs(f"{path}/devices"), device.bdf, relative(f"{path}/devices", device.path))
         link(device.node, "iommu_group", relative(device.path, path))
         device.group = str(number)
-        machine.log(f"{device.slot}: Adding kernel taint for vfio-noiommu group on device")
+        core.log(f"{device.slot}: Adding kernel taint for vfio-noiommu group on device")
 
     def _drop_cdev(self, device: PciDevice) -> None:
         listing = device.node.children.pop("vfio-dev", None)
         for name in listing.children if listing else ():
-            self.machine.tree.remove(f"{DEVICES}/{name}")
-        directory = self.machine.tree.find(DEVICES)
+            self.core.tree.remove(f"{DEVICES}/{name}")
+        directory = self.core.tree.find(DEVICES)
         if directory is not None and not directory.children:
-            self.machine.tree.remove(DEVICES)
+            self.core.tree.remove(DEVICES)
 
     def _free_minor(self, directory: str) -> int:
-        listing = self.machine.tree.find(directory)
+        listing = self.core.tree.find(directory)
         used = {
             int(node.rdev.split(":")[1])
             for name, node in (listing.children if listing else {}).items()
             if node.kind == "char" and name != "vfio"
         }
         return next(number for number in range(1 << 20) if number not in used)
-
-
-def _is_fake(machine: Machine, group: str) -> bool:
-    node = machine.tree.find(f"{IOMMU_GROUPS}/{group}/name")
-    return node is not None and node.content().strip() == b"vfio-noiommu"
 
 
 def _on_vfio(device: PciDevice) -> bool:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from qatprep.simulator.pci import PciDevice
+from qatprep.simulator.device import PciDevice
 
 
 class Held(Exception):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 from qatprep.host.base import Host
+from qatprep.steps.places import Place, misplaced, strange_outcome
 
 BLOCKING = 30.0
 """Seconds for a write that can block in the kernel. Stopping a PF waits up to 10 s for its VFs to acknowledge
@@ -60,6 +61,10 @@ class Change(ABC):
         if cls.kind:
             REGISTRY[cls.kind] = cls
 
+    places: ClassVar[Mapping[str, Place]] = {}
+    """The texts that a journal may give each field: see steps/places.py."""
+    outcomes: ClassVar[Mapping[str, Place]] = {}
+    """The same for what `do` returns."""
     optional: ClassVar[bool] = False
     """Whether the run goes on when it fails: it is an attempt, and what it was for is left as it is."""
 
@@ -123,7 +128,7 @@ class Change(ABC):
 
 
 def restore(record: Mapping[str, Any]) -> Change:
-    """The change that `record` was made from. ValueError for a record this version does not know."""
+    """The change that `record` was made from. ValueError for a record this version does not know, or never writes."""
     cls = REGISTRY.get(record.get("kind", ""))
     if cls is None:
         _import_all()  # a rollback plans nothing, so nothing has imported the module of that kind yet
@@ -134,7 +139,16 @@ def restore(record: Mapping[str, Any]) -> Change:
     values = {key: _frozen(value) for key, value in record.items() if key != "kind"}
     if set(values) != wanted:
         raise ValueError(f"{cls.kind}: keys {sorted(values)} instead of {sorted(wanted)}")
+    if wrong := misplaced(cls, values, cls.places):
+        raise ValueError(f"{cls.kind}: {wrong}")
     return cls(**values)
+
+
+def accept_outcome(change: Change, outcome: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """An outcome out of a journal. ValueError for one that `do` never gives."""
+    if outcome and (wrong := strange_outcome(outcome, change.outcomes)):
+        raise ValueError(f"{change.kind}: outcome: {wrong}")
+    return outcome
 
 
 def _import_all() -> None:

@@ -10,9 +10,11 @@ from qatprep.facts.base import READ_DEADLINE, Unknown, exists, link_name, read_l
 from qatprep.facts.pci import DeviceNode, Vf
 from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Summary, write
 from qatprep.steps.driver import OVERRIDE_REASONS, bind, override_and_bind, unbind
 from qatprep.steps.nodes import own
+from qatprep.steps.places import Place
 
 
 def set_override(host: Host, bdf: str, driver: str) -> None:
@@ -60,6 +62,12 @@ class BindVf(Change):
     kind: ClassVar[str] = "bind-vf"
     what: ClassVar[str] = "driver"
     batch: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {
+        "bdf": place.BDF,
+        "old": place.ENTRY,
+        "old_override": place.ENTRY,
+        "new": place.ENTRY,
+    }
 
     bdf: str
     old: str
@@ -79,7 +87,8 @@ class BindVf(Change):
 
     @property
     def summary(self) -> Summary:
-        return Summary(self.bdf, self.old or "none", self.new or "none")
+        stale = f" (driver_override {self.old_override})" if self.old == self.new else ""
+        return Summary(self.bdf, (self.old or "none") + stale, self.new or "none")
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -92,7 +101,10 @@ class BindVf(Change):
     def do(self, host: Host) -> None:
         now = driver_of(host, self.bdf)
         if now and now == self.new:
-            return  # it was bound ahead, or vfio-pci.ids took it the moment it was made
+            # It was bound ahead, or vfio-pci.ids took it the moment it was made: no override is then as good.
+            if override_of(host, self.bdf) not in ("", self.new):
+                set_override(host, self.bdf, self.new)
+            return
         if now:
             unbind(host, self.bdf)
         set_override(host, self.bdf, self.new)

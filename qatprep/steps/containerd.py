@@ -17,8 +17,10 @@ from qatprep.runtime.containerd import CONF_D, Version, parse_version
 from qatprep.runtime.dry_run import Dump, DumpFailed, proven
 from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.runtime.refusal import Refused
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed, Summary
 from qatprep.steps.files import content, encode, put_back
+from qatprep.steps.places import Place
 
 TRIAL_MAIN, TRIAL_PIECE = ".qatprep-trial", ".qatprep-trial-import"
 """Names beside the main file that no *.toml glob matches."""
@@ -32,6 +34,8 @@ class OwnDevices(Change):
     kind: ClassVar[str] = "device-ownership"
     what: ClassVar[str] = "device ownership"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"main": place.TOML, "target": place.TOML, "why": place.TEXT}
+    outcomes: ClassVar[Mapping[str, Place]] = {"path": place.TOML, "old": place.BASE64, "new": place.BASE64}
 
     main: str
     """containerd's main file."""

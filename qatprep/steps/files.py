@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 
 from qatprep.facts.base import ABSENT
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed, Summary
+from qatprep.steps.places import Place
+
+Owner = tuple[int, int, int]
+"""uid, gid, mode."""
+LIMIT = 16 << 20
+"""Bytes of a file that is replaced or removed. The journal keeps what was there, and holds 64 MiB itself."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,12 @@ class InstallFile(Change):
     kind: ClassVar[str] = "install-file"
     what: ClassVar[str] = "file"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {
+        "path": place.own_files,
+        "new": place.BASE64,
+        "old": place.BASE64,
+        "note": place.TEXT,
+    }
 
     path: str
     new: str
@@ -26,7 +39,7 @@ class InstallFile(Change):
     old: str | None
     """None: there was no file."""
     old_owner: tuple[int, int, int] | None
-    """uid, gid, mode."""
+    """uid, gid, mode; None where there was no file, and where owner and mode are kept as they are."""
     note: str = ""
     """What changes in it; "" for the whole file."""
 
@@ -38,16 +51,15 @@ class InstallFile(Change):
         old: bytes | None,
         *,
         mode: int = 0o644,
-        owner: tuple[int, int, int] | None = None,
+        owner: Owner | None = None,
         note: str = "",
     ) -> InstallFile:
         """The change for a file whose content is `old` (None: there is none) and whose uid, gid and mode are `owner`.
 
-        Without `owner` it is root's, with the mode it will have.
+        Without `owner` an existing file keeps those it has.
         """
-        if old is None:
-            return cls(path, encode(new), mode, None, None, note)
-        return cls(path, encode(new), mode, encode(old), owner or (0, 0, mode), note)
+        before = None if old is None else encode(old)
+        return cls(path, encode(new), mode, before, None if old is None else owner, note)
 
     @property
     def summary(self) -> Summary:
@@ -58,13 +70,13 @@ class InstallFile(Change):
     def do(self, host: Host) -> None:
         _make_parent(host, self.path)
         data = base64.b64decode(self.new)
-        uid, gid = self.old_owner[:2] if self.old_owner else (0, 0)
-        host.replace(self.path, data, mode=self.mode, uid=uid, gid=gid)
+        uid, gid, mode = self.old_owner or _owner(host, self.path) or (0, 0, self.mode)
+        host.replace(self.path, data, mode=self.mode if self.old_owner else mode, uid=uid, gid=gid)
         if host.read(self.path, limit=len(data) + 1) != data:
             raise ChangeFailed(f"{self.path} reads back as something else than was written")
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        put_back(host, self.path, self.old, self.new, self.old_owner or (0, 0, self.mode))
+        put_back(host, self.path, self.old, self.new, self.old_owner)
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class RemoveFile(Change):
     kind: ClassVar[str] = "remove-file"
     what: ClassVar[str] = "file"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"path": place.own_files, "old": place.BASE64}
 
     path: str
     old: str
@@ -86,27 +99,41 @@ class RemoveFile(Change):
             host.unlink(self.path)
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        if content(host, self.path) is None:
-            uid, gid, mode = self.old_owner
-            host.replace(self.path, base64.b64decode(self.old), mode=mode, uid=uid, gid=gid)
+        put_back(host, self.path, self.old, None, self.old_owner)
 
 
-def put_back(host: Host, path: str, old: str | None, new: str, owner: tuple[int, int, int]) -> None:
-    """Undo the writing of a file: `old` (base64, None for no file) in place of `new`, with uid, gid and mode.
+def put_back(host: Host, path: str, old: str | None, new: str | None, owner: Owner | None) -> None:
+    """Undo a change of a file: `old` in place of `new` (base64, None for no file), with uid, gid and mode.
 
-    Nothing where it is so already. ChangeFailed for a file that is neither: somebody has changed it since.
+    Without `owner` the file keeps those it has.
+
+    Nothing where content, owner and mode are so already. ChangeFailed for a file that is neither: somebody has changed
+    it since.
     """
     now = content(host, path)
     before = base64.b64decode(old) if old is not None else None
-    if now == before:
-        return
-    if now is not None and encode(now) != new:
-        raise ChangeFailed(f"{path} was changed by somebody since; it is left as it is")
+    if now is not None and now != before and (new is None or encode(now) != new):
+        raise ChangeFailed(f"{path} was changed by somebody since and stays as it is now")
     if before is None:
-        host.unlink(path)
+        if now is not None:
+            host.unlink(path)
         return
-    uid, gid, mode = owner
+    has = _owner(host, path)
+    if now == before and owner in (None, has):
+        return
+    uid, gid, mode = owner or has or (0, 0, 0o644)
     host.replace(path, before, mode=mode, uid=uid, gid=gid)
+
+
+def _owner(host: Host, path: str) -> Owner | None:
+    """Of a file, None when there is none."""
+    try:
+        found = host.stat(path)
+    except OSError as e:
+        if e.errno in ABSENT:
+            return None
+        raise
+    return found.uid, found.gid, found.mode
 
 
 def encode(data: bytes) -> str:
@@ -115,9 +142,9 @@ def encode(data: bytes) -> str:
 
 
 def content(host: Host, path: str) -> bytes | None:
-    """The whole content, None when there is no such file."""
+    """The whole content, None when there is no such file. TooLarge above LIMIT: what was there could not be kept."""
     try:
-        return host.read(path)
+        return host.read(path, limit=LIMIT)
     except OSError as e:
         if e.errno in ABSENT:
             return None

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 from qatprep.facts.base import exists
 from qatprep.facts.modules import normal
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Summary
+from qatprep.steps.places import Place
 
 _MODPROBE_DEADLINE = 60.0
 """Seconds: loading a QAT module starts every PF, about 0.2 s each."""
@@ -19,6 +21,8 @@ _MODPROBE_DEADLINE = 60.0
 class LoadModule(Change):
     kind: ClassVar[str] = "load-module"
     what: ClassVar[str] = "module"
+    places: ClassVar[Mapping[str, Place]] = {"name": place.NAME, "missing": place.NAME}
+    outcomes: ClassVar[Mapping[str, Place]] = {"loaded": place.NAME}
 
     name: str
     missing: tuple[str, ...]

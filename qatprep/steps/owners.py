@@ -10,8 +10,10 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import group_name, groups, members
 from qatprep.facts.pci import DeviceNode, Vf, node_of
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed, Summary
 from qatprep.steps.nodes import AS_MADE, own
+from qatprep.steps.places import Place
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class CreateGroup(Change):
     kind: ClassVar[str] = "create-group"
     what: ClassVar[str] = "group"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"name": place.NAME}
 
     name: str
 
@@ -65,6 +68,7 @@ class SetOwnership(Change):
     what: ClassVar[str] = "device node"
     batch: ClassVar[bool] = True
     spares_holders: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"bdf": place.BDF, "group": place.ENTRY, "old_text": place.TEXT}
 
     bdf: str
     group: str

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from qatprep.facts.base import link_name
 from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, Summary
 from qatprep.steps.driver import bind, set_state, unbind
+from qatprep.steps.places import Place
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class BindPf(Change):
     kind: ClassVar[str] = "bind-pf"
     what: ClassVar[str] = "driver"
     optional: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"pf": place.BDF, "driver": place.ENTRY}
 
     pf: str
     driver: str
@@ -40,6 +43,7 @@ class BindPf(Change):
 class StartPf(Change):
     kind: ClassVar[str] = "start-pf"
     what: ClassVar[str] = "state"
+    places: ClassVar[Mapping[str, Place]] = {"pf": place.BDF}
 
     pf: str
 

@@ -11,8 +11,10 @@ from qatprep.facts.base import Unknown, read_line
 from qatprep.facts.pci import Pf, Services
 from qatprep.hardware import PCI_DEVICES, parse_services
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, Summary, write
 from qatprep.steps.driver import bind_again, set_state, state_of, unbind
+from qatprep.steps.places import Place
 
 _REASONS: Reasons = {
     errno.EINVAL: (
@@ -34,6 +36,12 @@ class SetServices(Change):
 
     kind: ClassVar[str] = "set-services"
     what: ClassVar[str] = "services"
+    places: ClassVar[Mapping[str, Place]] = {
+        "pf": place.BDF,
+        "old": place.ENTRY,
+        "new": place.ENTRY,
+        "old_state": place.STATE,
+    }
 
     pf: str
     old: str
@@ -78,6 +86,12 @@ class ReleasePf(Change):
 
     kind: ClassVar[str] = "release-pf"
     what: ClassVar[str] = "driver"
+    places: ClassVar[Mapping[str, Place]] = {
+        "pf": place.BDF,
+        "driver": place.ENTRY,
+        "services": place.ENTRY,
+        "state": place.STATE,
+    }
 
     pf: str
     driver: str

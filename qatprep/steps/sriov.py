@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 from qatprep.facts.pci import DeviceNode, Pf, Vf
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed, Summary
 from qatprep.steps.binding import rebind
 from qatprep.steps.driver import bind_again, make_vfs, num_vfs, remove_vfs, set_state, state_of
 from qatprep.steps.nodes import own
+from qatprep.steps.places import Place
 
 VfRecord = tuple[int, str, str, str, int, int, int]
 """index, BDF, driver ("" for none), driver_override ("" when unset), uid, gid, mode (-1 without a node)."""
@@ -22,6 +24,7 @@ VfRecord = tuple[int, str, str, str, int, int, int]
 class CreateVfs(Change):
     kind: ClassVar[str] = "create-vfs"
     what: ClassVar[str] = "VFs"
+    places: ClassVar[Mapping[str, Place]] = {"pf": place.BDF, "old_state": place.STATE}
 
     pf: str
     total: int
@@ -47,13 +50,14 @@ class CreateVfs(Change):
                     set_state(host, self.pf, "down")
             set_state(host, self.pf, self.old_state)
         elif not self.old_state:
-            bind_again(host, self.pf)
+            bind_again(host, self.pf, if_loaded=True)
 
 
 @dataclass(frozen=True)
 class RemoveVfs(Change):
     kind: ClassVar[str] = "remove-vfs"
     what: ClassVar[str] = "VFs"
+    places: ClassVar[Mapping[str, Place]] = {"pf": place.BDF, "then": place.STATE, "vfs": place.ENTRY}
 
     pf: str
     then: str
@@ -80,6 +84,7 @@ class RemoveVfs(Change):
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         if num_vfs(host, self.pf) == 0:
+            bind_again(host, self.pf)  # without qat/state it lets go of the PF, and may have been cut off there
             make_vfs(host, self.pf, len(self.vfs))
         for _, bdf, driver, override, uid, gid, mode in self.vfs:
             rebind(host, bdf, driver, override)

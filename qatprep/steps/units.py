@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from qatprep.facts.base import link_name
 from qatprep.facts.persist import SYSTEMD_DIR
 from qatprep.host.base import Host
+from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed, Summary
 from qatprep.steps.files import content
+from qatprep.steps.places import Place
 
 _DEADLINE = 60.0
 """Seconds: a reload runs every generator of the host."""
@@ -23,6 +25,13 @@ class SetUnit(Change):
     kind: ClassVar[str] = "set-unit"
     what: ClassVar[str] = "unit"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {
+        "path": place.own_units,
+        "new": place.TEXT,
+        "old": place.TEXT,
+        "target": r"(multi-user|timers)\.target|",
+        "note": place.TEXT,
+    }
 
     path: str
     new: str | None
@@ -100,6 +109,12 @@ class Systemctl(Change):
     kind: ClassVar[str] = "systemctl"
     what: ClassVar[str] = "unit"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {
+        "action": r"daemon-reload",
+        "undo_action": r"daemon-reload",
+        "unit": place.UNIT,
+        "note": place.TEXT,
+    }
 
     action: tuple[str, ...]
     undo_action: tuple[str, ...]
@@ -126,6 +141,7 @@ class RestartUnit(Change):
 
     kind: ClassVar[str] = "restart-unit"
     what: ClassVar[str] = "unit"
+    places: ClassVar[Mapping[str, Place]] = {"unit": place.UNIT}
 
     unit: str
 

@@ -87,7 +87,10 @@ def test_a_config_that_is_not_text(tmp_path: Path) -> None:
     [
         ("[" * 20_000, "nested too deeply"),
         ("a: " + "{a: " * 5_000, "nested too deeply"),
-        ("#" * (1 << 20) + "\n", "longer than"),
+        ("#" * (1 << 20) + "\n", "has 1048577 bytes"),
+        ("smoke: 2026-99-99\n", "not YAML"),
+        ("smoke: " + "1" * 5_000 + "\n", "not YAML"),
+        ("a: &a {x: 1}\nb: {<<: [*a, *a]}\n", ":2:5: merge keys"),
         ("devices:\n  services: " + "x" * 500 + "\n", "xxx"),
         ("a: &a [*a]\n", "unknown key 'a'"),
         ("--- {}\n--- {}\n", "not YAML"),

@@ -16,7 +16,7 @@ import yaml
 from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
 from qatprep.facts import persist
-from qatprep.plan.arguments import COUNT
+from qatprep.persist.arguments import COUNT
 from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot

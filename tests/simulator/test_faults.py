@@ -9,6 +9,7 @@ import pytest
 
 from qatprep.simulator.faults import Fault, Faults, PowerLoss
 from qatprep.simulator.host import SimulatedHost
+from qatprep.simulator.testing.fingerprint import fingerprint
 from qatprep.simulator.waiting import BlockedForever
 from tests.simulator.hosts import simulated
 
@@ -183,7 +184,7 @@ def test_an_orderly_reboot_loses_nothing_on_disk() -> None:
 @pytest.mark.parametrize("name", ["spr-2s-ready", "pf-down", "vf-variant-driver", "nodes-world-writable", "dc-only"])
 def test_a_boot_forgets_services_vfs_overrides_and_modes(name: str) -> None:
     host = simulated(name=name)
-    assert host.reboot().picture() == simulated("spr-2s-rebooted").picture()
+    assert fingerprint(host.reboot().tree) == fingerprint(simulated("spr-2s-rebooted").tree)
 
 
 @pytest.mark.parametrize("name", ["fw-missing", "debian-kernel", "module-blacklisted", "dmar-absent", "pf-ids"])
@@ -198,4 +199,6 @@ def test_a_boot_mends_nothing_that_is_on_disk(name: str) -> None:
 
 def test_a_second_boot_gives_the_same_host() -> None:
     once = simulated(name="spr-2s-ready").reboot()
-    assert once.reboot().picture().replace(once.reboot().boot_id(), "") == once.picture().replace(once.boot_id(), "")
+    assert fingerprint(once.reboot().tree).replace(once.reboot().boot_id(), "") == fingerprint(once.tree).replace(
+        once.boot_id(), ""
+    )

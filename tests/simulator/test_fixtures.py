@@ -13,6 +13,7 @@ from qatprep.host.capture import Capture
 from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.kernel import Kernel
 from qatprep.simulator.scenarios import Findings, scenario, scenarios
+from qatprep.simulator.testing.fingerprint import fingerprint
 from tests.simulator.hosts import recorded, tree_of
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
@@ -118,7 +119,7 @@ def test_every_kernel_can_be_put_under_it(name: str, kernel: str) -> None:
 def test_what_is_put_under_another_kernel_looks_as_if_booted_with_it(kernel: str) -> None:
     host = SimulatedHost(tree_of("spr-2s-rebooted"), kernel)
     booted = host.reboot()
-    assert booted.picture() == host.picture().replace(host.boot_id(), booted.boot_id())
+    assert fingerprint(booted.tree) == fingerprint(host.tree).replace(host.boot_id(), booted.boot_id())
 
 
 def test_two_sockets_and_eight() -> None:

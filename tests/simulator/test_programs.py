@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qatprep.simulator.host import SimulatedHost
+from qatprep.simulator.testing.fingerprint import fingerprint
 from tests.simulator.hosts import simulated
 
 
@@ -32,9 +33,9 @@ def test_vfio_pci_brings_what_it_needs() -> None:
 def test_a_second_time_changes_nothing() -> None:
     host = simulated()
     host.run(["modprobe", "vfio-pci"])
-    before = host.picture()
+    before = fingerprint(host.tree)
     assert host.run(["modprobe", "-a", "vfio_pci", "qat_4xxx"]).rc == 0
-    assert host.picture() == before
+    assert fingerprint(host.tree) == before
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_a_system_group_comes_and_goes() -> None:
 
 def test_an_ordinary_user_changes_nothing() -> None:
     host = simulated("spr-2s-as-user")
-    before = host.picture()
+    before = fingerprint(host.tree)
     assert host.run(["groupadd", "--system", "web"]).rc == 1
     with pytest.raises(PermissionError):
         host.write("/sys/bus/pci/devices/0000:6b:00.0/qat/state", b"down")
@@ -133,7 +134,7 @@ def test_an_ordinary_user_changes_nothing() -> None:
         host.replace("/etc/group", b"")
     with pytest.raises(PermissionError):
         host.chmod("/etc/group", 0o777)
-    assert host.picture() == before
+    assert fingerprint(host.tree) == before
 
 
 # -- udev ---------------------------------------------------------------------------------------------------

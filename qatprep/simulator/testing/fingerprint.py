@@ -15,7 +15,7 @@ _CDEV = re.compile(r"(?<=/vfio)\d+(?=$| )")
 _GROUP = re.compile(r"(?<=/iommu_groups/)(\d+)")
 
 
-def picture(tree: Tree) -> str:
+def fingerprint(tree: Tree) -> str:
     """The manifest of a tree with its lines in order and
     - names of functions in place of group and device numbers, which no kernel gives out twice the same;
     - services as sets: 6.15 and later do not give the spelling of the default back (qat_common/adf_cfg_services.c);
