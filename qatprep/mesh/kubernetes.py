@@ -17,6 +17,8 @@ from qatprep.mesh.provider import Kind, Provider
 PLUGIN_IMAGE = "intel/intel-qat-plugin:0.36.0"
 PLUGIN_MAX_DEVICES = 64
 """-max-num-devices since v0.27 (32 before). Never 16, as the paper has it."""
+VF_DRIVERS = ("4xxxvf", "420xxvf", "6xxxvf")
+"""-kernel-vf-drivers: the plugin's names of the families qatlib drives. Its own default lacks 6xxxvf."""
 ENVOY_UID = 101
 """The user `envoy` of the official Envoy images."""
 ISTIO_UID = 1337
@@ -150,7 +152,6 @@ def device_plugin(
     namespace: str = "kube-system",
     policy: Policy = Policy.BALANCED,
     max_devices: int = PLUGIN_MAX_DEVICES,
-    vf_drivers: tuple[str, ...] = ("4xxxvf", "420xxvf"),
 ) -> dict[str, Any]:
     """The plugin's DaemonSet, without the init container: qatprep has made and bound the VFs.
 
@@ -159,8 +160,6 @@ def device_plugin(
     names.image(image)
     names.label(namespace, "--namespace")
     names.count(max_devices, "--max-devices", 4096)
-    for driver in vf_drivers:
-        names.label(driver, "--vf-driver")
     labels = {"app": "intel-qat-plugin"}
     mounts = (
         ("devdir", "/dev/vfio", True),
@@ -174,7 +173,7 @@ def device_plugin(
         "args": [
             f"-allocation-policy={policy}",
             f"-max-num-devices={max_devices}",
-            f"-kernel-vf-drivers={','.join(vf_drivers)}",
+            f"-kernel-vf-drivers={','.join(VF_DRIVERS)}",
         ],
         "securityContext": {
             "seLinuxOptions": {"type": "container_device_plugin_t"},

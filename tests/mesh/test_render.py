@@ -151,7 +151,7 @@ def test_device_plugin() -> None:
     assert container["args"] == [
         "-allocation-policy=balanced",
         "-max-num-devices=512",
-        "-kernel-vf-drivers=4xxxvf,420xxvf",
+        "-kernel-vf-drivers=4xxxvf,420xxvf,6xxxvf",
     ]
     assert made["metadata"]["namespace"] == "kube-system"
 
