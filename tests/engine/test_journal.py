@@ -192,3 +192,17 @@ def test_metrics_of_a_host_with_a_damaged_journal() -> None:
     damage(host, run)
     called = qatprep("metrics", host=host)
     assert called.code == ExitCode.OK and "qatprep_last_run" not in called.out
+
+
+def test_undoing_shares_writes_as_doing_does() -> None:
+    """Neighbours of one kind have one entry between them: 16 VFs of a PF are not 16 writes to disk."""
+    host = simulated()
+    run = bootstrap(host, WISH)
+    done = sum(operation.op == "append" for operation in host.operations)
+    host.operations.clear()
+    result = qatprep("rollback", run.run, host=host)
+    assert result.code == ExitCode.OK
+    undone = sum(operation.op == "append" for operation in host.operations)
+    assert undone <= done, "an intent and a result each there, a result each here"
+    assert all(entry.undone for entry in journal.runs(host)[0].entries)
+    assert len(journal.runs(host)[0].entries) > 4 * undone
