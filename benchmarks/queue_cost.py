@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from qatprep.crypto import bench
 from qatprep.crypto.keys import KeyKind
+from qatprep.measure import bench
 
 AIM = 0.97
 

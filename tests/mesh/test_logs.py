@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qatprep.checks.table import BY_ID
-from qatprep.mesh.logs import RULES
+from qatprep.mesh.inspect.logs import RULES
 from tests.conftest import at_most
 from tests.mesh.cli import Ran, qatprep_
 
