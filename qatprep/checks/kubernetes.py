@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.runtime import Run
 from qatprep.checks.text import pfs, unseen, vfs
-from qatprep.facts.base import Unknown
+from qatprep.facts.base import Unknown, whole
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
@@ -42,8 +42,8 @@ def _expected(ctx: Context) -> dict[str, int]:
 
 def _most(ctx: Context) -> int:
     """The plugin's -max-num-devices; 64 by default since v0.27."""
-    given = flag(ctx.facts.runtime.plugin or "", "max-num-devices")
-    return int(given) if given.isdigit() else 64
+    given = whole(flag(ctx.facts.runtime.plugin or "", "max-num-devices"))
+    return 64 if given is None else given
 
 
 def _registered(ctx: Context) -> Iterable[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Profile, Stage
 from qatprep.checks.runtime import with_devices
+from qatprep.facts.base import whole
 from qatprep.findings import Evidence, Finding, Status, warned
 from qatprep.text import plural
 
@@ -16,10 +17,11 @@ def count_cpus(text: str) -> int:
     """How many CPUs a kernel list such as 0-3,8 names; 0 for one that cannot be read."""
     total = 0
     for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
+        first, dash, last = part.strip().partition("-")
+        low, high = whole(first), whole(last if dash else first)
+        if low is None or high is None or high < low:
             return 0
-        total += int(high) - int(low) + 1 if dash else 1
+        total += high - low + 1
     return total
 
 

@@ -27,12 +27,12 @@ class Meter:
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._progress = Progress(
                 TextColumn("{task.fields[what]}"),
                 BarColumn(24),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                MofNCompleteColumn(),  # "0/?" before the first call, when the total is unknown
                 TimeRemainingColumn(),
                 TextColumn("{task.description}"),
                 console=self.console,

