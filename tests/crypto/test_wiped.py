@@ -14,14 +14,16 @@ from qatprep.crypto.qat import Libraries
 CHILD = """
 import gc, os, sys
 from array import array
-from qatprep import _native
-from qatprep.crypto import library
+from qatprep import _native, instruction_sets
 size, forget, standin = int(sys.argv[1]), sys.argv[2] == "forget", sys.argv[3]
 der = bytearray(size)
 assert os.readv(0, [der]) == size  # no buffer of Python's in between
 key = _native.Key(der)
 jobs = _native.Jobs(key, [bytes(key.bits // 8)] * 9)
-signers = library.openssls() + (library.crypto_mbs() if not _native.missing() else [])
+signers = [_native.ssl_open("libcrypto.so.3")]
+paths = instruction_sets.gate(instruction_sets.paths_of(13))
+if not _native.missing(paths)[1]:
+    signers.append(_native.mb_bundled(paths))
 for signer in signers:
     _native.sign(signer, jobs)
     _native.run(signer, jobs, [array("Q", [0] * 9)] * 2)
