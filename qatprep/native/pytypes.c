@@ -141,7 +141,7 @@ static uint8_t *gather(PyObject *sequence, size_t each, size_t *count)
     if (length < 0)
         return NULL;
     if (length > MOST_JOBS) {
-        PyErr_Format(PyExc_ValueError, "%zd is more than %d", length, (int)MOST_JOBS);
+        PyErr_Format(PyExc_ValueError, "%zd things to sign, of at most %d", length, (int)MOST_JOBS);
         return NULL;
     }
     uint8_t *all = calloc((size_t)length + 1, each);

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
@@ -20,6 +24,7 @@ import typer
 from qatprep import _native
 from qatprep.cli.session import Session
 from qatprep.crypto import library
+from qatprep.crypto.keys import Work
 from qatprep.crypto.qat import Libraries
 from qatprep.crypto.signer import BUNDLED, Signer
 from qatprep.errors import QatprepError
@@ -91,6 +96,37 @@ def libraries(standin_library: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """The stand-in, behaving well unless a test sets QP_STANDIN."""
     monkeypatch.delenv("QP_STANDIN", raising=False)
     yield Libraries(standin_library, standin_library)
+
+
+def being_signed(work: Work) -> bool:
+    """Whether a run has these jobs now: what they expect cannot be changed then."""
+    try:
+        work.jobs.expect(work.expected)
+    except RuntimeError as e:
+        assert "are being signed" in str(e)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def interrupted(begun: Callable[[], bool]) -> Iterator[None]:
+    """SIGINT as soon as `begun`, asked on another thread, says so. KeyboardInterrupt must come out of the block."""
+
+    def wait() -> None:
+        while not begun():
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # A process started in the background ignores SIGINT, and so does its Python.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        thread.join(60)
+        signal.signal(signal.SIGINT, before)
 
 
 def call(verb: str, *args: str, host: Host | None = None) -> Called:

