@@ -62,6 +62,8 @@ def missing(library: str = BUNDLED) -> str:
     """What that crypto_mb executes and this CPU or its OS does not have, separated by ", "; "" when it may run."""
     from qatprep import _native
 
+    if os.uname().machine != "x86_64":
+        return "x86-64"
     return _native.missing(gate(paths(library)))[1]
 
 
