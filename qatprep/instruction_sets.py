@@ -4,8 +4,8 @@ crypto_mb holds its functions twice and chooses at run time (_mbx_own_get_index 
 AVX-512 path where six bits and the register states are there, else the AVX-IFMA path where that was compiled in. What a
 path executes is more than what the library looks for: every official build compiles the AVX-512 path with VL and VBMI
 as well (src/cmake/linux/*.cmake: -march=icelake-server, -mavx512vl, -mavx512vbmi), and RSA converts its numbers with
-VPERMB, a VBMI instruction (src/common/ifma_cvt52.c). GFNI is in the P-256 code of the archive. Where only the six are
-there the library starts and then dies of an illegal instruction.
+VPERMB, a VBMI instruction (src/common/ifma_cvt52.c). Where only the six are there the library starts and then dies of
+an illegal instruction. The same options allow GFNI; Intel's compiler uses it for P-256 in the wheel.
 
 Sources: intel/cryptography-primitives v1.0.0 and v1.1.0, intel/ipp-crypto 2021.5 to 2021.12.1; for what the objects
 execute, the archive libcrypto_mb.a of ipp-crypto-static 2026.2 taken apart.
@@ -87,7 +87,6 @@ AVX512 = CodePath(
         AVX512IFMA,
         AVX512VBMI,
         AVX512VBMI2,
-        GFNI,
         XCR0_SSE,
         XCR0_AVX,
         XCR0_OPMASK,
@@ -96,6 +95,8 @@ AVX512 = CodePath(
     ),
     ("rsa", "p-256"),
 )
+AVX512_OF_WHEEL = AVX512._replace(executes=(*AVX512.executes, GFNI))
+"""In ipp-crypto-static, which is linked in, and ipp-crypto."""
 AVX_IFMA_RSA = CodePath("AVX-IFMA", _AVX_IFMA_CHOICE, (*_AVX_IFMA_CHOICE, BMI1, BMI2, FMA), ("rsa",))
 AVX_IFMA_ALL = AVX_IFMA_RSA._replace(kinds=("rsa", "p-256"))
 
@@ -127,6 +128,10 @@ def paths_of(interface: int, version: tuple[int, int] | None = None) -> tuple[Co
         raise ValueError(f"libcrypto_mb.so.{interface}: the oldest known interface is {RELEASES[0].interface}")
     fitting = [release for release in alike if version is None or release.since <= version]
     return (fitting[0] if version is None else (fitting or alike[:1])[-1]).paths
+
+
+WHEEL = (AVX512_OF_WHEEL, AVX_IFMA_ALL)
+"""The code paths of the wheels ipp-crypto-static and ipp-crypto 2026.2 (crypto_mb 2.3)."""
 
 
 def judge(paths: Sequence[CodePath], has: Callable[[Bit], bool]) -> tuple[CodePath | None, tuple[Bit, ...]]:

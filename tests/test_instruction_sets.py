@@ -7,7 +7,7 @@ import re
 import pytest
 
 from qatprep import instruction_sets as sets
-from qatprep.instruction_sets import AVX512, AVX_IFMA_ALL, AVX_IFMA_RSA, Bit, judge, paths_of
+from qatprep.instruction_sets import AVX512, AVX_IFMA_ALL, AVX_IFMA_RSA, WHEEL, Bit, judge, paths_of
 
 ALL = {*AVX512.executes, *AVX_IFMA_ALL.executes}
 ICE_LAKE = set(AVX512.executes)
@@ -22,13 +22,12 @@ CPUS: list[tuple[str, set[Bit], str, tuple[Bit, ...]]] = [
     ("the six the library looks for, in a VM", ICE_LAKE - {sets.AVX512VL, sets.AVX512VBMI}, "AVX-512",
      (sets.AVX512VL, sets.AVX512VBMI)),
     ("both, but the wide path would be taken and die", ALL - {sets.AVX512VL}, "AVX-512", (sets.AVX512VL,)),
-    ("no GFNI", ICE_LAKE - {sets.GFNI}, "AVX-512", (sets.GFNI,)),
     ("libvirt's Icelake-Server: no IFMA", ICE_LAKE - {sets.AVX512IFMA}, "", (sets.AVX512IFMA,)),
     ("ZMM states off, AVX on, no AVX-IFMA", ICE_LAKE - {sets.XCR0_ZMM_HI256, sets.XCR0_HI16_ZMM}, "",
      (sets.XCR0_ZMM_HI256, sets.XCR0_HI16_ZMM)),
     ("ZMM states off, with AVX-IFMA", ALL - {sets.XCR0_ZMM_HI256}, "AVX-IFMA", ()),
     ("AVX-IFMA, no BMI2", SIERRA_FOREST - {sets.BMI2}, "AVX-IFMA", (sets.BMI2,)),
-    ("AVX off altogether", SIERRA_FOREST - {sets.XCR0_AVX}, "", (sets.GFNI,)),
+    ("AVX off altogether", SIERRA_FOREST - {sets.XCR0_AVX}, "", (sets.AVX512F,)),
 ]  # fmt: skip
 
 
@@ -38,6 +37,11 @@ def test_the_path_and_what_is_missing(cpu: str, has: set[Bit], path: str, missin
     assert (taken.name if taken else "") == path
     assert set(missing) <= set(absent)
     assert bool(missing) == bool(absent)
+
+
+def test_the_wheel_needs_gfni_for_p256() -> None:
+    assert judge(WHEEL, ICE_LAKE.__contains__) == (WHEEL[0], (sets.GFNI,))
+    assert judge(WHEEL, SIERRA_FOREST.__contains__) == (WHEEL[1], ())
 
 
 @pytest.mark.parametrize("bit", AVX512.executes, ids=[bit.name for bit in AVX512.executes])
@@ -73,7 +77,7 @@ def test_a_version_before_all_is_an_error() -> None:
 
 def test_the_table_is_one() -> None:
     """What a path is chosen by it also executes, no bit is there twice, and flags are the kernel's words."""
-    for path in (AVX512, AVX_IFMA_RSA, AVX_IFMA_ALL):
+    for path in (*WHEEL, AVX512, AVX_IFMA_RSA, AVX_IFMA_ALL):
         assert set(path.chosen_by) <= set(path.executes)
         assert len({bit.name for bit in path.executes}) == len(path.executes)
     for bit in ALL:

@@ -18,15 +18,15 @@ from qatprep.crypto import native, selftest
 from qatprep.crypto.keys import Work
 from qatprep.crypto.signer import BUNDLED, Signer, WrongResults
 from qatprep.errors import InputError, QatprepError
-from qatprep.instruction_sets import CodePath, gate, paths_of
+from qatprep.instruction_sets import WHEEL, CodePath, gate, paths_of
 
 SYSTEM_MB = ("libcrypto_mb.so.13", "libcrypto_mb.so.12", "libcrypto_mb.so.11")
 """Sonames with the calls used here: Debian libcrypto-mb11 and libcrypto-mb12 (.so.13), Fedora, openSUSE."""
 OPENSSL = ("libcrypto.so.3", "libcrypto.so.1.1")
 BORINGSSL = ("/usr/lib/x86_64-linux-gnu/android/libcrypto.so.0",)
 """Debian's android-libboringssl: a BoringSSL to call, which Envoy only has inside itself."""
-NEWEST = 13
-"""The interface of the crypto_mb that is linked in (ipp-crypto-static 2026.2)."""
+PYPI_MB = os.path.join(sys.prefix, "lib", "libcrypto_mb.so")
+"""Of the PyPI wheel ipp-crypto, where that is installed."""
 ROUNDS = 3
 ROUND_SECONDS = 0.03
 MARGIN = 1.03
@@ -51,8 +51,8 @@ class Choice:
 
 def paths(library: str) -> tuple[CodePath, ...]:
     """The code paths of a crypto_mb by its name, before it is loaded. Without a number: what all versions have."""
-    if library == BUNDLED:
-        return paths_of(NEWEST)
+    if library in (BUNDLED, PYPI_MB):
+        return WHEEL
     number = re.search(r"\.so\.(\d+)", os.path.realpath(library) if os.path.exists(library) else library)
     interface = int(number[1]) if number else 0
     return paths_of(max(interface, 11))
@@ -82,8 +82,7 @@ def crypto_mbs(wanted: str = "") -> list[Signer]:
             raise InputError(f"--library {wanted!r}: {e.strerror}") from e
     names = [BUNDLED]
     if not wanted:
-        wheel = os.path.join(sys.prefix, "lib", "libcrypto_mb.so")  # the PyPI wheel ipp-crypto
-        names += [*SYSTEM_MB, *([wheel] if os.path.exists(wheel) else [])]
+        names += [*SYSTEM_MB, *([PYPI_MB] if os.path.exists(PYPI_MB) else [])]
     found = []
     for name in names:
         with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from qatprep.crypto.keys import KeyKind
 
 
 def main() -> None:
-    paths = instruction_sets.gate(instruction_sets.paths_of(13))
+    paths = instruction_sets.gate(instruction_sets.WHEEL)
     print(_native.cpuid(7), _native.missing(paths))
     with contextlib.suppress(OSError):
         _native.xgetbv(9)

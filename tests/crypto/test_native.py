@@ -303,9 +303,9 @@ def test_the_gate_says_what_the_table_says_of_this_cpu() -> None:
         registers = dict(zip(instruction_sets.REGISTERS, _native.cpuid(bit.leaf, bit.subleaf), strict=False))
         return _native.cpuid(0)[0] >= bit.leaf and bool(registers[bit.register] >> bit.bit & 1)
 
-    for release in instruction_sets.RELEASES:
-        path, missing = instruction_sets.judge(release.paths, has)
-        assert _native.missing(gate(release.paths)) == (
+    for paths in (instruction_sets.WHEEL, *(release.paths for release in instruction_sets.RELEASES)):
+        path, missing = instruction_sets.judge(paths, has)
+        assert _native.missing(gate(paths)) == (
             path.name if path else "",
             ", ".join(bit.name for bit in missing),
         )

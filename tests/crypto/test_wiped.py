@@ -21,7 +21,7 @@ assert os.readv(0, [der]) == size  # no buffer of Python's in between
 key = _native.Key(der)
 jobs = _native.Jobs(key, [bytes(key.bits // 8)] * 9)
 signers = [_native.ssl_open("libcrypto.so.3")]
-paths = instruction_sets.gate(instruction_sets.paths_of(13))
+paths = instruction_sets.gate(instruction_sets.WHEEL)
 if not _native.missing(paths)[1]:
     signers.append(_native.mb_bundled(paths))
 for signer in signers:
