@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from qatprep.crypto.child import Child, Trouble
-from qatprep.crypto.measure import Measured
+from qatprep.measure.load import Measured
 
 __all__ = ["Libraries", "QatRun", "QatSession", "Trouble"]
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from qatprep.crypto.child import Child, Trouble
 from qatprep.crypto.keys import KeyKind, Work
-from qatprep.crypto.measure import NS, Measured
 from qatprep.errors import QatprepError
 from qatprep.instruction_sets import Gate
+from qatprep.measure.load import NS, Measured
 
 BUNDLED = "bundled"
 LOAD_TIME = 15.0

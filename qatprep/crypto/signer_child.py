@@ -6,7 +6,6 @@ from array import array
 from dataclasses import asdict
 from typing import Any
 
-from qatprep.crypto import measure
 from qatprep.crypto.serve import Answer, secret, serve
 
 
@@ -56,9 +55,9 @@ class Child:
 
         arrivals: list[array[int]] | None = None
         if rate:
-            arrivals = measure.poisson(rate, arrive_seconds, workers, seed)
+            arrivals = load.poisson(rate, arrive_seconds, workers, seed)
         reports = _native.run(self.signer, self.jobs[kind], arrivals, workers, duration_ns, **load)
-        return {"measured": asdict(measure.measured(reports)), "results": _plain(reports[0]["results"])}
+        return {"measured": asdict(load.measured(reports)), "results": _plain(reports[0]["results"])}
 
 
 def _plain(results: list[bytes | None]) -> list[str | None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from qatprep import _native
+from qatprep.cli.open_host import open_host
 from qatprep.crypto import keys, qat, qat_verdict, smoke_qat
 from qatprep.crypto.qat import Libraries, QatSession, Trouble
 from qatprep.crypto.qat_verdict import QatNode, judge
@@ -20,7 +21,6 @@ from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode
 from qatprep.host.base import Host
 from qatprep.host.linux import LinuxHost
-from qatprep.host.select import open_host
 from tests.crypto.conftest import interrupted
 
 

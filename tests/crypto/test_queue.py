@@ -16,7 +16,7 @@ import pytest
 from qatprep import _native
 from qatprep.crypto import keys
 from qatprep.crypto.keys import KeyKind, Work
-from qatprep.crypto.measure import UNFINISHED, envoy_histogram, measured
+from qatprep.measure.load import UNFINISHED, envoy_histogram, measured
 from tests.crypto.conftest import SOURCES, being_signed, build, interrupted
 
 MS = 1_000_000

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.crypto import library, smoke
 from qatprep.exits import ExitCode
 from qatprep.facts import cpu
 from qatprep.host.linux import LinuxHost
-from qatprep.host.select import open_host
 from tests.crypto.conftest import call, valid
 
 can_mb = pytest.mark.skipif(bool(library.missing()), reason="crypto_mb cannot run on this machine")
