@@ -8,7 +8,7 @@ from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.kubernetes_pages import PAGES, TITLES
 from qatprep.checks.runtime import Run, never, nothing, with_devices
 from qatprep.checks.text import failed, finding, listed, many, pfs, unseen, vfs, warned
-from qatprep.facts.base import Unknown
+from qatprep.facts.base import Unknown, whole
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
@@ -41,8 +41,8 @@ def _expected(ctx: Context) -> dict[str, int]:
 
 def _most(ctx: Context) -> int:
     """The plugin's -max-num-devices; 64 by default since v0.27."""
-    given = flag(ctx.facts.runtime.plugin or "", "max-num-devices")
-    return int(given) if given.isdigit() else 64
+    given = whole(flag(ctx.facts.runtime.plugin or "", "max-num-devices"))
+    return 64 if given is None else given
 
 
 def _registered(ctx: Context) -> Iterable[Finding]:
@@ -222,10 +222,11 @@ def count_cpus(text: str) -> int:
     """How many CPUs a kernel list such as 0-3,8 names; 0 for one that cannot be read."""
     total = 0
     for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
+        first, dash, last = part.strip().partition("-")
+        low, high = whole(first), whole(last if dash else first)
+        if low is None or high is None or high < low:
             return 0
-        total += int(high) - int(low) + 1 if dash else 1
+        total += high - low + 1
     return total
 
 

@@ -8,7 +8,7 @@ from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.runtime_pages import PAGES
 from qatprep.checks.text import BOOTSTRAP, failed, finding, listed, many, unseen, warned
 from qatprep.config import memlock_for
-from qatprep.facts.base import Unknown
+from qatprep.facts.base import Unknown, whole
 from qatprep.facts.runtime import Container, UnitLimit
 from qatprep.runtime import containerd, crio
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
@@ -101,7 +101,7 @@ def _by_crio(ctx: Context, size: int) -> bool:
     for item in crio.judge(files).ulimits:
         name, _, value = item.partition("=")
         soft = value.partition(":")[0]
-        if name == "memlock" and (soft == "-1" or (soft.isdigit() and int(soft) >= size)):
+        if name == "memlock" and (soft == "-1" or (whole(soft) or 0) >= size):
             return True
     return False
 
@@ -251,7 +251,8 @@ def _state(ctx: Context) -> tuple[bool | Unknown | None, str, str]:
         on = f"{containerd.KEY} = true" in text
         return on, file.path if file else "", _said(on, containerd.KEY if containerd.KEY in text else "")
     if facts.containerd is None or isinstance(facts.containerd, Unknown):
-        return facts.containerd or Unknown("containerd's configuration"), "", ""
+        state = Unknown("containerd's configuration was not read") if facts.containerd is None else facts.containerd
+        return state, "", ""
     verdict = containerd.judge(facts.containerd, facts.version)
     return verdict.on, verdict.where or facts.containerd.main.path, _said(bool(verdict.on), verdict.where)
 

@@ -107,7 +107,9 @@ def judge(node: QatNode, trouble: Trouble) -> Verdict:
     if trouble.kind == "absent":
         if not node.vfs and not node.pfs:
             return _absent(node)
-        return Verdict("no-module", "qatprep has no native module here: nothing can be sent to QAT", native.HINT)
+        return Verdict(
+            "no-module", "qatprep has no native module here: nothing can be sent to QAT", native.missing()[1]
+        )
     if trouble.kind == "hung":
         return Verdict(
             "hung",

@@ -149,11 +149,19 @@ class Journal:
         with self._lock:
             self._append(*({"event": "done", "n": n, "outcome": outcome} for n, outcome in results))
 
-    def note(self, event: str, n: int, error: str = "", outcome: Mapping[str, Any] | None = None) -> None:
-        """failed, undone or not undone."""
-        more = {"error": error} if error else {}
+    def failed(self, n: int, error: str, outcome: Mapping[str, Any] | None) -> None:
         with self._lock:
-            self._append({"event": event, "n": n, **more, **({"outcome": outcome} if outcome else {})})
+            self._append({"event": "failed", "n": n, "error": error, **({"outcome": outcome} if outcome else {})})
+
+    def undone(self, results: list[tuple[int, str]]) -> None:
+        """Write down what became of undoing each change, in one write: "" or why it could not be undone."""
+        with self._lock:
+            self._append(
+                *(
+                    {"event": "not undone", "n": n, "error": error} if error else {"event": "undone", "n": n}
+                    for n, error in results
+                )
+            )
 
     def end(self, status: str) -> None:
         with self._lock:

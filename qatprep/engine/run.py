@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from qatprep.engine import interrupts
 from qatprep.engine.journal import APPLIED, PARTIAL, ROLLED_BACK, Entry, Journal, JournalError, Reopened, Run
@@ -16,6 +16,7 @@ from qatprep.host.trust import require
 from qatprep.steps.base import Change, ChangeFailed
 
 LOCK = "/run/qatprep.lock"
+_T = TypeVar("_T")
 
 
 class Progress(Protocol):
@@ -150,8 +151,7 @@ class Runner:
 
     def _lane(self, name: str, lane: Sequence[Change]) -> None:
         assert self._journal is not None
-        for _, same in groupby(enumerate(lane), key=lambda item: item[1].kind if item[1].batch else str(item[0])):
-            changes = [change for _, change in same]
+        for changes in _neighbours(lane, lambda change: change):
             if self._stop.is_set():
                 return
             try:
@@ -197,7 +197,7 @@ class Runner:
                 self._made[entry.n] = entry._replace(outcome=came)
             self._watch.tell(lambda progress: progress.failed(change, message))
             with contextlib.suppress(JournalError):
-                self._journal.note("failed", entry.n, message, came)
+                self._journal.failed(entry.n, message, came)
             if not change.optional:
                 raise RunFailed(Failure(change, message, hint)) from e
             self.tried.append(change)
@@ -248,20 +248,23 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
         stages[-1].setdefault(entry.lane, []).append(entry)
     fatal: list[BaseException] = []
 
-    def lane(_: str, steps: list[Entry]) -> None:
-        for entry in steps:
-            error = ""
-            try:
-                entry.change.undo(host, entry.outcome)
-            except Exception as e:
-                error, _hint = _explained(entry.change, e)
-                not_undone.append(f"{entry.change.subject} {entry.change.what}: {error}")
-            except BaseException as e:
-                fatal.append(e)
-                return
+    def lane(_: str, entries: list[Entry]) -> None:
+        for same in _neighbours(entries, lambda entry: entry.change):
+            results: list[tuple[int, str]] = []
+            for entry in same:
+                error = ""
+                try:
+                    entry.change.undo(host, entry.outcome)
+                except Exception as e:
+                    error, _hint = _explained(entry.change, e)
+                    not_undone.append(f"{entry.change.subject} {entry.change.what}: {error}")
+                except BaseException as e:
+                    fatal.append(e)
+                    return
+                results.append((entry.n, error))
+                watch.tell(lambda p, c=entry.change, e=error: p.not_undone(c, e) if e else p.undone(c))  # type: ignore[misc]
             with contextlib.suppress(JournalError):
-                journal.note("not undone" if error else "undone", entry.n, error)
-            watch.tell(lambda p, c=entry.change, e=error: p.not_undone(c, e) if e else p.undone(c))  # type: ignore[misc]
+                journal.undone(results)
 
     with interrupts.put_aside():
         for stage in stages:
@@ -271,6 +274,17 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
         with contextlib.suppress(JournalError):
             journal.end(PARTIAL if not_undone else ROLLED_BACK)
     return not_undone
+
+
+def _neighbours(items: Iterable[_T], change: Callable[[_T], Change]) -> Iterator[list[_T]]:
+    """Items of a lane in groups that share one write of the journal: neighbours of one kind that may, else single."""
+
+    def kind(item: tuple[int, _T]) -> str:
+        made = change(item[1])
+        return made.kind if made.batch else str(item[0])
+
+    for _, same in groupby(enumerate(items), key=kind):
+        yield [item for _, item in same]
 
 
 def _side_by_side(work: Callable[[str, Any], None], lanes: Iterable[tuple[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from qatprep.facts.base import ABSENT, Unknown, names, unknown
+from qatprep.facts.base import ABSENT, Unknown, names, unknown, whole
 from qatprep.facts.pci import DeviceNode, Vf, device_node
 from qatprep.hardware import VFIO_DEV
 from qatprep.host.base import Host
@@ -69,8 +69,9 @@ def groups(host: Host) -> dict[str, int] | Unknown:
     found: dict[str, int] = {}
     for line in text.splitlines():
         fields = line.split(":")
-        if len(fields) >= 3 and fields[2].isdigit():
-            found.setdefault(fields[0], int(fields[2]))
+        gid = whole(fields[2]) if len(fields) >= 3 else None
+        if gid is not None:
+            found.setdefault(fields[0], gid)
     return found
 
 

@@ -108,10 +108,8 @@ class TreeHost(Host):
         return self._meta("time") or "1970-01-01T00:00:00Z"
 
     def boot_id(self) -> str:
-        try:
-            return self.read_text("/proc/sys/kernel/random/boot_id", limit=4096).strip()
-        except OSError:
-            return ""
+        node = self.tree.find("/proc/sys/kernel/random/boot_id")
+        return node.content()[:64].decode("utf-8", "backslashreplace").strip() if node else ""
 
 
 class Capture(TreeHost):

@@ -93,7 +93,8 @@ def _ownership(runtime: RuntimeFacts, changes: list[Change], skipped: list[Skipp
 
 def _containerd(files: ConfigSet | Unknown | None, binary: Version | None, changes: list[Change]) -> None:
     if files is None or isinstance(files, Unknown):
-        raise Refused(f"containerd's configuration cannot be read: {files.reason if files else 'none'}")
+        reason = "it was not looked for" if files is None else files.reason
+        raise Refused(f"containerd's configuration cannot be read: {reason}")
     edits = candidates(files, binary)
     if edits:
         changes.append(OwnDevices(files.main.path, edits[0].path, edits[0].why))

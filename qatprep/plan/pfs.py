@@ -99,7 +99,10 @@ def _pfs(host: Host, bdfs: Sequence[str]) -> list[Pf]:
         pf = pci.physical(host, bdf)
         if pf is None:
             raise InputError(f"there is no PCI device {bdf!r} on {host.label}", "qatprep device list shows them")
-        if link_name(host, f"{hardware.PCI_DEVICES}/{bdf}/physfn"):
+        parent = link_name(host, f"{hardware.PCI_DEVICES}/{bdf}/physfn")
+        if isinstance(parent, Unknown):
+            raise QatprepError(f"cannot see whether {bdf} is a PF or a VF: {parent.reason}")
+        if parent is not None:
             raise InputError(f"{bdf} is a VF, not a PF", "qatprep device list shows which is which")
         out.append(pf)
     return out

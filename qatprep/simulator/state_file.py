@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from qatprep.errors import InputError
@@ -15,22 +16,22 @@ from qatprep.host.tree import Tree
 from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.other_kernel import OSRELEASE
 
-_SAVED = ("append", "replace", "unlink", "run")
-"""After these the state is written. Attributes and modes change in between, hundreds of times in a run."""
 _NAME = "# the state of the simulated host "
 
 
 class KeptHost(SimulatedHost):
-    """A simulated host whose state is in `file`, written again whenever a file of the host changes.
+    """A simulated host whose state is in `file`, written again at the durable points of a run.
 
-    The journal is such a file: a process that is killed leaves the host as one killed just before or after its last
-    entry would leave a real one. Calls with the same file wait for one another. InputError when the file cannot be
-    written, or holds the state of another simulated host.
+    Those are the entries of its journal and its end: a process that is killed leaves the host as one killed just before
+    or after its last entry would leave a real one. Outside of a run every change is written at once. Calls with the
+    same file wait for one another. InputError when the file cannot be written, or holds the state of another simulated
+    host.
     """
 
     def __init__(self, file: str, name: str, fresh: Callable[[], Tree], kernel: str, usual: str) -> None:
         """`fresh` gives the host as it is where there is no file yet, under `kernel`, "" for the `usual` one."""
         self._file = file
+        self._changed = False
         self._name = name
         try:
             self._lock_fd = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -67,11 +68,22 @@ class KeptHost(SimulatedHost):
         try:
             super()._change(op, *args, **options)
         finally:
-            if op in _SAVED:
+            self._changed = True
+            if op == "append" or not self._locks:
+                self._save()
+
+    @contextlib.contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        try:
+            with super().lock(path):
+                yield
+        finally:
+            if self._changed:
                 self._save()
 
     def _save(self) -> None:
         with self._guard:
+            self._changed = False
             # The next call's clock starts where ours is now.
             started = self.tree.find(f"{META}/time")
             now = self.wallclock()

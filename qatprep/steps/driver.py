@@ -176,4 +176,5 @@ def bind(host: Host, bdf: str, driver: str) -> None:
     write(host, f"{PCI_DRIVERS}/{driver}/bind", bdf, BIND_REASONS, deadline=BLOCKING)
     now = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
     if now != driver:
-        raise ChangeFailed(f"bound {bdf} to {driver}, but its driver is {now or 'none'}", "see the end of `dmesg`")
+        seen = "unknown" if isinstance(now, Unknown) else now or "none"
+        raise ChangeFailed(f"bound {bdf} to {driver}, but its driver is {seen}", "see the end of `dmesg`")

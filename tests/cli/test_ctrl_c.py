@@ -71,7 +71,7 @@ def interrupted(state: Path, moments: Sequence[str], number: signal.Signals, *op
         for words in moments:
             said += until(process, words)
             process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     return process.returncode, out, said + err
 
 
@@ -118,7 +118,7 @@ def test_the_document_of_an_interrupted_run(tmp_path: Path) -> None:
         while not (state.exists() and '"done"' in state.read_text()):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     assert process.returncode == ExitCode.INTERRUPTED
     document = json.loads(out)
     assert (document["status"], document["changed"], document["exit"]) == ("interrupted", False, ExitCode.INTERRUPTED)
@@ -131,7 +131,7 @@ def test_what_only_looks_ends_at_once(verb: str) -> None:
     with started(BLOCKED, *verb.split(), *HOST) as process:
         until(process, "reading")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=25)
     assert (process.returncode, out) == (ExitCode.INTERRUPTED, "")
     assert err.removeprefix("reading\n") == "interrupted\n"
 
@@ -144,6 +144,6 @@ def test_ctrl_c_twice(verb: str) -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.003)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=25)
     assert process.returncode in (ExitCode.INTERRUPTED, -signal.SIGINT) and out == ""
     assert set(err.splitlines()) <= {"reading", "interrupted"}

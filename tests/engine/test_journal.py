@@ -285,3 +285,17 @@ def test_journals_of_runs_undone_whole_are_pruned() -> None:
     known = journal.runs(host)
     assert known[0].id == first  # it stands
     assert len(known) <= 2 * journal.KEPT + 1
+
+
+def test_undoing_shares_writes_as_doing_does() -> None:
+    """Neighbours of one kind have one entry between them: 16 VFs of a PF are not 16 writes to disk."""
+    host = simulated()
+    run = bootstrap(host, CONFIG)
+    done = sum(operation.op == "append" for operation in host.operations)
+    host.operations.clear()
+    result = qatprep("rollback", run.run, host=host)
+    assert result.code == ExitCode.OK
+    undone = sum(operation.op == "append" for operation in host.operations)
+    assert undone <= done, "an intent and a result each there, a result each here"
+    assert all(entry.undone for entry in journal.runs(host)[0].entries)
+    assert len(journal.runs(host)[0].entries) > 4 * undone

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from qatprep.checks.table import BY_ID
 from qatprep.mesh.inspect.logs import RULES
+from tests.conftest import at_most
 from tests.mesh.cli import Ran, qatprep_
 
 LINES = (
@@ -124,6 +124,5 @@ def test_weird_bytes_and_utf16(tmp_path: Path) -> None:
     ids=["one long line", "one long line of words", "almost a match", "many short lines"],
 )  # fmt: skip
 def test_large_logs_in_little_time(line: bytes, tmp_path: Path) -> None:
-    begin = time.monotonic()
-    inspect(tmp_path, line)
-    assert time.monotonic() - begin < 20
+    with at_most():
+        assert inspect(tmp_path, line).code in (0, 3)

@@ -189,7 +189,7 @@ def run_script(root: Path, script: str, shell: str) -> subprocess.CompletedProce
     text = script.replace("/sys/", f"{root}/sys/").replace("/dev/vfio", f"{root}/dev/vfio")
     text = text.replace("modprobe -a", ": modprobe -a")
     argv = ["busybox", "sh"] if shell == "busybox" else [shell]
-    return subprocess.run([*argv, "-c", text], capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run([*argv, "-c", text], capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])

@@ -34,10 +34,8 @@ def test_lanes_side_by_side_take_as_long_as_the_longest() -> None:
         lane(host, pf)
     one_after_the_other = host.now()
     host = simulated("spr-2s-ready")
-    began = time.monotonic()
     pfs = acts.pfs(host)
     side_by_side(*(partial(lane, host, pf) for pf in pfs))
-    assert time.monotonic() - began < host.now()
     # Going down takes a PF's VFs away, for which the kernel sleeps a second.
     assert host.now() > 1
     assert one_after_the_other == pytest.approx(8 * host.now(), rel=0.05)

@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from qatprep.simulator.state_file import KeptHost
 from tests.conftest import qatprep
 
 
@@ -47,6 +50,31 @@ def test_the_kernel_stays_too(tmp_path: Path) -> None:
     assert "kernel 6.17" in qatprep("status", "--simulate", "srf-1s", env=env).out
 
 
+@pytest.mark.parametrize("verb", ["bootstrap", "rollback"])
+def test_the_state_is_written_at_the_entries_of_the_journal_and_at_the_end(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after each of the hundreds of attributes that a run writes: every time the whole host is written."""
+    env = {"QATPREP_STATE": str(tmp_path / "node1")}
+    if verb == "rollback":
+        assert qatprep("bootstrap", "--simulate", "spr-2s", env=env).code == 0
+    saved = []
+    save = KeptHost._save
+    hosts = set()
+
+    def counted(host: KeptHost) -> None:
+        hosts.add(host)
+        saved.append(len(host.operations))
+        save(host)
+
+    monkeypatch.setattr(KeptHost, "_save", counted)
+    assert qatprep(verb, "--simulate", "spr-2s", env=env).code == 0
+    (host,) = hosts
+    entries = [n for n, operation in enumerate(host.operations, 1) if operation.op == "append"]
+    assert len(host.operations) > 5 * len(entries)
+    assert saved == entries, "the last of which is the end of the run"
+
+
 def test_a_state_of_another_host_is_refused(tmp_path: Path) -> None:
     env = {"QATPREP_STATE": str(tmp_path / "node1")}
     assert qatprep("bootstrap", "--simulate", "srf-1s", env=env).code == 0
@@ -66,7 +94,7 @@ def test_a_killed_run_leaves_what_it_had_done(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "qatprep", "bootstrap", "--simulate", "spr-2s", "--output", "json"]
     env = {**os.environ, "QATPREP_STATE": str(state)}
     run = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not (state.exists() and '"done"' in state.read_text()):
         assert run.poll() is None and time.monotonic() < deadline
     run.send_signal(signal.SIGKILL)

@@ -151,7 +151,6 @@ def device_plugin(
     namespace: str = "kube-system",
     policy: Policy = Policy.BALANCED,
     max_devices: int = PLUGIN_MAX_DEVICES,
-    vf_drivers: tuple[str, ...] = PLUGIN_VF_DRIVERS,
 ) -> dict[str, Any]:
     """The plugin's DaemonSet, without the init container: qatprep has made and bound the VFs.
 
@@ -160,8 +159,6 @@ def device_plugin(
     names.image(image)
     names.label(namespace, "--namespace")
     names.count(max_devices, "--max-devices", 4096)
-    for driver in vf_drivers:
-        names.label(driver, "--vf-driver")
     labels = {"app": "intel-qat-plugin"}
     mounts = (
         ("devdir", "/dev/vfio", True),
@@ -175,7 +172,7 @@ def device_plugin(
         "args": [
             f"-allocation-policy={policy}",
             f"-max-num-devices={max_devices}",
-            f"-kernel-vf-drivers={','.join(vf_drivers)}",
+            f"-kernel-vf-drivers={','.join(PLUGIN_VF_DRIVERS)}",
         ],
         "securityContext": {
             "seLinuxOptions": {"type": "container_device_plugin_t"},
