@@ -23,6 +23,15 @@ def main(
     workers: Annotated[
         int, typer.Option("--workers", min=0, max=512, help="Envoy's worker threads; one a usable CPU unless given.")
     ] = 0,
+    certificates: Annotated[
+        int,
+        typer.Option(
+            "--certificates",
+            min=1,
+            max=4096,
+            help="TLS contexts with a private key of their own (listeners, SDS secrets, clusters): a queue each.",
+        ),
+    ] = 1,
     rate: Annotated[
         float, typer.Option("--rate", min=0, metavar="N", help="Handshakes a second the node must stand.")
     ] = 0.0,
@@ -62,6 +71,7 @@ def main(
             host,
             key,
             workers=workers,
+            certificates=certificates,
             goal=Goal(rate, p99 / 1000),
             delays_ms=sorted(set(poll_delay)),
             loads=load,
@@ -78,4 +88,6 @@ def main(
         session.json(document)
     else:
         report.print_tune(session.console(), result, every=every)
-    return ExitCode.INTERRUPTED if result.interrupted else ExitCode.OK
+    if result.interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.FINDINGS if result.failed else ExitCode.OK

@@ -1,29 +1,17 @@
-"""The process in which libqat runs. It may block, write to the standard streams, or take the process down: not ours.
-
-Requests come as lines of JSON on standard input, answers go as lines of JSON to the descriptor named on the command
-line; what libqat writes goes wherever the parent sent the standard streams. Started by qatprep.crypto.qat.
-"""
+"""The process in which libqat runs. Started by qatprep.crypto.qat."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from dataclasses import asdict
 from typing import Any
 
-Answer = dict[str, Any]
+from qatprep.crypto.serve import Answer, serve
 
 
 class Child:
     def __init__(self) -> None:
         self.qat: Any = None
         self.works: dict[str, Any] = {}
-
-    def answer(self, request: dict[str, Any]) -> Answer:
-        handler = getattr(self, f"do_{request.pop('do')}")
-        answer: Answer = handler(**request)
-        return answer
 
     def do_load(self, libqat: str, libusdm: str) -> Answer:
         from qatprep import _native
@@ -53,8 +41,7 @@ class Child:
         """`count` operations at once, or a Poisson load of `rate`, or (neither given) all that goes."""
         from array import array
 
-        from qatprep.crypto import keys
-        from qatprep.measure import load
+        from qatprep.crypto import keys, load
 
         if kind not in self.works:
             self.works[kind] = keys.make(keys.KeyKind(kind), max(16, count))
@@ -92,20 +79,5 @@ class Child:
         return {}
 
 
-def main() -> None:
-    out = int(sys.argv[1])
-    child = Child()
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = child.answer(request)
-        except Exception as e:
-            answer = {"error": f"{type(e).__name__}: {e}"}
-        os.write(out, json.dumps(answer).encode() + b"\n")
-    # Not through the interpreter's own end: libqat's handlers at exit may wait for a device that is gone.
-    sys.stdout.flush()
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    serve(Child())

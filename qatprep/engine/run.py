@@ -248,8 +248,8 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
         stages[-1].setdefault(entry.lane, []).append(entry)
     fatal: list[BaseException] = []
 
-    def lane(_: str, steps: list[Entry]) -> None:
-        for same in _neighbours(steps, lambda entry: entry.change):
+    def lane(_: str, entries: list[Entry]) -> None:
+        for same in _neighbours(entries, lambda entry: entry.change):
             results: list[tuple[int, str]] = []
             for entry in same:
                 error = ""

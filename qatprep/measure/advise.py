@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from qatprep.measure.load import Measured
+from qatprep.crypto.load import Measured
 
 LATE = 1.05
 SLACK = 0.05

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from qatprep.crypto import library
 from qatprep.crypto.keys import KeyKind
+from qatprep.crypto.load import Measured
 from qatprep.errors import QatprepError
 from qatprep.host.base import Host
 from qatprep.measure import peers
-from qatprep.measure.load import Measured, measured
 
 Progress = Callable[[int, int, str], None]
 """Told the steps done, all steps, and what comes next."""
@@ -183,14 +183,11 @@ class QueueBench:
 
 def queue(key: KeyKind, workers: int, *, rounds: int = 15, seconds: float = 0.1, wanted: str = "") -> QueueBench:
     """Both in turn within each round, the order changing from round to round. Errors: see library.crypto_mbs."""
-    from qatprep import _native
-
     work = peers.Works()[key]
     choice = library.choose(work, wanted)
-    library.foresee(work, choice.signer)
     found: dict[bool, list[Measured]] = {False: [], True: []}
     for number in range(rounds):
         for bare in (False, True) if number % 2 else (True, False):
-            report = _native.run(choice.signer, work.jobs, workers=workers, duration_ns=int(seconds * 1e9), bare=bare)
-            found[bare].append(measured(report))
-    return QueueBench(key, workers, library.describe(choice.signer), tuple(found[False]), tuple(found[True]))
+            run = choice.signer.run(work, workers=workers, seconds=seconds, bare=bare)
+            found[bare].append(run.measured)
+    return QueueBench(key, workers, choice.signer.title, tuple(found[False]), tuple(found[True]))

@@ -7,17 +7,13 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from qatprep.crypto import library
 from qatprep.crypto.keys import KeyKind, Work, make
 from qatprep.crypto.qat import QatSession, Trouble
+from qatprep.crypto.signer import BUNDLED, Signer, WrongResults
 from qatprep.errors import QatprepError
 from qatprep.host.base import Host
-from qatprep.measure.load import measured
-
-if TYPE_CHECKING:
-    from qatprep._native import Signer
 
 QAT_POLL_DELAY = 0.0001
 """Seconds; for throughput, where Envoy's least of 1 ms would measure the delay."""
@@ -66,17 +62,14 @@ class NativePeer(Peer):
         else:
             self.provider, self.name = "openssl", "OpenSSL"
         self.name += label
-        self.detail = library.describe(signer)
+        self.detail = signer.title
 
     def rate(self, kind: KeyKind, workers: int, seconds: float) -> float | None:
-        from qatprep import _native
-
         work = self.works[kind]
-        library.foresee(work, self.signer)
-        reports = _native.run(self.signer, work.jobs, workers=workers, duration_ns=int(seconds * 1e9))
-        result = measured(reports)
-        if result.failed or any(work.wrong_among(report["results"]) for report in reports[:1]):
-            raise QatprepError(f"{self.detail} gives WRONG {kind} signatures: {result.failed} of {result.completed}")
+        run = self.signer.run(work, workers=workers, seconds=seconds)
+        result = run.measured
+        if result.failed or work.wrong_among(run.results):
+            raise WrongResults(f"{self.detail} gives WRONG {kind} signatures: {result.failed} of {result.completed}")
         return result.rate
 
 
@@ -119,10 +112,8 @@ class QatPeer(Peer):
             run = self.session.run(kind, workers=workers, seconds=seconds, poll_delay=QAT_POLL_DELAY)
         except Trouble as e:
             raise QatprepError(f"QAT: {e}") from e
-        if run.wrong or run.lost or run.measured.failed:
-            raise QatprepError(
-                f"QAT: {run.measured.failed} operations failed, {run.wrong} results wrong, {run.lost} never came back"
-            )
+        if said := run.trouble:
+            raise WrongResults(f"QAT: {said}")
         return run.measured.rate
 
 
@@ -200,6 +191,7 @@ def all_peers(host: Host, works: Works, wanted: str = "") -> Iterator[tuple[list
         absent.append(e.message)
     ssls = library.openssls()
     peers += [NativePeer(signer, works) for signer in ssls]
+    signers = [peer.signer for peer in peers if isinstance(peer, NativePeer)]
     if not any(library.is_boringssl(signer) for signer in ssls):
         absent.append("BoringSSL, which Envoy signs with, is not here as a library (Debian: android-libboringssl)")
     peers.append(PythonPeer(works))
@@ -213,11 +205,12 @@ def all_peers(host: Host, works: Works, wanted: str = "") -> Iterator[tuple[list
             peers.append(qat)
         else:
             absent.append(f"QAT: {qat}")
+        stack.callback(library.close, signers)
         yield peers, absent
 
 
 def _label(signer: Signer) -> str:
-    return " linked in" if signer.library == library.BUNDLED else f" {signer.library.rpartition('/')[2]}"
+    return " linked in" if signer.library == BUNDLED else f" {signer.library.rpartition('/')[2]}"
 
 
 def _qat(host: Host, stack: contextlib.ExitStack) -> Peer | str:

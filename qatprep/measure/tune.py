@@ -2,6 +2,9 @@
 
 Every point of the sweep uses the same arrivals for all settings, so that settings are compared and not luck. What is
 measured is the private-key operation alone: a worker that also does the rest of TLS and HTTP has less time for it.
+
+CryptoMB's queues wait by the clock of Envoy's event loop, which is the kernel's tick (qatprep/native/engine.c). Each
+worker has one for each TLS context: with many certificates each sees a small share of the load.
 """
 
 from __future__ import annotations
@@ -9,22 +12,20 @@ from __future__ import annotations
 import contextlib
 import random
 import statistics
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from qatprep.crypto import library
 from qatprep.crypto.keys import KeyKind, Work, make
+from qatprep.crypto.load import Measured, merged
 from qatprep.crypto.qat import QatSession, Trouble
+from qatprep.crypto.signer import Signer, WrongResults
 from qatprep.errors import QatprepError
 from qatprep.host.base import Host
 from qatprep.measure import advise
 from qatprep.measure.advise import Goal, Point, Setting
 from qatprep.measure.bench import Progress, cpu_model, usable_cpus
-from qatprep.measure.load import Measured, measured, merged, poisson
-
-if TYPE_CHECKING:
-    from qatprep._native import Signer
 
 DELAYS_MS = (1, 2, 5, 10, 20)
 """Envoy takes whole milliseconds from 1 on; the paper starts at 10 for CryptoMB and 5 for QAT."""
@@ -60,12 +61,18 @@ class Tuning:
     cpus: int
     key: KeyKind
     workers: int
+    certificates: int
+    """TLS contexts with a private key of their own: each worker has a queue for each."""
+    tick_ms: float
+    """Resolution of the clock by which Envoy's poll delay runs: 4 on a kernel with HZ=250."""
     goal: Goal
     seconds: float
     """Length of the load at each point."""
     engines: tuple[Engine, ...]
     points: tuple[Point, ...]
     absent: tuple[str, ...]
+    failed: tuple[str, ...]
+    """Providers that gave wrong results or none, and what they did: there are no points of theirs."""
     advice: advise.Advice
     interrupted: bool
 
@@ -76,57 +83,58 @@ class _Bench:
 
     work: Work
     workers: int
+    certificates: int
     sync: Signer
     mb: Signer | None
     qat: QatSession | None
 
     def load(self, setting: Setting, rate: float, seconds: float, seed: int) -> Measured:
-        """One point. QatprepError when signatures are wrong."""
-        from qatprep import _native
-
+        """One point. WrongResults when signatures are wrong or do not come."""
         if setting.provider == "qat":
-            assert self.qat is not None
-            try:
-                run = self.qat.run(
-                    self.work.kind, workers=self.workers, rate=rate, seconds=seconds, seed=seed,
-                    poll_delay=setting.poll_delay_ms / 1000, depth=256,
-                )  # fmt: skip
-            except Trouble as e:
-                raise QatprepError(f"QAT: {e}") from e
-            return _sound(run.measured, run.wrong + run.lost, "QAT")
-        arrivals = poisson(rate, seconds, self.workers, seed)
-        signer = self.mb if setting.provider == "cryptomb" else self.sync
-        assert signer is not None
-        reports = _native.run(
-            signer,
-            self.work.jobs,
-            arrivals,
-            duration_ns=int(seconds * GIVE_UP * 1e9),
-            poll_delay_ns=setting.poll_delay_ms * 1_000_000,
+            poll_delay = setting.poll_delay_ms / 1000
+            return self._qat(workers=self.workers, rate=rate, seconds=seconds, seed=seed, poll_delay=poll_delay)
+        signer = self._signer(setting.provider)
+        run = signer.run(
+            self.work,
+            workers=self.workers,
+            rate=rate,
+            arrive_seconds=seconds,
+            seed=seed,
+            seconds=seconds * GIVE_UP,
+            poll_delay=setting.poll_delay_ms / 1000,
+            queues=self.certificates if setting.provider == "cryptomb" else 1,
             check=True,
         )
-        return _sound(measured(reports), 0, library.describe(signer))
+        return _sound(run.measured, signer)
 
     def capacity(self, provider: str) -> float:
-        from qatprep import _native
-
+        """Signatures a second with all workers busy. WrongResults as above."""
         if provider == "qat":
-            assert self.qat is not None
-            return self.qat.run(
-                self.work.kind, workers=self.workers, seconds=CALIBRATION_SECONDS, poll_delay=0.001, depth=256
-            ).measured.rate
-        signer = self.mb if provider == "cryptomb" else self.sync
-        assert signer is not None
-        return measured(
-            _native.run(
-                signer, self.work.jobs, workers=self.workers, duration_ns=int(CALIBRATION_SECONDS * 1e9), check=True
-            )
+            return self._qat(workers=self.workers, seconds=CALIBRATION_SECONDS, poll_delay=0.001).rate
+        signer = self._signer(provider)
+        return _sound(
+            signer.run(self.work, workers=self.workers, seconds=CALIBRATION_SECONDS, check=True).measured, signer
         ).rate
 
+    def _signer(self, provider: str) -> Signer:
+        signer = self.mb if provider == "cryptomb" else self.sync
+        assert signer is not None
+        return signer
 
-def _sound(result: Measured, wrong: int, who: str) -> Measured:
-    if result.failed or wrong:
-        raise QatprepError(f"{who} gives WRONG or no results: {result.failed + wrong} of {result.completed}")
+    def _qat(self, **load: float) -> Measured:
+        assert self.qat is not None
+        try:
+            run = self.qat.run(self.work.kind, depth=256, **load)
+        except Trouble as e:
+            raise WrongResults(f"QAT: {e}") from e
+        if said := run.trouble:
+            raise WrongResults(f"QAT: {said}")
+        return run.measured
+
+
+def _sound(result: Measured, signer: Signer) -> Measured:
+    if result.failed:
+        raise WrongResults(f"{signer.title} gives WRONG or no results: {result.failed} of {result.completed}")
     return result
 
 
@@ -135,6 +143,7 @@ def tune(
     key: KeyKind,
     *,
     workers: int = 0,
+    certificates: int = 1,
     goal: Goal | None = None,
     delays_ms: Sequence[int] = DELAYS_MS,
     loads: Sequence[float] = (),
@@ -144,17 +153,19 @@ def tune(
 ) -> Tuning:
     """Sweep and recommend. `workers` 0 is one a usable CPU, as Envoy's --cpuset-threads makes them.
 
-    `loads` (operations a second) replaces the sweep's own. Ctrl-C gives the advice that what is known so far allows.
+    `loads` (operations a second) replaces the sweep's own. Ctrl-C gives the advice that what is known so far allows. A
+    provider that fails is left out from then on, with the reason; QatprepError when signing without one fails.
     """
     goal = goal or Goal()
     workers = workers or usable_cpus()
     points: list[Point] = []
     engines: list[Engine] = []
+    failed: dict[str, str] = {}
     interrupted = False
     done = 0
-    with _ready(host, key, workers, wanted) as (bench, details, absent):
+    with _ready(host, key, workers, certificates, wanted) as (bench, details, absent):
         try:
-            engines += _calibrate(bench, details, progress)
+            engines += _calibrate(bench, details, failed, progress)
             settings = list(_settings([e.provider for e in engines], delays_ms))
             wanted_loads = _loads(engines, goal, loads)
             total = len(wanted_loads) * ROUNDS * len(settings)
@@ -165,8 +176,10 @@ def tune(
                     for number in range(ROUNDS):
                         for setting in _shuffled(settings, load + number):
                             progress(done, total, f"{load:.0f}/s, {setting.label}")
-                            rounds[setting].append(bench.load(setting, load, length, int(load) + number))
                             done += 1
+                            if setting.provider not in failed:
+                                with _kept(setting.provider, failed):
+                                    rounds[setting].append(bench.load(setting, load, length, int(load) + number))
                 finally:
                     # A setting that every round of this load has reached is known, whatever interrupts the rest.
                     points += [
@@ -177,25 +190,47 @@ def tune(
             progress(total, total, "")
         except KeyboardInterrupt:
             interrupted = True
-    ordered = tuple(sorted(points, key=lambda p: (p.offered, p.setting.order)))
-    capacities = {engine.provider: engine.capacity for engine in engines}
+    ordered = tuple(
+        sorted((p for p in points if p.setting.provider not in failed), key=lambda p: (p.offered, p.setting.order))
+    )
+    engines = [engine for engine in engines if engine.provider not in failed]
     return Tuning(
         cpu=cpu_model(host),
         cpus=usable_cpus(),
         key=key,
         workers=workers,
+        certificates=certificates,
+        tick_ms=time.clock_getres(_COARSE) * 1000,
         goal=goal,
         seconds=seconds,
         engines=tuple(engines),
         points=ordered,
         absent=tuple(absent),
-        advice=advise.advise(ordered, capacities, goal),
+        failed=tuple(failed.values()),
+        advice=advise.advise(ordered, {engine.provider: engine.capacity for engine in engines}, goal),
         interrupted=interrupted,
     )
 
 
+_COARSE = 6
+"""CLOCK_MONOTONIC_COARSE (include/uapi/linux/time.h), which Python has no name for."""
+
+
 @contextlib.contextmanager
-def _ready(host: Host, key: KeyKind, workers: int, wanted: str) -> Iterator[tuple[_Bench, dict[str, str], list[str]]]:
+def _kept(provider: str, failed: dict[str, str]) -> Iterator[None]:
+    """Go on without a provider that fails. Without plain signing there is nothing to compare with: that is raised."""
+    try:
+        yield
+    except QatprepError as e:
+        if provider == "sync":
+            raise
+        failed[provider] = e.message
+
+
+@contextlib.contextmanager
+def _ready(
+    host: Host, key: KeyKind, workers: int, certificates: int, wanted: str
+) -> Iterator[tuple[_Bench, dict[str, str], list[str]]]:
     """What can be compared here, with what it is, and what is missing."""
     from qatprep.crypto import qat_verdict
 
@@ -208,7 +243,7 @@ def _ready(host: Host, key: KeyKind, workers: int, wanted: str) -> Iterator[tupl
             "there is no libcrypto to compare with: signing without a provider cannot be measured", "install OpenSSL 3"
         )
     sync = (boring or ssls)[0]
-    details = {"sync": library.describe(sync)}
+    details = {"sync": sync.title}
     if not boring:
         absent.append(
             "no BoringSSL to call (Debian: android-libboringssl): OpenSSL stands for what Envoy signs with, and is "
@@ -218,13 +253,14 @@ def _ready(host: Host, key: KeyKind, workers: int, wanted: str) -> Iterator[tupl
     try:
         choice = library.choose(work, wanted)
         mb = choice.signer
-        library.foresee(work, mb)
-        details["cryptomb"] = library.describe(mb)
+        absent += [f"refused: {said}" for said in choice.refused]
+        details["cryptomb"] = mb.title
     except QatprepError as e:
         if wanted:
             raise
         absent.append(e.message)
     with contextlib.ExitStack() as stack:
+        stack.callback(library.close, [*ssls, *([mb] if mb else [])])
         session = None
         node = qat_verdict.look(host)
         try:
@@ -238,18 +274,20 @@ def _ready(host: Host, key: KeyKind, workers: int, wanted: str) -> Iterator[tupl
                     absent.append(f"QAT: {qat_verdict.no_rsa(node, len(session.instances)).summary}")
         except Trouble as trouble:
             absent.append(f"QAT: {qat_verdict.judge(node, trouble).summary}")
-        yield _Bench(work, workers, sync, mb, session), details, absent
+        yield _Bench(work, workers, certificates, sync, mb, session), details, absent
 
 
-def _calibrate(bench: _Bench, details: dict[str, str], progress: Progress) -> list[Engine]:
-    """What each can do at most: medians of rounds in which they take turns."""
+def _calibrate(bench: _Bench, details: dict[str, str], failed: dict[str, str], progress: Progress) -> list[Engine]:
+    """What each can do at most: medians of rounds in which they take turns. Those that fail are put into `failed`."""
     rates: dict[str, list[float]] = {provider: [] for provider in details}
     total = CALIBRATION_ROUNDS * len(details)
     for number in range(CALIBRATION_ROUNDS):
         for place, provider in enumerate(details):
             progress(number * len(details) + place, total, f"capacity of {provider}")
-            rates[provider].append(bench.capacity(provider))
-    return [Engine(provider, details[provider], statistics.median(values)) for provider, values in rates.items()]
+            if provider not in failed:
+                with _kept(provider, failed):
+                    rates[provider].append(bench.capacity(provider))
+    return [Engine(p, details[p], statistics.median(values)) for p, values in rates.items() if p not in failed]
 
 
 def _settings(providers: Iterable[str], delays_ms: Sequence[int]) -> Iterator[Setting]:

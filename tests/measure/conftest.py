@@ -1,5 +1,5 @@
-"""The stand-in for libqat is the one that the engines' tests use."""
+"""The stand-ins for libqat and crypto_mb are those of the engines' tests."""
 
-from tests.crypto.conftest import libraries, standin_library
+from tests.crypto.conftest import libraries, mb, only_standin, standin_library, standin_mb
 
-__all__ = ["libraries", "standin_library"]
+__all__ = ["libraries", "mb", "only_standin", "standin_library", "standin_mb"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from qatprep.crypto.load import Latency, Measured
 from qatprep.measure.advise import Advice, Goal, Point, Setting, advise
-from qatprep.measure.load import Latency, Measured
 
 CAPACITIES = {"sync": 1000.0, "cryptomb": 4000.0}
 

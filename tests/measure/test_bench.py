@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from qatprep import _native
 from qatprep.cli.open_host import open_host
 from qatprep.crypto import library
 from qatprep.crypto.keys import KeyKind
+from qatprep.crypto.signer import BUNDLED, Signer
 from qatprep.errors import QatprepError
 from qatprep.exits import ExitCode
 from qatprep.host.base import CpuidResult, RunResult
@@ -21,7 +21,7 @@ from qatprep.report import charts
 from tests.crypto.conftest import call, valid
 
 K = KeyKind
-can_mb = pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
+can_mb = pytest.mark.skipif(bool(library.missing()), reason="crypto_mb cannot run on this machine")
 
 
 def row(key: KeyKind, provider: str, peer: str, *rates: float) -> Row:
@@ -39,7 +39,7 @@ def test_rsa_measures_every_library_of_this_machine() -> None:
     assert document["schema"] == "qatprep.bench-rsa/1"
     providers = {result["provider"] for result in document["results"]}
     assert {"openssl", "python"} <= providers
-    assert ("cryptomb" in providers) == (not _native.missing())
+    assert ("cryptomb" in providers) == (not library.missing())
     for result in document["results"]:
         assert len(result["rates"]) == 2
         assert result["median"] > 0
@@ -88,7 +88,7 @@ def test_ctrl_c_gives_what_is_known() -> None:
 def test_wrong_results_are_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     works = peers.Works()
     work = works[K.RSA_2048]
-    work.jobs.expect([bytes(256)] * 16)
+    work.expected = (bytes(256),) * 16
     peer = peers.NativePeer(library.openssls()[0], works)
     with pytest.raises(QatprepError, match="WRONG rsa-2048 signatures"):
         peer.rate(K.RSA_2048, 1, 0.02)
@@ -96,7 +96,7 @@ def test_wrong_results_are_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_library_that_is_not_there_is_named() -> None:
     called = call("bench", "rsa", "--library", "/nowhere/libcrypto_mb.so")
-    if _native.missing():
+    if library.missing():
         assert "cannot run here" in called.err
     else:
         assert called.code == ExitCode.USAGE
@@ -223,19 +223,48 @@ def test_aes_document_and_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "16384" in out
 
 
-@can_mb
-def test_a_choice_of_libraries_is_made_by_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same library twice under a system's name: no more than the margin faster, so the linked-in one stays."""
+def test_a_choice_of_libraries_is_made_by_measuring(standin_mb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same library twice: no more than the margin faster, so the one that is linked in stays."""
+
+    def both(wanted: str = "") -> list[Signer]:
+        signers = [Signer("cryptomb", standin_mb), Signer("cryptomb", standin_mb)]
+        signers[0].library = BUNDLED
+        return signers
+
     work = peers.Works()[K.RSA_2048]
-    bundled = library.crypto_mbs("bundled")[0]
-    assert library.choose(work).signer.version
-    monkeypatch.setattr(library, "crypto_mbs", lambda wanted="": [bundled, library.openssls()[0]])
+    monkeypatch.setattr(library, "crypto_mbs", both)
     monkeypatch.setattr(library, "rates", lambda *_: [[100.0], [102.0]])
-    assert library.choose(work).signer is bundled
+    assert library.choose(work).signer.library == BUNDLED
     monkeypatch.setattr(library, "rates", lambda *_: [[100.0], [150.0]])
     choice = library.choose(work)
-    assert choice.signer is not bundled
+    assert choice.signer.library == standin_mb
     assert "150/s" in choice.reason
+
+
+def test_a_wrong_library_is_refused_and_the_other_one_signs(standin_mb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def both(wanted: str = "") -> list[Signer]:
+        monkeypatch.setenv("QP_STANDIN_MB", "wrong=3072")
+        wrong = Signer("cryptomb", standin_mb)
+        monkeypatch.delenv("QP_STANDIN_MB")
+        return [wrong, Signer("cryptomb", standin_mb)]
+
+    monkeypatch.setattr(library, "crypto_mbs", both)
+    work = peers.Works()[K.P_256]
+    choice = library.choose(work)
+    assert choice.refused == (f"crypto_mb 0.0.0 ({standin_mb}): 11 of 11 rsa-3072 signatures are WRONG",)
+    assert work.wrong(choice.signer.sign(work)) == []
+
+
+@pytest.mark.parametrize("behaviour", ["wrong=256", "die=4"])
+def test_a_wrong_library_costs_no_other_row(only_standin: str, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
+    monkeypatch.setenv("QP_STANDIN_MB", behaviour)
+    called = call("bench", "rsa", "--key", "p-256", "--rounds", "1", "--seconds", "0.02", "--output", "json")
+    assert called.code == ExitCode.FINDINGS
+    results = {result["provider"]: result for result in valid(called.json)["results"]}
+    assert "SIGILL" in results["cryptomb"]["trouble"] or "WRONG" in results["cryptomb"]["trouble"]
+    assert results["cryptomb"]["rates"] == []
+    assert results["openssl"]["rates"]
+    assert results["openssl"]["trouble"] == ""
 
 
 # -- charts ------------------------------------------------------------------------------------------------------------
@@ -279,8 +308,7 @@ def test_a_chart_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert "cannot write" in called.err
 
 
-@can_mb
-def test_queue_document() -> None:
+def test_queue_document(only_standin: str) -> None:
     called = call("bench", "queue", "--rounds", "3", "--seconds", "0.02", "--output", "json")
     assert valid(called.json)["schema"] == "qatprep.bench-queue/1"
     assert called.json["cpu_share"] > 0

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from qatprep import _native
 from qatprep.cli.open_host import open_host
-from qatprep.crypto.keys import KeyKind
+from qatprep.crypto import library
+from qatprep.crypto.keys import KeyKind, Work
 from qatprep.crypto.qat import Libraries, QatSession
+from qatprep.crypto.signer import Signer, SignerRun
 from qatprep.exits import ExitCode
 from qatprep.host.linux import LinuxHost
 from qatprep.measure import tune
@@ -20,12 +22,16 @@ from qatprep.report import charts
 from tests.crypto.conftest import call, valid
 
 HERE = LinuxHost("/")
-pytestmark = pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
 
 
-@pytest.fixture(autouse=True)
-def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["stand-in", "crypto_mb"])
+def what_signs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it with the stand-in on every CPU, and with crypto_mb where that can run."""
     monkeypatch.setattr(tune, "CALIBRATION_SECONDS", 0.05)
+    if request.param == "stand-in":
+        request.getfixturevalue("only_standin")
+    elif missing := library.missing():
+        pytest.skip(f"crypto_mb cannot run on this machine: {missing} missing")
 
 
 QUICK = ("--seconds", "0.12", "--workers", "1", "--poll-delay", "2", "--poll-delay", "20")
@@ -53,22 +59,28 @@ def test_the_document_has_the_points_and_the_advice_and_can_be_rendered_from(tmp
         assert provider.delay == document["recommendation"]["poll_delay_ms"] * 1_000_000
 
 
-def test_a_long_delay_costs_latency_and_fills_queues() -> None:
-    """300 operations a second on one worker: some eighteen come in 60 ms, hardly one in 2 ms."""
-    tuning = tune.tune(HERE, KeyKind.RSA_2048, workers=1, delays_ms=[2, 60], loads=[300], seconds=0.6)
-    found = {point.setting.label: point for point in tuning.points}
-    short, long = found["cryptomb 2 ms"], found["cryptomb 60 ms"]
-    assert long.result.full_batches > 0
-    assert long.p50 > 0.002, "all wait for the eighth, and the eight come in 27 ms on average"
-    assert short.result.completed and found["no provider"].result.completed
+def test_each_setting_is_measured_with_its_own_delay_and_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, float, int, bool]] = []
+    right = Signer.run
+
+    def run(self: Signer, work: Work, **load: Any) -> SignerRun:
+        if load.get("rate"):
+            asked.append((self.provider, load["poll_delay"], load["queues"], load["check"]))
+        return right(self, work, **load)
+
+    monkeypatch.setattr(Signer, "run", run)
+    tuning = tune.tune(HERE, KeyKind.RSA_2048, workers=1, certificates=24, delays_ms=[2, 60], loads=[300], seconds=0.06)
+    assert set(asked) == {("openssl", 0.0, 1, True), ("cryptomb", 0.002, 24, True), ("cryptomb", 0.06, 24, True)}
+    assert {point.setting.label for point in tuning.points} == {"no provider", "cryptomb 2 ms", "cryptomb 60 ms"}
 
 
 def test_the_table_and_the_sentence() -> None:
-    called = call("tune", *QUICK, "--rate", "300", "--p99", "1.2")
+    called = call("tune", *QUICK, "--rate", "300", "--certificates", "2")
     assert called.code == ExitCode.OK
     assert "no provider" in called.out
     assert "cryptomb 20 ms" in called.out
-    assert "do not accelerate" in called.out, "a timer of 2 ms cannot stay below 1.2 ms"
+    assert "HZ=" in called.out
+    assert "2 certificates, a queue each on every worker" in " ".join(called.out.split())
 
 
 def test_ctrl_c_gives_the_advice_of_what_is_known() -> None:
@@ -110,9 +122,37 @@ def test_qat_is_tuned_as_well(libraries: Libraries, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tune, "QatSession", lambda: QatSession(libraries))
     tuning = tune.tune(HERE, KeyKind.RSA_2048, workers=1, delays_ms=[1, 20], loads=[200], seconds=0.3)
     found = {point.setting.label: point for point in tuning.points}
-    assert found["qat 1 ms"].result.completed > 0
-    assert found["qat 20 ms"].p50 > 0.004, "an answer waits for the next poll, 10 ms on average"
+    assert found["qat 1 ms"].result.completed > 20
+    assert {"qat 1 ms", "qat 20 ms"} <= set(found)
     assert {engine.provider for engine in tuning.engines} == {"sync", "cryptomb", "qat"}
+    assert tuning.failed == ()
+
+
+LATE = [
+    ("drop=1", "everything was lost: none of"),
+    ("delay_us=2500000", "everything was lost: none of"),
+    ("drop=5", "operations never came back"),
+    ("wrong=3", "operations failed or gave WRONG results"),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "words"), LATE, ids=[case[0] for case in LATE])
+def test_qat_that_loses_or_spoils_operations_is_left_out(
+    libraries: Libraries, monkeypatch: pytest.MonkeyPatch, behaviour: str, words: str
+) -> None:
+    """It has no capacity of so many a second, not even of 0: the reason is told, and the others are compared."""
+    monkeypatch.setenv("QP_STANDIN", behaviour)
+    right = QatSession.run
+    monkeypatch.setattr(QatSession, "run", lambda self, kind, **load: right(self, kind, patience=0.2, **load))
+    monkeypatch.setattr(tune, "QatSession", lambda: QatSession(libraries))
+    called = call("tune", *QUICK, "--load", "200", "--output", "json")
+    assert called.code == ExitCode.FINDINGS, called.err
+    document = valid(called.json)
+    (said,) = document["failed"]
+    assert said.startswith("QAT: ")
+    assert words in said
+    assert {engine["provider"] for engine in document["engines"]} == {"sync", "cryptomb"}
+    assert {point["provider"] for point in document["points"]} == {"sync", "cryptomb"}
 
 
 def test_the_chart_has_a_line_a_setting() -> None:

@@ -7,7 +7,7 @@ import statistics
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from qatprep import _native
@@ -43,6 +43,14 @@ class Measured:
     sizes: tuple[int, ...]
     """How often a queue of 0, 1, ... 8 was worked off."""
     latency: Latency | None
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """From what dataclasses.asdict() makes of one, after JSON."""
+        latency = fields["latency"]
+        return cls(
+            **{**fields, "sizes": tuple(fields["sizes"]), "latency": Latency(**latency) if latency else None},
+        )
 
     @property
     def rate(self) -> float:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatprep.measure.load import NS, UNFINISHED, Latency, Measured, measured, merged, poisson, quantile
+from qatprep.crypto.load import NS, UNFINISHED, Latency, Measured, measured, merged, poisson, quantile
 
 
 def report(latencies: list[int], **more: object) -> dict[str, object]:
