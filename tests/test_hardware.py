@@ -152,3 +152,14 @@ def test_no_family_takes_nothing_or_everything() -> None:
     for family in FAMILIES:
         assert family.services.problem(frozenset()) == "needs at least one service"
         assert family.services.problem(frozenset(SERVICES))
+
+
+def test_nobody_else_knows_a_family() -> None:
+    """Only the table and the model of the kernel may name one."""
+    named = re.compile("|".join(family.name for family in SUPPORTED))
+    elsewhere = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "qatprep").rglob("*.py")
+        if path.parent.name != "simulator" and named.search(path.read_text())
+    }
+    assert elsewhere == {"qatprep/hardware.py"}
