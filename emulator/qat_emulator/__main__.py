@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
     tell = verbs.add_parser("tell", help="ask or change devices that are being served")
     tell.add_argument("folder", metavar="DIR", help="the folder of serve")
-    tell.add_argument("words", nargs="+", metavar="WORD", help="status, or fault NAME[=N], or fault NAME=off")
+    tell.add_argument("words", nargs="+", metavar="WORD", help="counts, or fault NAME[=N], or fault NAME=off")
 
     fetch = verbs.add_parser("fetch", help="unpack libqat of a Debian suite into a folder; installs nothing")
     fetch.add_argument("suite", help="trixie, sid ...")

@@ -39,7 +39,7 @@ def qemu_options(folder: str, names: Sequence[str], bus: int = PF_BUS) -> list[s
     options += ["-device", "intel-iommu,caching-mode=on"]
 
     def device(name: str, bus: str, **more: object) -> list[str]:
-        socket_of = {"type": "unix", "path": f"{folder}/{name}.sock"}
+        socket_of = {"type": "unix", "path": f"{folder}/{name}"}
         return ["-device", json.dumps({"driver": "vfio-user-pci", "bus": bus, **more, "socket": socket_of})]
 
     if "pf" in names:
@@ -56,17 +56,15 @@ def qemu_options(folder: str, names: Sequence[str], bus: int = PF_BUS) -> list[s
     return options
 
 
-def status(functions: dict[str, Function]) -> dict[str, object]:
-    """What the devices did: of each VF its requests by function, and how many it took and answered; of the PF the admin
-    messages by name; resets of all of them."""
-    vfs = [function for function in functions.values() if isinstance(function, Vf)]
-    return {
-        "vfs": [dict(vf.counts.functions) for vf in vfs],
-        "requests": [vf.counts.requests for vf in vfs],
-        "answers": [vf.counts.answers for vf in vfs],
-        "admin": dict(next((f.admin for f in functions.values() if isinstance(f, Pf)), {})),
-        "resets": {name: function.resets for name, function in functions.items()},
-    }
+def counts(functions: dict[str, Function]) -> dict[str, object]:
+    """What each function did: a VF its requests and answers, the PF its admin messages; resets of both."""
+    done: dict[str, object] = {}
+    for name, function in functions.items():
+        did = function.counts.as_dict() if isinstance(function, Vf) else {}
+        if isinstance(function, Pf):
+            did["admin"] = dict(function.admin)
+        done[name] = {**did, "resets": function.resets}
+    return done
 
 
 def serve(folder: str, *, pf: bool, vfs: int, services: str, faults: Faults, record: Record, workers: int) -> int:
@@ -82,23 +80,23 @@ def serve(folder: str, *, pf: bool, vfs: int, services: str, faults: Faults, rec
     functions = make(pf=pf, vfs=vfs, services=services, faults=faults, record=record, workers=workers)
 
     def answer(words: list[str]) -> dict[str, object]:
-        if words == ["status"]:
-            return status(functions)
+        if words == ["counts"]:
+            return counts(functions)
         if len(words) == 2 and words[0] == "fault":
             faults.set(words[1])
             for function in functions.values():
                 if isinstance(function, Pf):
                     function.report_errors()
             return {"fault": words[1]}
-        raise ValueError(f"unknown order {' '.join(words)!r}: status, or fault NAME[=N] or NAME=off")
+        raise ValueError(f"unknown order {' '.join(words)!r}: counts, or fault NAME[=N] or NAME=off")
 
     with contextlib.ExitStack() as stack:
         for name, function in functions.items():
-            stack.enter_context(vfio_user.listen(function, f"{folder}/{name}.sock"))
+            stack.enter_context(vfio_user.listen(function, f"{folder}/{name}"))
         stack.enter_context(control.listen(folder, answer))
         print(_shell(qemu_options(folder, list(functions))), flush=True)
         signal.sigwait(stop)
-        for name in (*(f"{name}.sock" for name in functions), control.NAME):
+        for name in (*functions, control.NAME):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(folder, name))
     return 0
