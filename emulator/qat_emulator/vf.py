@@ -42,6 +42,8 @@ class Counts:
     """Requests of each ring pair."""
     functions: Counter[str] = field(default_factory=Counter)
     """Requests by the name of their function; what the device cannot do is counted as refused."""
+    opened: list[dict[str, object]] = field(default_factory=list)
+    """Who opened the VF, each time, where the transport knows: process, and the libqat it has loaded."""
 
     def as_dict(self) -> dict[str, object]:
         return {**vars(self), "functions": dict(self.functions)}
