@@ -22,7 +22,7 @@ from qat_emulator.memory import AddressSpace
 from qat_emulator.process import describe
 from qat_emulator.vf import Vf
 
-OPEN, IOCTL, WRITE = range(3)
+OPEN, IOCTL, WRITE, MMAP = range(4)
 MESSAGE = struct.Struct("<IIQQQ")
 """Operation, number, target, argument, value: struct message of preload.c."""
 MOST = MESSAGE.size + 4096
@@ -156,6 +156,8 @@ class Vfio:
         try:
             if operation == OPEN:
                 return self._open(target)
+            if operation == MMAP:
+                return self._mmap(target, argument, value)
             if operation == WRITE:
                 return self._write(target, argument, number, value)
             given = self._ioctl(target, number, argument, data[MESSAGE.size :], fds)
@@ -215,6 +217,13 @@ class Vfio:
             raise refuse(errno.EINVAL)
         else:
             vf.write(region, offset, size, value)
+        return Given()
+
+    def _mmap(self, target: int, offset: int, size: int) -> Given:
+        region, offset = offset >> SHIFT, offset & (1 << SHIFT) - 1
+        length = self._devices[target].vf.bars.get(region, 0)
+        if offset + size > -(-length // mmap.PAGESIZE) * mmap.PAGESIZE:
+            raise refuse(errno.EINVAL)
         return Given()
 
     # -- ioctls ----------------------------------------------------------------------------------------------------

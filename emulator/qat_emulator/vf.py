@@ -70,7 +70,7 @@ class Vf(Function):
         """Answers to requests from before a reset are dropped."""
         self._stopped = False
         """No request is taken until the next reset."""
-        self._gone = False
+        self.gone = False
 
     def attach(self, registers: dict[int, memoryview]) -> None:
         """Keep the registers in this memory, which drivers read."""
@@ -84,7 +84,7 @@ class Vf(Function):
             self._era += 1
             self._stopped = False
             super().reset()
-            if self._gone:
+            if self.gone:
                 return
             self.registers[VF_RINGS][:] = bytes(len(self.registers[VF_RINGS]))
             if isinstance(self.pf, mailbox.StandInPf):  # else these are the PF's registers
@@ -110,7 +110,7 @@ class Vf(Function):
         name = MAILBOX_REGISTERS.get(offset, hex(offset))
         said = mailbox.describe(value, mailbox.FROM_VF) if offset == VF2PF else {}
         self.record(self.name, "write", bar=VF_MAILBOX, register=name, offset=offset, size=size, value=value, **said)
-        if self._gone:
+        if self.gone:
             return
         super().write(VF_MAILBOX, offset, size, value)
         if offset in (PF2VF, VF2PF):
@@ -127,7 +127,7 @@ class Vf(Function):
         self.record(
             self.name, "write", bar=VF_RINGS, pair=number, register=name, offset=register, size=size, value=value
         )
-        if self._gone:
+        if self.gone:
             return
         super().write(VF_RINGS, offset, size, value)
         pair = self.pairs[number]
@@ -137,6 +137,8 @@ class Vf(Function):
             pair.flush()
         elif register in (CONFIG + 4 * REQUESTS, CONFIG + 4 * ANSWERS):
             pair.configured((register - CONFIG) // 4, value)
+        if not self.gone:
+            pair.show_empty()
 
     def _doorbell(self, pair: RingPair) -> None:
         if self._stopped:
@@ -167,7 +169,7 @@ class Vf(Function):
         return False
 
     def _vanish(self) -> None:
-        self._gone = True
+        self.gone = True
         self.config[:] = b"\xff" * len(self.config)
         for view in self.registers.values():
             view[:] = b"\xff" * len(view)
