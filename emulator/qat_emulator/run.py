@@ -37,6 +37,10 @@ def preload() -> str:
 
 def libraries(tree: str) -> str:
     """The folder of libraries of an unpacked Debian. EmulatorError."""
+    try:
+        os.listdir(tree)
+    except OSError as problem:
+        raise EmulatorError(f"{tree} cannot be read: {problem.strerror}", FETCH) from problem
     for folder in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64"):
         if os.path.exists(f"{tree}/{folder}/{LIBC}"):
             return os.path.abspath(f"{tree}/{folder}")
