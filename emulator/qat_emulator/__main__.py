@@ -12,7 +12,7 @@ from typing import TextIO
 
 from qat_emulator import VERSION
 from qat_emulator.errors import EmulatorError
-from qat_emulator.faults import TABLE, BadFault, Faults
+from qat_emulator.faults import GROUPS, BadFault, Faults
 from qat_emulator.record import Record
 from qat_emulator.services import PAIRS, canonical
 
@@ -135,12 +135,18 @@ def run_command(options: argparse.Namespace, faults: Faults, record: Record) -> 
 
 
 def list_faults(out: TextIO) -> None:
-    width = max(len(name) for name in TABLE)
-    for fault in TABLE.values():
-        value = f"N {fault.unit}, {fault.default} unless said" if fault.unit else ""
-        out.write(
-            f"{fault.name:<{width}}  {fault.text}{f' (N: {fault.unit}; default {fault.default})' if value else ''}\n"
-        )
+    """NAME, what happens, and what N means, by group."""
+    units = {
+        "": "",
+        "requests": "N times ({})",
+        "after": "after N requests ({})",
+    }
+    for group, faults in GROUPS.items():
+        out.write(f"{group}\n")
+        for fault in faults:
+            unit = units.get(fault.unit, f"N {fault.unit} ({{}})").format(fault.default)
+            out.write(f"  {fault.name:<16}{fault.text}{unit and f'; {unit}'}\n")
+    out.write("restarting, fatal and gone with N = 0 happen at the first message to the PF.\n")
 
 
 def console() -> None:
