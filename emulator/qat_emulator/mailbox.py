@@ -66,6 +66,8 @@ def crc8(data: bytes) -> int:
 class StandInPf:
     """Answers a VF as the kernel's PF driver does, or as the faults say."""
 
+    keeps_mailbox = False
+
     def __init__(self, services: str) -> None:
         self._blocks = {
             # Version 2: extended compression, capabilities; version 3 would add the clock.
@@ -75,9 +77,9 @@ class StandInPf:
         self._random = random.Random(1)
         self._messages = 0
 
-    def receive(self, vf: Vf, value: int) -> None:
+    def written(self, vf: Vf, register: int, value: int) -> None:
         """A message of the VF. The answer goes first: who polls looks for it soon after the acknowledgement."""
-        if not value & PENDING:
+        if register != VF2PF or not value & PENDING:
             return
         faults, kind, data = vf.faults, value >> 2 & 0x3F, value >> 8
         self._messages += 1

@@ -63,7 +63,7 @@ def check_version(folder: str) -> None:
 
 def note_missing(folder: str) -> None:
     """Say so where the command will find no libqat; not every command needs it."""
-    if not os.path.exists(f"{folder}/{LIBQAT}"):
+    if not any(os.path.exists(f"{place}/{LIBQAT}") for place in (folder, "/usr/local/lib", "/usr/local/lib64")):
         print(f"qat-emulator: {folder} has no {LIBQAT}; {FETCH}, then --tree DIR/root", file=sys.stderr)
 
 

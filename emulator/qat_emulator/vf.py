@@ -50,9 +50,13 @@ class Counts:
 
 
 class OtherEnd(Protocol):
-    """Who answers the mailbox: mailbox.StandInPf, or a PF that a kernel drives."""
+    """Who has the other end of the mailbox: mailbox.StandInPf, or a PF that a kernel drives."""
 
-    def receive(self, vf: Vf, value: int) -> None: ...
+    keeps_mailbox: bool
+    """Whether the mailbox outlives a reset of the VF."""
+
+    def written(self, vf: Vf, register: int, value: int) -> None:
+        """The VF wrote PF2VF (to acknowledge) or VF2PF."""
 
 
 class Vf(Function):
@@ -87,7 +91,7 @@ class Vf(Function):
             if self.gone:
                 return
             self.registers[VF_RINGS][:] = bytes(len(self.registers[VF_RINGS]))
-            if isinstance(self.pf, mailbox.StandInPf):  # else these are the PF's registers
+            if not self.pf.keeps_mailbox:
                 self.registers[VF_MAILBOX][:] = bytes(len(self.registers[VF_MAILBOX]))
             for pair in self.pairs:
                 pair.reset()
@@ -114,12 +118,7 @@ class Vf(Function):
             return
         super().write(VF_MAILBOX, offset, size, value)
         if offset in (PF2VF, VF2PF):
-            self.mailbox_written(offset, value)
-
-    def mailbox_written(self, offset: int, value: int) -> None:
-        """A VF with a PF of its own overrides this."""
-        if offset == VF2PF:
-            self.pf.receive(self, value)
+            self.pf.written(self, offset, value)
 
     def _write_ring(self, offset: int, size: int, value: int) -> None:
         number, register = divmod(offset, BUNDLE_SIZE)
