@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -175,11 +175,18 @@ class Vf(Function):
 
     def _perform(self, era: int, pair: RingPair, request: bytes) -> None:
         """One request, in a thread of the engines."""
-        if "stalled" in self.faults:
-            time.sleep(self.faults.value("stalled") / 1000)
         name, data = pke.perform(self.memory, request, self.faults)
         with self.lock:
             self.counts.functions[name] += 1
+        if "stalled" in self.faults:
+            later = threading.Timer(self.faults.value("stalled") / 1000, self._answer, (era, pair, data))
+            later.daemon = True
+            later.start()
+        else:
+            self._answer(era, pair, data)
+
+    def _answer(self, era: int, pair: RingPair, data: bytes) -> None:
+        with self.lock:
             if era != self._era:
                 return
             for each in spoiled(self, data):

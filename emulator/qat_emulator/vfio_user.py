@@ -64,6 +64,8 @@ class Connection:
             return (handler(self, body, fds), 0) if handler else (b"", errno.EOPNOTSUPP)
         except OSError as problem:
             return b"", problem.errno or errno.EINVAL
+        except (ValueError, LookupError):  # outside of a region, or of one that is not there
+            return b"", errno.EINVAL
         finally:
             for fd in fds:
                 os.close(fd)

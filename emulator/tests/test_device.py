@@ -127,6 +127,15 @@ def test_faults_of_answers(driver: Callable[..., Driver], fault: str, answers: i
         assert one.vf.config_read(0, 4) == b"\xff" * 4
 
 
+@pytest.mark.parametrize("tail", [3, 0xFFFFFFFF, 4096 + 64, 7])
+def test_nonsense_in_a_register_ends_in_time(driver: Callable[..., Driver], tail: int) -> None:
+    one = driver()
+    one.ring(r.TAIL, tail)
+    assert one.vf.counts.requests <= SLOTS
+    one.ring(r.CONFIG + 4, 0x1F)
+    one.ring(r.TAIL, 128)
+
+
 def test_a_reset_ends_what_runs(driver: Callable[..., Driver]) -> None:
     one = driver("stalled=50")
     one.send(1)
