@@ -92,6 +92,14 @@ def test_faults_of_vfio(fault: str, what: str, seen: object) -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+def test_an_answer_makes_an_interrupt() -> None:
+    done = emulator("run", "--", sys.executable, CLIENT, "calculate")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"interrupt": True, "opaque": 7, "flags": 0, "result": 32}
+    assert "took 1 requests, gave 1 answers: 1 DH_G2_768" in done.stderr
+
+
+@pytest.mark.usefixtures("namespaces")
 def test_statuses_are_those_of_the_command() -> None:
     assert emulator("run", "--", "sh", "-c", "exit 7").returncode == 7
     assert emulator("run", "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
