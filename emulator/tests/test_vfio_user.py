@@ -188,8 +188,11 @@ def test_who_comes_after_another_finds_a_reset_device(board: Board) -> None:
     client.socket.close()
     client.thread.join(5)
     assert not client.thread.is_alive()
-    assert Client(owner).read(r.PMISC, r.FCU_STATUS) == 0
     assert owner.resets == 1
+    second = Client(owner)
+    assert second.read(r.PMISC, r.FCU_STATUS) == 0
+    second.socket.close()
+    second.thread.join(5)
 
 
 def test_the_options_for_qemu() -> None:

@@ -121,8 +121,11 @@ def calculate() -> dict[str, object]:
     memory[0x1000:0x1020] = b"\x7f" * 32
     memory[0x2000:0x2018] = struct.pack("<3Q", operands, operands + 96, operands + 192)
     memory[0x3000:0x30C0] = (5).to_bytes(96, "big") + (1 << 767).to_bytes(96, "big")
-    for register, value in ((0x1040, requests), (0x1000, 6), (0x1044, answers), (0x1004, 5), (0x100, 64)):
+    for register, value in ((0x1040, requests), (0x1000, 6), (0x1044, answers), (0x1004, 5)):
         os.pwrite(device, struct.pack("<I", value), register)
+    os.closerange(3, min(container, group, device, eventfd))  # as a daemon does, which knows nothing of the emulator
+    os.closerange(max(container, group, device, eventfd) + 1, 1024)
+    os.pwrite(device, struct.pack("<I", 64), 0x100)
     interrupted = bool(select.select([eventfd], [], [], 20)[0])
     opaque, flags = struct.unpack_from("<Q", memory, 0x1008)[0], memory[0x1005]
     return {"interrupt": interrupted, "opaque": opaque, "flags": flags, "result": memory[0x311F]}
