@@ -92,6 +92,8 @@ class StandInPf:
         answer = self._answer(vf, kind, data)
         if "garbage" in faults:
             answer = self._random.getrandbits(32) | PENDING
+        if "foreign" in faults and answer is not None:
+            answer &= ~SYSTEM
         if "acknowledged" in faults:
             answer = None
         late = faults.value("late") / 1000
@@ -142,6 +144,8 @@ class StandInPf:
             return BLOCK_ERROR | NO_SUCH_BLOCK << 2
         if "zeroblocks" in faults:
             block = bytes(len(block))
+        if "emptyblocks" in faults:
+            block = block[:1] + b"\0"
         if "longblocks" in faults:
             block = block[:1] + b"\xff" + block[2:]
         if byte >= len(block):

@@ -93,6 +93,8 @@ class Vf(Function):
             self.registers[VF_RINGS][:] = bytes(len(self.registers[VF_RINGS]))
             if not self.pf.keeps_mailbox:
                 self.registers[VF_MAILBOX][:] = bytes(len(self.registers[VF_MAILBOX]))
+                if "stale" in self.faults:
+                    self.set(VF_MAILBOX, PF2VF, mailbox.word(mailbox.RESTARTED))
             for pair in self.pairs:
                 pair.reset()
 

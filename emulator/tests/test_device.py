@@ -188,10 +188,17 @@ def test_the_checksum_of_blocks() -> None:
         ("fatal", True, mailbox.word(4)),
         ("gone", False, 0xFFFFFFFF),
         ("late=20", False, 0),
+        ("foreign", True, mailbox.word(2, 5 | 1 << 8) & ~mailbox.SYSTEM),
     ],
 )
 def test_faults_of_the_mailbox(driver: Callable[..., Driver], fault: str, acknowledged: bool, word: int) -> None:
     assert driver(fault).say(6, 5) == (acknowledged, word)
+
+
+def test_a_word_from_before(driver: Callable[..., Driver]) -> None:
+    one = driver("stale")
+    one.vf.reset()
+    assert one.vf.read(r.VF_MAILBOX, r.PF2VF, 4) == mailbox.word(mailbox.RESTARTED)
 
 
 def test_a_late_answer_comes(driver: Callable[..., Driver]) -> None:
@@ -206,7 +213,13 @@ def test_a_late_answer_comes(driver: Callable[..., Driver]) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "which", "bits"),
-    [("noblocks", 2, 2), ("zeroblocks", 2, 0), ("longblocks", 2 | 1 << 4, 255 << 2), ("checksum", 2 | 1 << 9, None)],
+    [
+        ("noblocks", 2, 2),
+        ("emptyblocks", 2 | 1 << 4, 0),
+        ("zeroblocks", 2, 0),
+        ("longblocks", 2 | 1 << 4, 255 << 2),
+        ("checksum", 2 | 1 << 9, None),
+    ],
 )
 def test_faults_of_blocks(driver: Callable[..., Driver], fault: str, which: int, bits: int | None) -> None:
     _, word = driver(fault).say(9, which)
