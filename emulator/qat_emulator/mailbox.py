@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from qat_emulator.registers import VF2PF, VF_MAILBOX
-from qat_emulator.services import capabilities, ring_map
+from qat_emulator.services import PAIRS, capabilities, ring_map
 
 if TYPE_CHECKING:
     from qat_emulator.vf import Vf
@@ -69,6 +69,7 @@ class StandInPf:
     keeps_mailbox = False
 
     def __init__(self, services: str) -> None:
+        self.pairs: tuple[int, ...] | None = PAIRS[services]
         self._blocks = {
             # Version 2: extended compression, capabilities; version 3 would add the clock.
             CAPABILITIES: struct.pack("<BBII", 2, 8, 0, capabilities(services)),

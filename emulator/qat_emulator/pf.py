@@ -52,6 +52,7 @@ class Pf(Function):
     irqs = {MSIX: VECTORS}  # noqa: RUF012
     keeps_mailbox = True
     """Its registers are the mailbox."""
+    pairs: tuple[int, ...] | None = None
 
     def __init__(self, name: str, vfs: int, faults: Faults, record: Record) -> None:
         super().__init__(name, {r.SRAM: 0x80000, r.PMISC: 0x800000, r.PF_RINGS: 0x400000}, faults, record)

@@ -30,6 +30,7 @@ from qat_emulator.registers import (
     VF_RINGS,
 )
 from qat_emulator.rings import RingPair, spoiled
+from qat_emulator.services import ASYM
 
 
 @dataclass
@@ -54,6 +55,8 @@ class OtherEnd(Protocol):
 
     keeps_mailbox: bool
     """Whether the mailbox outlives a reset of the VF."""
+    pairs: tuple[int, ...] | None
+    """The service of each ring pair; None where only the firmware that a kernel has loaded knows."""
 
     def written(self, vf: Vf, register: int, value: int) -> None:
         """The VF wrote PF2VF (to acknowledge) or VF2PF."""
@@ -177,7 +180,8 @@ class Vf(Function):
 
     def _perform(self, era: int, pair: RingPair, request: bytes) -> None:
         """One request, in a thread of the engines."""
-        name, data = pke.perform(self.memory, request, self.faults)
+        does_this = self.pf.pairs is None or self.pf.pairs[pair.number] == ASYM
+        name, data = pke.perform(self.memory, request, self.faults) if does_this else pke.refuse(request)
         with self.lock:
             self.counts.functions[name] += 1
         if "stalled" in self.faults:

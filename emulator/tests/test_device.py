@@ -136,6 +136,13 @@ def test_nonsense_in_a_register_ends_in_time(driver: Callable[..., Driver], tail
     one.ring(r.TAIL, 128)
 
 
+def test_a_pair_of_another_service_refuses(driver: Callable[..., Driver]) -> None:
+    one = driver(services="asym;dc")
+    one.send(1)
+    assert one.answers(1) == [(0, pke.FAILED | pke.UNSUPPORTED)]
+    assert one.vf.counts.functions == {"refused": 1}
+
+
 def test_a_reset_ends_what_runs(driver: Callable[..., Driver]) -> None:
     one = driver("stalled=50")
     one.send(1)
