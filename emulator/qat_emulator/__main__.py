@@ -85,10 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(ask(options.folder, options.words)))
             return 0
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(open(options.record, "w", encoding="ascii")) if options.record else None
-            record, faults = Record(file), Faults(options.fault)
+
+            def opened(path: str | None) -> TextIO | None:
+                return stack.enter_context(open(path, "w", encoding="ascii")) if path else None
+
+            record, faults = Record(opened(options.record)), Faults(options.fault)
             if options.verb == "run":
-                return run_command(options, faults, record)
+                return run_command(options, faults, record, opened(options.counts))
             from qat_emulator.serve import serve
 
             return serve(
@@ -115,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run_command(options: argparse.Namespace, faults: Faults, record: Record) -> int:
+def run_command(options: argparse.Namespace, faults: Faults, record: Record, counts: TextIO | None) -> int:
     from qat_emulator.run import run
 
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -129,7 +132,7 @@ def run_command(options: argparse.Namespace, faults: Faults, record: Record) -> 
         faults=faults,
         tree=options.tree,
         record=record,
-        counts=options.counts,
+        counts=counts,
         workers=options.workers,
     )
 

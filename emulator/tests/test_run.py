@@ -124,6 +124,11 @@ def test_the_machine_is_not_changed() -> None:
         (["run", "--vfs", "17", "--", "true"], 2, "not a number from 0 to 16"),
         (["run", "--tree", "/nonexistent", "--", "true"], 1, "qat-emulator fetch"),
         (["run", "--record", "/nonexistent/file", "--", "true"], 1, "/nonexistent/file"),
+        (
+            ["run", "--counts", "/nonexistent/counts", "--", "sh", "-c", "echo ran >&2"],
+            1,
+            "/nonexistent/counts: No such",
+        ),
         (["serve", "/nonexistent" + "x" * 100], 1, "too long"),
         (["serve", "--vfs", "0", "/tmp/qat"], 1, "nothing to serve"),
         (["tell", "/nonexistent", "counts"], 1, "nothing is served from /nonexistent"),
