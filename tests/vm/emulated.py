@@ -91,10 +91,15 @@ class EmulatedGuest(Guest):
     ) -> None:
         """`suite`: the Debian that the guest runs. The rest is as for Guest."""
         super().__init__(kit, hardware or Hardware(kind="emulated"), **more)
+        self.suite = suite
         self.root = userland.root(cache, suite)
         self.qemu = userland.qemu(cache)
         self.python = "/usr/bin/python3"
         self.emulators: list[Emulator] = []
+
+    @property
+    def interpreter(self) -> str:
+        return self.python
 
     def _start(self) -> None:
         hardware = self.hardware
@@ -119,8 +124,7 @@ class EmulatedGuest(Guest):
         return {**super()._shares(), "root": self.root, "project": REPOSITORY}
 
     def _orders(self) -> dict[str, str]:
-        orders = {**super()._orders(), "python": self.python, "firmware": "0", "project": REPOSITORY}
-        return {**orders, "pfs": "emulated"}
+        return {**super()._orders(), "firmware": "0", "project": REPOSITORY, "pfs": "emulated"}
 
     def _sriov_device(self, number: int) -> list[str]:
         """A PF where it is on a real machine, its VFs on the same bus, eight functions a slot (ARI)."""

@@ -301,7 +301,7 @@ def _digests(folder: str) -> dict[str, str]:
     found = {}
     for part in ("qat_4xxx", "qat_common"):
         for name in sorted(os.listdir(f"{folder}/{part}")):
-            if name.endswith((".c", ".h")) or name == "Makefile":
+            if name == "Makefile" or (name.endswith((".c", ".h")) and not name.endswith(".mod.c")):  # modpost's
                 with open(f"{folder}/{part}/{name}", "rb") as f:
                     found[f"{part}/{name}"] = hashlib.file_digest(f, "sha256").hexdigest()
     return found

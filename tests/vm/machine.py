@@ -165,6 +165,11 @@ class Guest:
         self._lock = threading.Lock()
         self._hello = threading.Event()
 
+    @property
+    def interpreter(self) -> str:
+        """The guest's Python itself, without the environment it may be the Python of."""
+        return os.path.realpath(self.python)
+
     # -- life ---------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Guest:
@@ -406,7 +411,7 @@ class Guest:
         hardware = self.hardware
         rig = {
             "boot": self.boot,
-            "python": os.path.realpath(self.python),
+            "python": self.interpreter,
             "agent": os.path.join(HERE, "guest", "agent.py"),
         }
         if self.extra:
