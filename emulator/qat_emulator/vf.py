@@ -81,7 +81,7 @@ class Vf(Function):
         with self.lock:
             self._era += 1
             self._stopped = False
-            self.record(self.name, "reset")
+            super().reset()
             if self._gone:
                 return
             self.registers[VF_RINGS][:] = bytes(len(self.registers[VF_RINGS]))
