@@ -73,7 +73,7 @@ def test_errors_are_counted_and_the_doctor_sees_them(boot: Boot, kernel: str) ->
 
         fault(guest, "heartbeat")
         # The driver gives up at the third look at which nothing has moved, each half a second after the last.
-        beats = guest.check(f"for i in 1 2 3 4 5; do cat {HEARTBEAT} | tr -d '\\n'; echo; sleep 0.6; done").split()
+        beats = guest.check(f"for i in 1 2 3 4 5; do cat {HEARTBEAT} | tr -d '\\0\\n'; echo; sleep 0.6; done").split()
         assert "-1" in beats
         assert any("Heartbeat ERROR" in line for line in log_finding(node))
         assert "Heartbeat ERROR: QAT is not responding." in said(guest, "heartbeat lost")
