@@ -37,15 +37,15 @@
 #error "QAT exists on x86-64 only"
 #endif
 
-enum operation { OPEN, IOCTL, WRITE };
-enum { MOST_BYTES = 4096, MOST_BARS = 256 };
+enum operation { OPEN, IOCTL, WRITE, MMAP };
+enum { MOST_BYTES = 4096, MOST_BARS = 256, HIGH = 500 };
 
 struct message { /* shared_memory.py knows this layout */
     uint32_t operation;
     uint32_t number;   /* IOCTL: its number; WRITE: bytes */
     uint64_t target;   /* inode of the file that it is about */
-    uint64_t argument; /* IOCTL: its argument, or the inode of the file it names; WRITE: offset in the device's file */
-    uint64_t value;    /* WRITE: the value */
+    uint64_t argument; /* IOCTL: its argument, or the inode of the file it names; else: offset in the device's file */
+    uint64_t value;    /* WRITE: the value; MMAP: bytes */
     uint8_t bytes[MOST_BYTES];
 };
 struct reply {
@@ -74,13 +74,21 @@ static int connect_once(void)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     const char *path = getenv("QAT_EMULATOR_SOCKET");
+    int fd, kind;
 
-    if (line >= 0 && line_of == getpid())
+    /* A process that becomes a daemon may have closed what it does not know. */
+    if (line >= 0 && line_of == getpid() &&
+        !getsockopt(line, SOL_SOCKET, SO_TYPE, &kind, &(socklen_t){sizeof(kind)}) && kind == SOCK_SEQPACKET)
         return 0;
     if (!path || strlen(path) >= sizeof(name.sun_path))
         return -ENODEV;
     strcpy(name.sun_path, path);
-    line = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    line = fcntl(fd, F_DUPFD_CLOEXEC, HIGH); /* where nobody takes its number */
+    if (line < 0)
+        line = fd;
+    else
+        close(fd);
     line_of = getpid();
     return line < 0 || connect(line, (struct sockaddr *)&name, sizeof(name)) ? -ENODEV : 0;
 }
@@ -366,6 +374,13 @@ void *mmap(void *wish, size_t size, int protection, int flags, int fd, off_t off
     uint64_t target = fd >= 0 && protection & PROT_WRITE && flags & MAP_SHARED ? target_of(fd) : 0;
     if (!target)
         return (void *)syscall(SYS_mmap, wish, size, protection, flags, fd, offset);
+    struct message message = {.operation = MMAP, .target = target, .argument = offset, .value = size};
+    struct reply reply;
+    int given, result = tell(&message, 0, -1, &reply, &given);
+    if (result < 0) {
+        errno = -result;
+        return MAP_FAILED;
+    }
     void *memory = (void *)syscall(SYS_mmap, wish, size, PROT_READ, flags, fd, offset);
     return mapped(memory, size, fd, target, offset);
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import TextIO
 
 from qat_emulator import namespace, sysfs
 from qat_emulator.errors import EmulatorError
@@ -20,7 +23,8 @@ from qat_emulator.record import Record
 from qat_emulator.shared_memory import Vfio
 from qat_emulator.vf import Vf, engines
 
-LIBC = "libc.so.6"
+LIBC, LIBQAT, LOADER = "libc.so.6", "libqat.so.4", "ld-linux-x86-64.so.2"
+FETCH = "unpack a Debian with libqat: qat-emulator fetch trixie DIR"
 
 
 def preload() -> str:
@@ -34,10 +38,34 @@ def preload() -> str:
 
 def libraries(tree: str) -> str:
     """The folder of libraries of an unpacked Debian. EmulatorError."""
+    try:
+        os.listdir(tree)
+    except OSError as problem:
+        raise EmulatorError(f"{tree} cannot be read: {problem.strerror}", FETCH) from problem
     for folder in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64"):
         if os.path.exists(f"{tree}/{folder}/{LIBC}"):
             return os.path.abspath(f"{tree}/{folder}")
-    raise EmulatorError(f"{tree} has no {LIBC}", "unpack a Debian with libqat there: qat-emulator fetch trixie DIR")
+    raise EmulatorError(f"{tree} has no {LIBC}", FETCH)
+
+
+def check_version(folder: str) -> None:
+    """The machine's programs run on the tree's C library, which must not be older than theirs. EmulatorError."""
+    try:
+        said = subprocess.run([f"{folder}/{LOADER}", "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as problem:
+        raise EmulatorError(f"{folder}/{LOADER} does not run: {problem}", FETCH) from problem
+    theirs, ours = (re.search(r"(\d+)\.(\d+)", text) for text in (said.partition("version")[2], platform.libc_ver()[1]))
+    if theirs and ours and tuple(map(int, theirs.groups())) < tuple(map(int, ours.groups())):
+        raise EmulatorError(
+            f"{folder} has glibc {theirs[0]}, this machine {ours[0]}: its programs would not start",
+            "take a newer suite, or no --tree and the machine's own libqat",
+        )
+
+
+def note_missing(folder: str) -> None:
+    """Say so where the command will find no libqat; not every command needs it."""
+    if not any(os.path.exists(f"{place}/{LIBQAT}") for place in (folder, "/usr/local/lib", "/usr/local/lib64")):
+        print(f"qat-emulator: {folder} has no {LIBQAT}; {FETCH}, then --tree DIR/root", file=sys.stderr)
 
 
 def own_libraries() -> str:
@@ -58,19 +86,23 @@ def run(
     faults: Faults,
     tree: str | None,
     record: Record,
-    counts: str | None,
+    counts: TextIO | None,
     workers: int,
 ) -> int:
-    """Run the command; its exit status. What the devices did is written to stderr, and as JSON to the file `counts`.
+    """Run the command; its exit status. What the devices did is written to stderr, and as JSON to `counts`.
     EmulatorError."""
     library = preload()
     upper = libraries(tree) if tree else None
+    if upper:
+        check_version(upper)
+    note_missing(upper or own_libraries())
     namespace.enter()
     pf, pool = StandInPf(services), engines(workers)
     devices = [Vf(name, pf, pool, faults, record) for name in sysfs.names(vfs)]
     place = tempfile.mkdtemp(prefix="qat-emulator.")
     try:
         os.chmod(place, 0o711)
+        os.symlink(library, f"{place}/preload.so")  # LD_PRELOAD takes no path with a space or a colon in it
         try:
             sysfs.build(devices)
         except OSError as problem:
@@ -87,7 +119,7 @@ def run(
             vfio.serve(listener)
             environment = {
                 **os.environ,
-                "LD_PRELOAD": " ".join(filter(None, (library, os.environ.get("LD_PRELOAD")))),
+                "LD_PRELOAD": " ".join(filter(None, (f"{place}/preload.so", os.environ.get("LD_PRELOAD")))),
                 "QAT_EMULATOR_SOCKET": f"{place}/vfio",
                 "QAT_EMULATOR_DEVICE": str(vfio.device),
             }
@@ -114,10 +146,9 @@ def _wait(command: Sequence[str], environment: dict[str, str]) -> int:
     return 128 - status if status < 0 else status
 
 
-def _tell(devices: Sequence[Vf], counts: str | None) -> None:
+def _tell(devices: Sequence[Vf], counts: TextIO | None) -> None:
     if counts:
-        with open(counts, "w", encoding="ascii") as f:
-            json.dump({vf.name: vf.counts.as_dict() for vf in devices}, f, indent=2)
+        json.dump({vf.name: vf.counts.as_dict() for vf in devices}, counts, indent=2)
     for vf in devices:
         did = ", ".join(f"{count} {name}" for name, count in vf.counts.functions.items()) or "nothing"
         print(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 
 from qat_emulator import control, vfio_user
@@ -19,6 +22,7 @@ from qat_emulator.vf import Vf, engines
 
 PF_BUS = 0x6B
 """The bus of a PF on a real machine; libqat 24.02 knows no others."""
+OLDEST_QEMU = (10, 1)
 PATH_LIMIT = 107
 """Bytes of a socket's path (unix(7))."""
 
@@ -95,11 +99,30 @@ def serve(folder: str, *, pf: bool, vfs: int, services: str, faults: Faults, rec
             stack.enter_context(vfio_user.listen(function, f"{folder}/{name}"))
         stack.enter_context(control.listen(folder, answer))
         print(_shell(qemu_options(folder, list(functions))), flush=True)
+        note_missing()
         signal.sigwait(stop)
         for name in (*functions, control.NAME):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(folder, name))
     return 0
+
+
+def note_missing() -> None:
+    """Say so where the QEMU of this machine cannot use the sockets; another one may."""
+    try:
+        said = subprocess.run(["qemu-system-x86_64", "-version"], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"version (\d+)\.(\d+)", said)
+        if found and tuple(map(int, found.groups())) >= OLDEST_QEMU:
+            return
+        here = f"QEMU {found[1]}.{found[2]}" if found else "a QEMU that does not say its version"
+    except OSError:
+        here = "no qemu-system-x86_64"
+    print(
+        f"qat-emulator: this machine has {here}; vfio-user-pci needs QEMU {OLDEST_QEMU[0]}.{OLDEST_QEMU[1]} or newer"
+        " (Debian: trixie-backports, sid)",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _shell(options: Sequence[str]) -> str:

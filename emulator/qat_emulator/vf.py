@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +30,7 @@ from qat_emulator.registers import (
     VF_RINGS,
 )
 from qat_emulator.rings import RingPair, spoiled
+from qat_emulator.services import ASYM
 
 
 @dataclass
@@ -42,15 +43,23 @@ class Counts:
     """Requests of each ring pair."""
     functions: Counter[str] = field(default_factory=Counter)
     """Requests by the name of their function; what the device cannot do is counted as refused."""
+    opened: list[dict[str, object]] = field(default_factory=list)
+    """Who opened the VF, each time, where the transport knows: process, and the libqat it has loaded."""
 
     def as_dict(self) -> dict[str, object]:
         return {**vars(self), "functions": dict(self.functions)}
 
 
 class OtherEnd(Protocol):
-    """Who answers the mailbox: mailbox.StandInPf, or a PF that a kernel drives."""
+    """Who has the other end of the mailbox: mailbox.StandInPf, or a PF that a kernel drives."""
 
-    def receive(self, vf: Vf, value: int) -> None: ...
+    keeps_mailbox: bool
+    """Whether the mailbox outlives a reset of the VF."""
+    pairs: tuple[int, ...] | None
+    """The service of each ring pair; None where only the firmware that a kernel has loaded knows."""
+
+    def written(self, vf: Vf, register: int, value: int) -> None:
+        """The VF wrote PF2VF (to acknowledge) or VF2PF."""
 
 
 class Vf(Function):
@@ -68,7 +77,7 @@ class Vf(Function):
         """Answers to requests from before a reset are dropped."""
         self._stopped = False
         """No request is taken until the next reset."""
-        self._gone = False
+        self.gone = False
 
     def attach(self, registers: dict[int, memoryview]) -> None:
         """Keep the registers in this memory, which drivers read."""
@@ -82,11 +91,13 @@ class Vf(Function):
             self._era += 1
             self._stopped = False
             super().reset()
-            if self._gone:
+            if self.gone:
                 return
             self.registers[VF_RINGS][:] = bytes(len(self.registers[VF_RINGS]))
-            if isinstance(self.pf, mailbox.StandInPf):  # else these are the PF's registers
+            if not self.pf.keeps_mailbox:
                 self.registers[VF_MAILBOX][:] = bytes(len(self.registers[VF_MAILBOX]))
+                if "stale" in self.faults:
+                    self.set(VF_MAILBOX, PF2VF, mailbox.word(mailbox.RESTARTED))
             for pair in self.pairs:
                 pair.reset()
 
@@ -108,16 +119,11 @@ class Vf(Function):
         name = MAILBOX_REGISTERS.get(offset, hex(offset))
         said = mailbox.describe(value, mailbox.FROM_VF) if offset == VF2PF else {}
         self.record(self.name, "write", bar=VF_MAILBOX, register=name, offset=offset, size=size, value=value, **said)
-        if self._gone:
+        if self.gone:
             return
         super().write(VF_MAILBOX, offset, size, value)
         if offset in (PF2VF, VF2PF):
-            self.mailbox_written(offset, value)
-
-    def mailbox_written(self, offset: int, value: int) -> None:
-        """A VF with a PF of its own overrides this."""
-        if offset == VF2PF:
-            self.pf.receive(self, value)
+            self.pf.written(self, offset, value)
 
     def _write_ring(self, offset: int, size: int, value: int) -> None:
         number, register = divmod(offset, BUNDLE_SIZE)
@@ -125,7 +131,7 @@ class Vf(Function):
         self.record(
             self.name, "write", bar=VF_RINGS, pair=number, register=name, offset=register, size=size, value=value
         )
-        if self._gone:
+        if self.gone:
             return
         super().write(VF_RINGS, offset, size, value)
         pair = self.pairs[number]
@@ -135,6 +141,8 @@ class Vf(Function):
             pair.flush()
         elif register in (CONFIG + 4 * REQUESTS, CONFIG + 4 * ANSWERS):
             pair.configured((register - CONFIG) // 4, value)
+        if not self.gone:
+            pair.show_empty()
 
     def _doorbell(self, pair: RingPair) -> None:
         if self._stopped:
@@ -165,18 +173,26 @@ class Vf(Function):
         return False
 
     def _vanish(self) -> None:
-        self._gone = True
+        self.gone = True
         self.config[:] = b"\xff" * len(self.config)
         for view in self.registers.values():
             view[:] = b"\xff" * len(view)
 
     def _perform(self, era: int, pair: RingPair, request: bytes) -> None:
         """One request, in a thread of the engines."""
-        if "stalled" in self.faults:
-            time.sleep(self.faults.value("stalled") / 1000)
-        name, data = pke.perform(self.memory, request, self.faults)
+        does_this = self.pf.pairs is None or self.pf.pairs[pair.number] == ASYM
+        name, data = pke.perform(self.memory, request, self.faults) if does_this else pke.refuse(request)
         with self.lock:
             self.counts.functions[name] += 1
+        if "stalled" in self.faults:
+            later = threading.Timer(self.faults.value("stalled") / 1000, self._answer, (era, pair, data))
+            later.daemon = True
+            later.start()
+        else:
+            self._answer(era, pair, data)
+
+    def _answer(self, era: int, pair: RingPair, data: bytes) -> None:
+        with self.lock:
             if era != self._era:
                 return
             for each in spoiled(self, data):
