@@ -9,7 +9,7 @@ class ExitCode(IntEnum):
     ERROR = 1
     """An operation failed; nothing on the host was changed by it."""
     USAGE = 2
-    """The command line, the wish or an input file is wrong (click's own number for usage errors)."""
+    """The command line, the configuration or an input file is wrong (click's own number for usage errors)."""
     FINDINGS = 3
     """The command worked; it found failures (doctor, smoke) or changes that are pending (plan, --check)."""
     ROLLED_BACK = 4

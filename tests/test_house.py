@@ -25,7 +25,7 @@ BELOW = {
     "report": ("engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist", "cli"),
     "cli": ("report", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
 }
-"""Room -> rooms it may import. Modules at the top (devices, errors, wish ...) may be imported by all."""
+"""Room -> rooms it may import. Modules at the top (devices, errors, configuration ...) may be imported by all."""
 ONLY_IN = {
     "rich": ("qatprep/report/",),
     "sh": ("qatprep/host/programs.py",),

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.pci import Pf, Vf
-from qatprep.wish import Wish
 
 
 class Status(StrEnum):
@@ -82,10 +82,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Context:
-    """What a check is handed: facts, the wish, and what earlier checks left standing."""
+    """What a check is handed: facts, the configuration, and what earlier checks left standing."""
 
     facts: Facts
-    wish: Wish
+    config: NodeConfig
     profile: Profile
     broken: frozenset[str] = frozenset()
     """BDFs that a check this one needs found broken: nothing more is said about them."""

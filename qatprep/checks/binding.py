@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep import devices
+from qatprep import hardware
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     BOOTSTRAP,
     attribute,
     failed,
@@ -35,7 +35,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
     groups: dict[str | None, list[Vf]] = {}
     blind = [vf for vf in every if isinstance(vf.driver, Unknown)]
     for vf in every:
-        if not isinstance(vf.driver, Unknown) and vf.driver not in devices.VFIO_DRIVERS:
+        if not isinstance(vf.driver, Unknown) and vf.driver not in hardware.VFIO_DRIVERS:
             groups.setdefault(vf.driver, []).append(vf)
     for vf in blind[:1]:
         if isinstance(vf.driver, Unknown):
@@ -62,7 +62,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
                 step=BOOTSTRAP,
             )
         else:
-            native = {f"{f.debug_class}vf" for f in devices.FAMILIES} | {f.vf_driver for f in devices.FAMILIES}
+            native = {f"{f.debug_class}vf" for f in hardware.FAMILIES} | {f.vf_driver for f in hardware.FAMILIES}
             yield failed(
                 "QP-VFIO-001",
                 f"{who} {'is' if len(bdfs) == 1 else 'are'} bound to {driver} instead of vfio-pci",
@@ -79,10 +79,10 @@ def _bound(ctx: Context) -> Iterable[Finding]:
 
 
 def _why_unbound(ctx: Context, mine: list[Vf], total: int) -> str:
-    foreign = sorted({vf.override for vf in mine if isinstance(vf.override, str)} - set(devices.VFIO_DRIVERS))
+    foreign = sorted({vf.override for vf in mine if isinstance(vf.override, str)} - set(hardware.VFIO_DRIVERS))
     if foreign:
         return f"driver_override names {listed(foreign)}, and no other driver may take them; a tool left it there."
-    waiting = [vf for vf in mine if vf.override in devices.VFIO_DRIVERS]
+    waiting = [vf for vf in mine if vf.override in hardware.VFIO_DRIVERS]
     closed = [pf for pf in ctx.facts.pci.pfs if pf.autoprobe is False and any(vf.pf == pf.bdf for vf in mine)]
     cause = (
         "Nobody has bound them since they were made: no kernel driver takes a QAT VF by itself."
@@ -138,7 +138,7 @@ def _viable(ctx: Context) -> Iterable[Finding]:
             f"{listed(neighbours) if len(neighbours) < 3 else f'{len(neighbours)} devices'} with another driver",
             subjects=bdfs,
             evidence=tuple(
-                Evidence(f"{devices.PCI_DEVICES}/{bdf}/iommu_group/devices", " ".join(neighbours)) for bdf in bdfs
+                Evidence(f"{hardware.PCI_DEVICES}/{bdf}/iommu_group/devices", " ".join(neighbours)) for bdf in bdfs
             ),
             cause="The PCIe path to the device does not isolate its functions (no ACS), so they share one group; VFIO "
             "hands a "

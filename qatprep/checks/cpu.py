@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep import devices
+from qatprep import hardware
 from qatprep.checks.base import Check, Context, Evidence, Finding, Profile, Stage
-from qatprep.checks.words import change_arguments, failed, in_vm, listed, unseen, warned
+from qatprep.checks.text import change_arguments, failed, in_vm, listed, unseen, warned
 from qatprep.facts.base import Unknown
 
 _PROFILES = frozenset({Profile.CRYPTOMB})
@@ -43,7 +43,7 @@ def _instructions(ctx: Context) -> Iterable[Finding]:
         return
     evidence = tuple(
         Evidence(f"cpuid {bit.leaf:#x}.{bit.subleaf} {bit.register}[{bit.bit}]", f"0: no {bit.name}")
-        for bit in devices.CRYPTO_MB_BITS
+        for bit in hardware.CRYPTO_MB_BITS
         if bit.name in cpu.missing
     )
     if in_vm(ctx.facts):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import attribute, failed, finding, in_vm, many, unseen
-from qatprep.devices import PCI_DEVICES
+from qatprep.checks.text import attribute, failed, finding, in_vm, many, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
+from qatprep.hardware import PCI_DEVICES
 
 
 def _present(ctx: Context) -> Iterable[Finding]:

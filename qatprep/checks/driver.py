@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     BOOTSTRAP,
     attribute,
     failed,
@@ -16,9 +16,9 @@ from qatprep.checks.words import (
     some_pfs,
     unseen,
 )
-from qatprep.devices import PCI_DRIVERS, VFIO_DRIVERS
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
+from qatprep.hardware import PCI_DRIVERS, VFIO_DRIVERS
 
 
 class _Reason(NamedTuple):

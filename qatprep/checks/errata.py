@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import functions, unseen, warned
+from qatprep.checks.text import functions, unseen, warned
 from qatprep.facts.base import Unknown
 
 _RELEASE = "/proc/sys/kernel/osrelease"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     finding,
     listed,
     log_lines,
     pfs,
     some_pfs,
 )
-from qatprep.devices import FIRMWARE_SUFFIXES
 from qatprep.facts.pci import Pf
+from qatprep.hardware import FIRMWARE_SUFFIXES
 
 _COMPRESSION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}
 _UNPACK = {".zst": "zstd -d", ".xz": "xz -dk"}

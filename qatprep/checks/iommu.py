@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     AS_ROOT,
     attribute,
     change_arguments,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from qatprep import devices
+from qatprep import hardware
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     attribute,
     change_arguments,
     failed,
@@ -34,7 +34,7 @@ def _release(ctx: Context) -> Evidence:
 
 def _knows(ctx: Context) -> Iterable[Finding]:
     kernel = ctx.facts.kernel
-    for family in devices.FAMILIES:
+    for family in hardware.FAMILIES:
         mine = [pf for pf in ctx.pfs if pf.family == family]
         module = ctx.facts.modules.get(family.module)
         # Backports are common: the version only speaks where the driver itself is nowhere to be seen.
@@ -54,7 +54,7 @@ def _knows(ctx: Context) -> Iterable[Finding]:
             )
     stuck: dict[str, list[Pf]] = {}
     for pf in ctx.pfs:
-        want = ctx.wish.of(pf).services
+        want = ctx.config.of(pf).services
         if (
             pf.driver == pf.family.driver
             and pf.configurable is False
@@ -169,7 +169,7 @@ def _debugfs(ctx: Context) -> Iterable[Finding]:
             "QP-KRN-003",
             "debugfs is not mounted, and this kernel tells the services nowhere else",
             evidence=(
-                Evidence(devices.DEBUGFS, "empty or not there"),
+                Evidence(hardware.DEBUGFS, "empty or not there"),
                 *(attribute(pf.bdf, "qat/cfg_services", None) for pf in mine[:1]),
                 *((Evidence("/proc/cmdline", f"debugfs={' '.join(off)}"),) if off else ()),
             ),
@@ -178,7 +178,7 @@ def _debugfs(ctx: Context) -> Iterable[Finding]:
             else "Nothing has mounted it (systemd does by sys-kernel-debug.mount; containers do not see it).",
             fix=change_arguments(ctx.facts, remove=[f"debugfs={word}" for word in sorted(off)])
             if off
-            else (f"mount -t debugfs none {devices.DEBUGFS}",),
+            else (f"mount -t debugfs none {hardware.DEBUGFS}",),
         )
     elif kernel.lockdown not in (None, "none") and any(
         isinstance(pf.services, Unknown) and pf.services.denied for pf in mine
@@ -201,7 +201,7 @@ _ID = re.compile(r"8086:([0-9a-fA-F]{1,4})(?::|$)")
 
 def _is_qat(text: str) -> bool:
     match = _ID.match(text.strip())
-    return match is not None and int(match[1], 16) in {*devices.BY_PF_ID, *devices.BY_VF_ID}
+    return match is not None and int(match[1], 16) in {*hardware.BY_PF_ID, *hardware.BY_VF_ID}
 
 
 def _ids(ctx: Context) -> list[tuple[Evidence, str]]:
@@ -222,8 +222,8 @@ def _grabbed(ctx: Context) -> Iterable[Finding]:
         if match:
             taken.setdefault(int(match[1], 16), evidence)
     pf_list = [pf for pf in ctx.pfs if pf.family.pf_id in taken]
-    now = [pf.bdf for pf in pf_list if pf.driver == devices.VFIO_PCI]
-    later = [pf.bdf for pf in pf_list if pf.driver != devices.VFIO_PCI]
+    now = [pf.bdf for pf in pf_list if pf.driver == hardware.VFIO_PCI]
+    later = [pf.bdf for pf in pf_list if pf.driver != hardware.VFIO_PCI]
     for bdfs, tell, words in (
         (now, failed, "{} {} taken by vfio-pci, as it was told"),
         (later, warned, "vfio-pci is told to take {}, and will when it comes first"),
@@ -235,7 +235,7 @@ def _grabbed(ctx: Context) -> Iterable[Finding]:
                 "QP-KRN-004",
                 words.format(some_pfs(ctx, bdfs), verb),
                 subjects=tuple(bdfs),
-                evidence=sources + tuple(attribute(bdf, "driver", devices.VFIO_PCI) for bdf in bdfs if bdf in now),
+                evidence=sources + tuple(attribute(bdf, "driver", hardware.VFIO_PCI) for bdf in bdfs if bdf in now),
                 cause="The id of the PF stands among vfio-pci's ids. Only VFs may go to vfio-pci: without its own "
                 "driver a PF has neither services nor VFs.",
                 fix=_without_ids(ctx, sources),
@@ -276,7 +276,7 @@ CHECKS = (
     Check(
         "QP-KRN-001",
         Stage.KERNEL,
-        "the kernel knows the devices and can give them the wished services",
+        "the kernel knows the devices and can give them the configured services",
         _knows,
         needs=_DEVICE,
         about=pfs,
@@ -289,7 +289,7 @@ Why it matters: an older kernel either does not see the device at all, or leaves
 
 How it is found out: distributions carry newer drivers in older kernels, so the version is not what decides. The
 finding is made only where the module is nowhere to be seen, or where a PF that runs has no cfg_services and not the
-services wished for. The version is what the words are taken from.
+services configured. The version is what the words are taken from.
 
 How to mend it: a newer kernel. 6.12 or later is best: there the VFs can also be taken away again without stopping
 the PF. Where the services a PF has will do, set devices.services to keep.""",

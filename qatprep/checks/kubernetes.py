@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.kubernetes_pages import PAGES, TITLES
 from qatprep.checks.runtime import Run, never, nothing, with_devices
-from qatprep.checks.words import failed, finding, listed, many, pfs, unseen, vfs, warned
+from qatprep.checks.text import failed, finding, listed, many, pfs, unseen, vfs, warned
 from qatprep.facts.base import Unknown
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf

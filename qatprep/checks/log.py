@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import many, unseen, warned
+from qatprep.checks.text import many, unseen, warned
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.log import LogLine

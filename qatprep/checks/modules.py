@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     BOOTSTRAP,
     change_arguments,
     failed,
@@ -15,10 +15,10 @@ from qatprep.checks.words import (
     pfs,
     unseen,
 )
-from qatprep.devices import VFIO_VARIANT
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import Ban, Module
 from qatprep.facts.pci import Pf
+from qatprep.hardware import VFIO_VARIANT
 
 _VFIO = ("vfio_pci", "vfio_iommu_type1")
 # drivers/crypto/intel/qat/Kconfig
@@ -151,8 +151,8 @@ def _loaded(ctx: Context) -> Iterable[Finding]:
 
 
 def _vfio_modules(ctx: Context) -> tuple[str, ...]:
-    wishes = [ctx.wish.of(pf) for pf in ctx.pfs] or [ctx.wish.devices]
-    drivers = {wish.driver for wish in wishes if wish.vfs}
+    configs = [ctx.config.of(pf) for pf in ctx.pfs] or [ctx.config.devices]
+    drivers = {config.driver for config in configs if config.vfs}
     if drivers <= {"none"}:
         return ()
     return (*_VFIO, VFIO_VARIANT) if VFIO_VARIANT in drivers else _VFIO
@@ -184,7 +184,7 @@ def _vfio(ctx: Context) -> Iterable[Finding]:
 
 def _variant_wanted(ctx: Context) -> tuple[str, ...]:
     """The PFs whose VFs shall have the variant driver: the others do without its module."""
-    return tuple(pf.bdf for pf in ctx.pfs if ctx.wish.of(pf).driver == VFIO_VARIANT)
+    return tuple(pf.bdf for pf in ctx.pfs if ctx.config.of(pf).driver == VFIO_VARIANT)
 
 
 def _not_loaded(idle: list[Module]) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from qatprep import persist
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import BOOTSTRAP, failed, unseen, warned
+from qatprep.checks.text import BOOTSTRAP, failed, unseen, warned
 from qatprep.facts import persist as facts_of
 from qatprep.facts.base import Unknown
 
@@ -16,9 +16,9 @@ _UNIT = "qatprep-apply.service"
 def _wanted(ctx: Context) -> bool:
     """Whether this host is to be prepared at every boot: the plan asks the same (steps/persist.py)."""
     found = ctx.facts.persist
-    if ctx.wish.persist is False or found.systemd is not True or not ctx.facts.has_qat:
+    if ctx.config.persist is False or found.systemd is not True or not ctx.facts.has_qat:
         return False
-    return bool(found.program) or ctx.wish.persist is True
+    return bool(found.program) or ctx.config.persist is True
 
 
 def _lasting(ctx: Context) -> Iterable[Finding]:
@@ -28,11 +28,11 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
             "QP-PERS-001",
             "nothing can prepare this node at boot: there is no qatprep on it",
             evidence=(Evidence(facts_of.APPLY, "there" if found.text(facts_of.APPLY) else "not there"),),
-            cause="The wish asks for it, and the unit would have to start a program of this host.",
+            cause="The configuration asks for it, and the unit would have to start a program of this host.",
             fix=("Install qatprep on the host itself, as /usr/bin/qatprep.", "Or say --set persist=false."),
         )
         return
-    gaps = persist.gaps(found, ctx.wish)
+    gaps = persist.gaps(found, ctx.config)
     blind = [gap for gap in gaps if gap.trouble == "unseen"]
     foreign = [gap for gap in gaps if gap.trouble == "foreign"]
     mendable = [gap for gap in gaps if gap not in blind and gap not in foreign]
@@ -40,12 +40,12 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
         fact = found.files[gap.file.path]
         yield unseen("QP-PERS-001", f"cannot look at {gap.file.path}", _reason(fact, gap.why))
     for gap in foreign:
-        if gap.file.path == facts_of.WISH:
+        if gap.file.path == facts_of.CONFIG:
             yield warned(
                 "QP-PERS-001",
                 f"at the next boot {gap.file.path} holds, which says otherwise than what is asked for now",
                 evidence=(Evidence(gap.file.path, "says otherwise"),),
-                cause=f"What is asked for now comes from {ctx.wish.source} and the command line; the unit at boot "
+                cause=f"What is asked for now comes from {ctx.config.source} and the command line; the unit at boot "
                 f"reads {gap.file.path}. It is not qatprep's own file, and is left as it is.",
                 fix=(f"Write what you want into {gap.file.path}.",),
             )
@@ -61,15 +61,15 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
         unit = next((gap for gap in mendable if gap.file.path == facts_of.APPLY), None)
         yield warned(
             "QP-PERS-001",
-            "after the next boot the devices will be as the kernel makes them, not as wished"
+            "after the next boot the devices will be as the kernel makes them, not as configured"
             if unit
-            else "after the next boot not all will be as wished",
+            else "after the next boot not all will be as configured",
             evidence=tuple(Evidence(gap.file.path, gap.why) for gap in mendable),
             cause="Services, VFs, bindings and the nodes' modes are lost at every boot, and nothing sets them again."
             if unit
             else "Some of the files by which qatprep sets up the node at boot are missing or not as this version "
-            "writes them for this wish.",
-            fix=("Or say that it is done by other means: persist: false in the wish.",),
+            "writes them for this configuration.",
+            fix=("Or say that it is done by other means: persist: false in the configuration.",),
             step=BOOTSTRAP,
         )
 
@@ -135,9 +135,9 @@ others, a list of modules, the group, and a udev rule that gives QAT nodes to th
 
 Why it matters: without them the first reboot takes the node out of use, often months later.
 
-How it is found out: the files are compared with what this version writes for this wish, and the link by which the
-unit is enabled is looked for. A node on which persistence is declined (persist: false in the wish), and a host that
-systemd does not run, are not judged.
+How it is found out: the files are compared with what this version writes for this configuration, and the link by which
+the unit is enabled is looked for. A node on which persistence is declined (persist: false in the configuration), and a
+host that systemd does not run, are not judged.
 
 How to mend it: qatprep bootstrap. Every file begins with "Written by qatprep" and is taken away by qatprep rollback
 or by bootstrap --set persist=false; files of others are never touched. qatprep gen-conf prints them. See

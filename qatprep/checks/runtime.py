@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
 from qatprep.checks.runtime_pages import PAGES
-from qatprep.checks.words import BOOTSTRAP, failed, finding, listed, many, unseen, warned
+from qatprep.checks.text import BOOTSTRAP, failed, finding, listed, many, unseen, warned
+from qatprep.config import memlock_for
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import Container, UnitLimit
 from qatprep.runtime import containerd, crio
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.units import drop_in_path
-from qatprep.wish import memlock_for
 
 Run = Callable[[Context], Iterable[Finding]]
 
@@ -36,8 +36,10 @@ def nothing(ctx: Context) -> Iterable[Finding]:
 
 
 def wanted(ctx: Context) -> int:
-    """Bytes a container should be allowed to lock: what the wish says, else for one VF of each PF that can sign."""
-    return memlock_for(ctx.facts, ctx.wish)
+    """Bytes a container should be allowed to lock: what the configuration says, else for one VF of each PF that can
+    sign.
+    """
+    return memlock_for(ctx.facts, ctx.config)
 
 
 def with_devices(ctx: Context) -> list[tuple[Container, int]]:
@@ -225,7 +227,7 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
 
 def _open_by_group(ctx: Context) -> bool:
     """Whether any user may open the nodes anyway."""
-    return ctx.wish.mode & 0o006 == 0o006
+    return ctx.config.mode & 0o006 == 0o006
 
 
 def _state(ctx: Context) -> tuple[bool | Unknown | None, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
+from qatprep.checks.text import (
     BOOTSTRAP,
     attribute,
     failed,
@@ -27,7 +27,7 @@ def _possible(ctx: Context) -> Iterable[Finding]:
     for pf in ctx.pfs:
         if isinstance(pf.total_vfs, Unknown):
             yield unseen("QP-SRIOV-002", f"cannot see how many VFs PF {pf.bdf} can have", pf.total_vfs, (pf.bdf,))
-        elif not pf.total_vfs and ctx.wish.of(pf).vfs:
+        elif not pf.total_vfs and ctx.config.of(pf).vfs:
             groups.setdefault(pf.total_vfs, []).append(pf)
     for total, mine in groups.items():
         bdfs = tuple(pf.bdf for pf in mine)
@@ -71,7 +71,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
     none: dict[str, list[Pf]] = {}
     surplus: list[Pf] = []
     for pf in ctx.pfs:
-        wanted = ctx.wish.of(pf).vfs
+        wanted = ctx.config.of(pf).vfs
         if isinstance(pf.num_vfs, Unknown):
             yield _blocked_read(ctx, pf, pf.num_vfs)
         elif wanted and (not pf.num_vfs or not pf.vfs):
@@ -112,10 +112,10 @@ def _made(ctx: Context) -> Iterable[Finding]:
         count = sum(len(pf.vfs) for pf in surplus)
         yield failed(
             "QP-SRIOV-001",
-            f"{some_pfs(ctx, bdfs)} {have(bdfs)} {many(count, 'VF')}, and the wish wants none",
+            f"{some_pfs(ctx, bdfs)} {have(bdfs)} {many(count, 'VF')}, and the configuration wants none",
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in surplus),
-            cause=f"The wish ({ctx.wish.source}) says vfs: false.",
+            cause=f"The configuration ({ctx.config.source}) says vfs: false.",
             fix=for_each(bdfs, "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; echo up > $q/state"),
             step=BOOTSTRAP,
         )
@@ -190,8 +190,8 @@ QAT driver ignores the number and always makes sriov_totalvfs.
 Why it matters: VFs do not survive a reboot, a reload of the driver, or the PF going down, which every change of
 services does.
 
-How it is found out: sriov_numvfs against sriov_totalvfs and the wish. Reading it takes the device's lock; where it
-blocks, somebody is removing VFs that are still in use.
+How it is found out: sriov_numvfs against sriov_totalvfs and the configuration. Reading it takes the device's lock;
+where it blocks, somebody is removing VFs that are still in use.
 
 How to mend it: qatprep bootstrap, or
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import failed, log_lines, warned
+from qatprep.checks.text import failed, log_lines, warned
 from qatprep.facts.stack import SHARED
 
 _HARMLESS = ("_dev", "adf_ctl")

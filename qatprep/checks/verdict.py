@@ -7,12 +7,12 @@ from enum import StrEnum
 
 from qatprep.checks.base import Finding, Profile, Status
 from qatprep.checks.table import BY_ID, CRASH
-from qatprep.checks.words import listed, many
-from qatprep.devices import spell_services
+from qatprep.checks.text import listed, many
+from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Services
-from qatprep.wish import Wish
+from qatprep.hardware import spell_services
 
 
 class State(StrEnum):
@@ -39,11 +39,15 @@ class Verdict:
 
 
 def verdicts(
-    facts: Facts, wish: Wish, judged: tuple[Profile, ...], findings: tuple[Finding, ...], left_out: frozenset[str]
+    facts: Facts,
+    config: NodeConfig,
+    judged: tuple[Profile, ...],
+    findings: tuple[Finding, ...],
+    left_out: frozenset[str],
 ) -> tuple[Verdict, ...]:
     """One for each way to fast TLS that was judged. `left_out`: ids that --only and --skip kept from being told."""
     made = {Profile.QAT: _qat, Profile.CRYPTOMB: _cryptomb}
-    return tuple(made[profile](facts, wish, findings, left_out) for profile in judged)
+    return tuple(made[profile](facts, config, findings, left_out) for profile in judged)
 
 
 def _common(subject: Profile, mine: list[Finding], left_out: frozenset[str]) -> Verdict | None:
@@ -70,7 +74,7 @@ def _of(subject: Profile, findings: tuple[Finding, ...]) -> list[Finding]:
     return [f for f in findings if subject in BY_ID[f.id if f.id != CRASH else f.evidence[0].path].profiles]
 
 
-def _qat(facts: Facts, wish: Wish, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:
+def _qat(facts: Facts, config: NodeConfig, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:
     mine = _of(Profile.QAT, findings)
     pci = facts.pci
     if isinstance(pci.visible, Unknown):
@@ -96,7 +100,7 @@ def _inventory(facts: Facts) -> str:
     return f"{many(len(pfs), 'PF')}{services}, {many(sum(len(pf.vfs) for pf in pfs), 'VF')}"
 
 
-def _cryptomb(facts: Facts, wish: Wish, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:
+def _cryptomb(facts: Facts, config: NodeConfig, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:
     mine = _of(Profile.CRYPTOMB, findings)
     told = next(
         (f for f in mine if f.status in (Status.FAIL, Status.WARN) and f.id in ("QP-CPU-001", "QP-CPU-002")), None

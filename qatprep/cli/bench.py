@@ -37,7 +37,7 @@ def rsa(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """Signatures a second of all that signs here: crypto_mb, OpenSSL, BoringSSL, cryptography, qatengine, QAT."""
-    from qatprep.crypto import bench
+    from qatprep.measure import bench
     from qatprep.report import bench as report
     from qatprep.report import charts
     from qatprep.report.meter import Meter
@@ -67,7 +67,7 @@ def aes(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """AES-GCM with and without this CPU's vector AES: Table 3 of the service mesh paper, measured here."""
-    from qatprep.crypto import aes as bench
+    from qatprep.measure import aes as bench
     from qatprep.report import bench as report
     from qatprep.report import charts
     from qatprep.report.meter import Meter
@@ -97,7 +97,7 @@ def queue(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """What the CryptoMB queue costs: kept full, against the bare crypto_mb loop."""
-    from qatprep.crypto import bench
+    from qatprep.measure import bench
     from qatprep.report import bench as report
 
     session: Session = ctx.obj

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from qatprep.cli.session import Session
+from qatprep.config import NodeConfig
 from qatprep.exits import ExitCode
 from qatprep.host.base import Host
-from qatprep.wish import Wish
 
 
-def at_boot(session: Session, host: Host, wanted: Wish, *, as_json: bool) -> ExitCode:
+def at_boot(session: Session, host: Host, wanted: NodeConfig, *, as_json: bool) -> ExitCode:
     """Status 0: everything there is, is ready (a host without QAT is). 3: some devices are not. 4, 5: none is."""
     from qatprep.engine.boot import prepare
     from qatprep.report import boot as report

@@ -21,7 +21,7 @@ from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
     from qatprep.engine.bootstrap import Result
-    from qatprep.steps.lanes import Plan
+    from qatprep.plan.model import Plan
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ app = typer.Typer()
 def bootstrap(
     ctx: typer.Context,
     device: DeviceOption = None,
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     check: Annotated[bool, typer.Option("--check", help="Only say what would change.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Show before and after of each subject.")] = False,
@@ -49,18 +49,18 @@ def bootstrap(
     Every change is written to a journal, read back, and undone again when one fails. A second run changes nothing.
     Kernel arguments and the BIOS are never touched.
     """
-    from qatprep import facts, wish
+    from qatprep import config, facts
     from qatprep.cli.ask import agreed
     from qatprep.cli.select import chooser, name_of, to_undo
     from qatprep.engine.bootstrap import Result
     from qatprep.engine.bootstrap import bootstrap as run
+    from qatprep.plan.node import make_plan
     from qatprep.report import plan as report
     from qatprep.report.progress import Watcher
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
-    wanted = wish.load(host, config, setting or ())
+    wanted = config.load(host, config_file, setting or ())
     if boot:
         from qatprep.cli.boot import at_boot
         from qatprep.errors import InputError
@@ -69,7 +69,7 @@ def bootstrap(
             raise InputError("--boot takes the whole node and changes it: not with --check, --diff or --device")
         return at_boot(session, host, wanted, as_json=output is Output.json)
     found = facts.gather(host)
-    for words in wish.unmatched(wanted, found):
+    for words in config.unmatched(wanted, found):
         session.say(words)
     only = chooser(found, device or [])
     as_json = output is Output.json

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from qatprep.cli.session import Session
     from qatprep.host.base import Host
-    from qatprep.steps.lanes import Plan
+    from qatprep.plan.model import Plan
 
 
 def show(
@@ -64,7 +64,7 @@ def bind(
 ) -> ExitCode:
     """qatprep device bind BDF..."""
     from qatprep.errors import InputError
-    from qatprep.steps import device as steps
+    from qatprep.plan import bind as steps
 
     try:
         bits = int(mode, 8)
@@ -92,7 +92,7 @@ def unbind(
     output: str = "human",
 ) -> ExitCode:
     """qatprep device unbind BDF..."""
-    from qatprep.steps import device as steps
+    from qatprep.plan import bind as steps
 
     return _run(
         session, words, root, simulate, output, check=check, yes=yes, command="device unbind",
@@ -111,9 +111,9 @@ def services(
     output: str = "human",
 ) -> ExitCode:
     """qatprep device services SERVICES BDF..."""
-    from qatprep.devices import parse_services
     from qatprep.errors import InputError
-    from qatprep.steps import pfs as steps
+    from qatprep.hardware import parse_services
+    from qatprep.plan import pfs as steps
 
     wanted, *devices = words
     try:
@@ -139,7 +139,7 @@ def vfs(
 ) -> ExitCode:
     """qatprep device vfs create|remove BDF..."""
     from qatprep.errors import InputError
-    from qatprep.steps import pfs as steps
+    from qatprep.plan import pfs as steps
 
     action, *devices = words
     if action not in ("create", "remove"):

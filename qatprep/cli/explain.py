@@ -22,7 +22,7 @@ def explain(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """Tell what a finding means, why it matters, how it is found out and how to mend it. Lists all ids without one."""
-    from qatprep.checks.pages import find, pages
+    from qatprep.findings.pages import find, pages
     from qatprep.report import explain as report
 
     session: Session = ctx.obj

@@ -13,9 +13,9 @@ from qatprep.errors import InputError
 from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
-    from qatprep.checks.dumps import Queue
-    from qatprep.mesh.source import Input
-    from qatprep.mesh.stats import Stats
+    from qatprep.mesh.inspect.judge import Queue
+    from qatprep.mesh.inspect.source import Input
+    from qatprep.mesh.inspect.stats import Stats
 
 app = typer.Typer(no_args_is_help=True, help="Read config dumps, statistics, logs and manifests.")
 
@@ -45,9 +45,9 @@ def config_dump(
     kubectl port-forward -n istio-system POD 15000 & qatprep inspect config-dump http://127.0.0.1:15000
     istioctl proxy-config all POD -o json | qatprep inspect config-dump -
     """
-    from qatprep.checks.dumps import judge_dump
-    from qatprep.mesh import config_dump as dumps
-    from qatprep.mesh import source
+    from qatprep.mesh.inspect import config_dump as dumps
+    from qatprep.mesh.inspect import source
+    from qatprep.mesh.inspect.judge import judge_dump
     from qatprep.mesh.provider import Kind
     from qatprep.report import inspect as report
 
@@ -93,9 +93,9 @@ def stats(
     qatprep inspect stats http://127.0.0.1:15000 --interval 10
     kubectl exec POD -c istio-proxy -- pilot-agent request GET stats?histogram_buckets=detailed | qatprep inspect stats
     """
-    from qatprep.checks.dumps import Rate, judge_stats
-    from qatprep.mesh import source
-    from qatprep.mesh import stats as statistics
+    from qatprep.mesh.inspect import source
+    from qatprep.mesh.inspect import stats as statistics
+    from qatprep.mesh.inspect.judge import Rate, judge_stats
     from qatprep.report import inspect as report
 
     session: Session = ctx.obj
@@ -130,8 +130,8 @@ def stats(
 def _fetch(place: str) -> Input:
     from urllib.parse import quote
 
-    from qatprep.mesh import source
-    from qatprep.mesh.stats import FILTER
+    from qatprep.mesh.inspect import source
+    from qatprep.mesh.inspect.stats import FILTER
 
     if source.is_url(place) and not source.has_path(place):
         path = f"/stats?histogram_buckets=detailed&filter={quote(FILTER, safe='')}"
@@ -153,7 +153,7 @@ def _ask_version(place: str) -> tuple[int, int] | None:
     import json
 
     from qatprep.errors import QatprepError
-    from qatprep.mesh import source
+    from qatprep.mesh.inspect import source
 
     try:
         answer = json.loads(source.fetch(source.admin_url(place, "/server_info"), limit=4 << 20, deadline=5))
@@ -171,8 +171,8 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def _queues(found: Stats, version: tuple[int, int] | None, buckets: Buckets | None) -> list[Queue]:
-    from qatprep.checks.dumps import Queue
-    from qatprep.mesh.histogram import Form, sizes
+    from qatprep.mesh.inspect.histogram import Form, sizes
+    from qatprep.mesh.inspect.judge import Queue
 
     made = []
     for histogram in found.histograms:
@@ -189,7 +189,7 @@ def log(ctx: typer.Context, place: Place = "-", output: OutputOption = Output.hu
 
     kubectl logs POD | qatprep inspect log -        dmesg | qatprep inspect log -
     """
-    from qatprep.mesh import logs, source
+    from qatprep.mesh.inspect import logs, source
     from qatprep.report import inspect as report
 
     session: Session = ctx.obj
@@ -208,8 +208,8 @@ def manifest(ctx: typer.Context, place: Place = "-", output: OutputOption = Outp
 
     qatprep inspect manifest deployment.yaml        kubectl get deploy NAME -o yaml | qatprep inspect manifest -
     """
-    from qatprep.mesh import manifest as manifests
-    from qatprep.mesh import source
+    from qatprep.mesh.inspect import manifest as manifests
+    from qatprep.mesh.inspect import source
     from qatprep.report import inspect as report
 
     session: Session = ctx.obj

@@ -20,7 +20,7 @@ def metrics(
     write: Annotated[
         str, typer.Option("--write", metavar="FILE", help="Replace FILE at once, as a whole; its name ends in .prom.")
     ] = "",
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
     simulate: SimulateOption = "",
@@ -29,16 +29,16 @@ def metrics(
 
     Status 0 whatever the node is like: what to make of it is for the alerts (docs/alerts.yaml).
     """
-    from qatprep import facts, wish
+    from qatprep import config, facts
     from qatprep.checks.registry import evaluate
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
+    from qatprep.plan.node import make_plan
     from qatprep.report.prometheus import render
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
-    wanted = wish.load(host, config, setting or ())
+    wanted = config.load(host, config_file, setting or ())
     found = facts.gather(host)
     try:
         runs = journal.runs(host)

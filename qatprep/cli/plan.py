@@ -17,7 +17,7 @@ app = typer.Typer()
 def plan(
     ctx: typer.Context,
     device: DeviceOption = None,
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show before and after of each subject.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each VF.")] = False,
@@ -26,15 +26,15 @@ def plan(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """Show every change that bootstrap would make. Changes nothing; status 3 when there is something to do."""
-    from qatprep import facts, wish
+    from qatprep import config, facts
     from qatprep.cli.select import chooser, name_of
-    from qatprep.steps.plan import make_plan
+    from qatprep.plan.node import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
-    wanted = wish.load(host, config, setting or ())
+    wanted = config.load(host, config_file, setting or ())
     found = facts.gather(host)
-    for words in wish.unmatched(wanted, found):
+    for words in config.unmatched(wanted, found):
         session.say(words)
     result = make_plan(found, wanted, chooser(found, device or []))
     from qatprep.report import plan as report

@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from qatprep.devices import BDF
 from qatprep.errors import InputError
+from qatprep.hardware import BDF
 
 if TYPE_CHECKING:
     from qatprep.cli.session import Session
@@ -62,10 +62,10 @@ def names(pci: PciFacts) -> Callable[[str], str]:
     return lambda bdf: table.get(bdf, "")
 
 
-def same_host(root: str, simulate: str, config: str = "", settings: Sequence[str] = ()) -> str:
-    """The options by which another verb works on the same host with the same wish."""
+def same_host(root: str, simulate: str, config_file: str = "", settings: Sequence[str] = ()) -> str:
+    """The options by which another verb works on the same host with the same configuration."""
     words = [
-        word for name, value in (("--simulate", simulate), ("--config", config)) if value for word in (name, value)
+        word for name, value in (("--simulate", simulate), ("--config", config_file)) if value for word in (name, value)
     ]
     words += ["--root", root] if root != "/" else []
     words += [word for setting in settings for word in ("--set", setting)]

@@ -70,7 +70,7 @@ class Session:
         """The host the options name. InputError when there is none."""
         if self.given_host is not None:
             return self.given_host
-        from qatprep.host.select import open_host
+        from qatprep.cli.open_host import open_host
 
         return open_host(root, simulate, self.env.get("QATPREP_STATE", ""))
 

@@ -47,8 +47,8 @@ def main(
     every: Annotated[bool, typer.Option("--all", help="Show every load, not only the one the advice is for.")] = False,
     output: OutputOption = Output.human,
 ) -> ExitCode:
-    from qatprep.crypto import tune
-    from qatprep.crypto.advise import Goal
+    from qatprep.measure import tune
+    from qatprep.measure.advise import Goal
     from qatprep.report import charts
     from qatprep.report import tune as report
     from qatprep.report.meter import Meter

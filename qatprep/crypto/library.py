@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from qatprep.crypto import native
 from qatprep.crypto.keys import Work
-from qatprep.crypto.measure import measured
 from qatprep.errors import InputError, QatprepError
+from qatprep.measure.load import measured
 
 if TYPE_CHECKING:
     from qatprep._native import Signer

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from qatprep.crypto.measure import Latency, Measured
+from qatprep.measure.load import Latency, Measured
 
 LIBQAT = "libqat.so.4"
 LIBUSDM = "libusdm.so.0"

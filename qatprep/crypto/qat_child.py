@@ -53,7 +53,8 @@ class Child:
         """`count` operations at once, or a Poisson load of `rate`, or (neither given) all that goes."""
         from array import array
 
-        from qatprep.crypto import keys, measure
+        from qatprep.crypto import keys
+        from qatprep.measure import load
 
         if kind not in self.works:
             self.works[kind] = keys.make(keys.KeyKind(kind), max(16, count))
@@ -62,17 +63,17 @@ class Child:
         if count:
             arrivals = [array("Q", [0] * count)]
         elif rate:
-            arrivals = measure.poisson(rate, seconds, workers, seed)
+            arrivals = load.poisson(rate, seconds, workers, seed)
         report = self.qat.run(
             work.jobs,
             arrivals,
             workers=workers,
-            duration_ns=int(seconds * measure.NS),
-            poll_delay_ns=int(poll_delay * measure.NS),
+            duration_ns=int(seconds * load.NS),
+            poll_delay_ns=int(poll_delay * load.NS),
             depth=depth,
-            patience_ns=int(patience * measure.NS),
+            patience_ns=int(patience * load.NS),
         )
-        result = measure.measured(report["workers"], report["poll_cpu_ns"])
+        result = load.measured(report["workers"], report["poll_cpu_ns"])
         done = [
             (number, signature)
             for worker in report["workers"]

@@ -11,7 +11,7 @@ import re
 import resource
 from dataclasses import dataclass
 
-from qatprep import devices
+from qatprep import hardware
 from qatprep.crypto import native
 from qatprep.crypto.qat import Trouble
 from qatprep.facts import nodes, pci
@@ -155,7 +155,7 @@ def _of_node(node: QatNode, trouble: Trouble) -> Verdict | None:
     if not node.bound:
         return Verdict(
             "not-bound",
-            f"{_count(node.vfs, 'VF')}, none bound to {devices.VFIO_PCI}: libqat cannot open them",
+            f"{_count(node.vfs, 'VF')}, none bound to {hardware.VFIO_PCI}: libqat cannot open them",
             BOOTSTRAP,
         )
     allowed = [vf for vf in node.bound if node.usable(vf)]

@@ -1,4 +1,6 @@
-"""From a wish to a node that is so: look, plan, change, look again, and go back when anything is not as it should."""
+"""From a configuration to a node that is so: look, plan, change, look again, and go back when anything is not as it
+should.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, 
 from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
+from qatprep.plan.model import Left, Plan
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Left, Plan
 
 if TYPE_CHECKING:
     from qatprep.checks.base import Finding
-    from qatprep.wish import Wish
+    from qatprep.config import NodeConfig
 
 BOOT = "boot"
 """The command of runs that only do again, at a boot, what an earlier run did (engine/boot.py)."""
@@ -49,7 +51,7 @@ class Result(NamedTuple):
 
 def bootstrap(
     host: Host,
-    wish: Wish | None,
+    config: NodeConfig | None,
     *,
     only: Callable[[str], bool] | None = None,
     command: str = "bootstrap",
@@ -57,16 +59,16 @@ def bootstrap(
     confirm: Callable[[Plan], bool] | None = None,
     planner: Callable[[frozenset[str]], Plan] | None = None,
 ) -> Result:
-    """Make the wish (the defaults when None) true. Never half: what fails is rolled back.
+    """Make the configuration (the defaults when None) true. Never half: what fails is rolled back.
 
-    `confirm` sees the plan before anything is done. `planner` stands in for the wish where a verb asks for something
-    of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host itself.
-    Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
+    `confirm` sees the plan before anything is done. `planner` stands in for the configuration where a verb asks for
+    something of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host
+    itself. Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
     """
-    wanted: Wish | None = None
+    wanted: NodeConfig | None = None
     plan_now = planner
     if plan_now is None:
-        wanted, plan_now = _planner(host, wish, only)
+        wanted, plan_now = _planner(host, config, only)
     with locked(host):
         plan = plan_now(frozenset())
         if plan.refused:
@@ -100,14 +102,14 @@ def bootstrap(
 
 
 def _planner(
-    host: Host, wish: Wish | None, only: Callable[[str], bool] | None
-) -> tuple[Wish, Callable[[frozenset[str]], Plan]]:
-    """Plans for a wish."""
+    host: Host, config: NodeConfig | None, only: Callable[[str], bool] | None
+) -> tuple[NodeConfig, Callable[[frozenset[str]], Plan]]:
+    """Plans for a configuration."""
+    from qatprep.config import NodeConfig
     from qatprep.facts import gather
-    from qatprep.steps.plan import make_plan
-    from qatprep.wish import Wish
+    from qatprep.plan.node import make_plan
 
-    wanted = wish or Wish()
+    wanted = config or NodeConfig()
     return wanted, lambda tried: make_plan(gather(host), wanted, only, tried)
 
 
@@ -136,15 +138,19 @@ def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
     return plan
 
 
-def _look_again(host: Host, wish: Wish, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> tuple[Finding, ...]:
-    """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the wish does not hold."""
+def _look_again(
+    host: Host, config: NodeConfig, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
+) -> tuple[Finding, ...]:
+    """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the configuration does
+    not hold.
+    """
     from qatprep.checks.registry import verify
     from qatprep.facts import gather
 
     host.settle()
     left = frozenset(item.subject for item in plan.left)
     prepared = frozenset(plan.lanes)
-    findings = verify(gather(host), wish, prepared - left)
+    findings = verify(gather(host), config, prepared - left)
     if findings:
         first = findings[0]
         where = f" ({', '.join(first.subjects)})" if first.subjects else ""

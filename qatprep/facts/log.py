@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from qatprep.devices import BDF
 from qatprep.facts.base import Unknown, unknown
+from qatprep.hardware import BDF
 from qatprep.host.base import Host
 
 # Format strings of the kernel: qat_common/*.c, drivers/base/firmware_loader/main.c, drivers/base/dd.c,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from qatprep.devices import VFIO_DEV
 from qatprep.facts.base import ABSENT, Unknown, names, unknown
 from qatprep.facts.pci import DeviceNode, Vf, device_node
+from qatprep.hardware import VFIO_DEV
 from qatprep.host.base import Host
 
 CONTAINER_NODE = f"{VFIO_DEV}/vfio"

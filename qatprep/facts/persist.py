@@ -23,10 +23,10 @@ MODULES = "/etc/modules-load.d/qatprep.conf"
 SYSUSERS = "/etc/sysusers.d/qatprep.conf"
 RULES = "/etc/udev/rules.d/90-qatprep.rules"
 HELPER = "/etc/udev/qatprep-vfio"
-WISH = "/etc/qatprep.yaml"
+CONFIG = "/etc/qatprep.yaml"
 SCRIPT = "/etc/qatprep-apply.sh"
 """Only gen-conf --standalone makes this one."""
-FILES = (WISH, MODULES, SYSUSERS, HELPER, RULES, APPLY, METRICS_SERVICE, METRICS_TIMER)
+FILES = (CONFIG, MODULES, SYSUSERS, HELPER, RULES, APPLY, METRICS_SERVICE, METRICS_TIMER)
 """Everything qatprep installs for good. In the order in which it is installed: what a file names comes before it."""
 
 WANTED_BY = {APPLY: "multi-user.target", METRICS_TIMER: "timers.target"}

@@ -10,7 +10,7 @@ import errno
 import json
 from contextlib import AbstractContextManager
 
-from qatprep.devices import PCI_DEVICES
+from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
 from qatprep.host.capture import META
 from qatprep.host.launcher import launcher

@@ -6,7 +6,7 @@ from typing import Any
 
 from qatprep.engine.boot import Boot
 from qatprep.report.plan import result_document
-from qatprep.report.words import compact, grouped, plural
+from qatprep.report.text import compact, grouped, plural
 
 
 def lines(boot: Boot) -> list[str]:
@@ -24,7 +24,7 @@ def lines(boot: Boot) -> list[str]:
     return out
 
 
-def document(boot: Boot, host: str, wish: str) -> dict[str, Any]:
+def document(boot: Boot, host: str, config: str) -> dict[str, Any]:
     """schema qatprep.bootstrap/1, with the devices that were given up."""
     given = [{"subject": bdf, "why": failure.message} for bdf, failure in boot.given_up.items()]
-    return {**result_document(boot.result, host, wish), "given_up": given}
+    return {**result_document(boot.result, host, config), "given_up": given}

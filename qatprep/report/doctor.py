@@ -17,7 +17,7 @@ from qatprep.checks.registry import Report
 from qatprep.checks.table import BY_ID
 from qatprep.checks.verdict import State
 from qatprep.facts import Facts
-from qatprep.report.words import plural
+from qatprep.report.text import plural
 from qatprep.version import VERSION
 
 SCHEMA = "qatprep.doctor/1"
@@ -73,13 +73,13 @@ _STAGE = 14
 
 
 def print_report(
-    console: Console, report: Report, facts: Facts, wish: str, bootstrap: str, *, every: bool, verbose: bool
+    console: Console, report: Report, facts: Facts, config: str, bootstrap: str, *, every: bool, verbose: bool
 ) -> None:
     """`bootstrap` are the options by which bootstrap mends this host; `every` tells what is well too; `verbose` adds
     what was read."""
     lines = _Lines(console)
     lines.print(Text.assemble(("qatprep doctor: ", "id"), facts.host))
-    about = [facts.cpu.model, f"profile {report.profile}", f"wish: {wish}"]
+    about = [facts.cpu.model, f"profile {report.profile}", f"configuration: {config}"]
     lines.print(Text(", ".join(part for part in about if part), style="dim"))
     lines.print(Text())
     stages = [(stage, list(members)) for stage, members in groupby(report.findings, key=_stage)]
@@ -241,7 +241,7 @@ def _print_unseen(lines: _Lines, report: Report, facts: Facts) -> None:
     lines.print(Text(text, style="unknown"))
 
 
-def document(report: Report, facts: Facts, wish: str) -> dict[str, Any]:
+def document(report: Report, facts: Facts, config: str) -> dict[str, Any]:
     """schema/doctor.json."""
     count = Counter(f.status for f in report.findings)
     return {
@@ -255,7 +255,7 @@ def document(report: Report, facts: Facts, wish: str) -> dict[str, Any]:
             "simulated": facts.simulated,
             "euid": facts.euid,
         },
-        "wish": wish,
+        "config": config,
         "profile": str(report.profile),
         "judged": [str(profile) for profile in report.judged],
         "result": str(report.worst),

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from qatprep.checks.pages import Page
+from qatprep.findings.pages import Page
 
 SCHEMA = "qatprep.explain/1"
 _MAX_WIDTH = 100

@@ -19,7 +19,7 @@ class Set:
     """Everything to be given to a host."""
 
     files: tuple[File, ...]
-    wish: str
+    config: str
     kernel_arguments: tuple[str, ...]
     """Those that are part of the form as well; () for none: they are told as text alone."""
 
@@ -54,7 +54,7 @@ def document(what: Set) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "version": VERSION,
-        "wish": what.wish,
+        "config": what.config,
         "files": [{"path": f.path, "mode": f"{f.mode:04o}", "what": f.words, "content": f.text} for f in what.files],
         "links": [{"path": path, "target": target} for path, target in what.links],
         "kernel_arguments": {

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from qatprep.checks.base import Finding, Status
-from qatprep.checks.dumps import FEW, Queue, Rate
-from qatprep.mesh.config_dump import Certificate, Dump, TlsChain
-from qatprep.mesh.logs import Log
-from qatprep.mesh.manifest import Mistake
-from qatprep.mesh.stats import Ssl, Stats
+from qatprep.mesh.inspect.config_dump import Certificate, Dump, TlsChain
+from qatprep.mesh.inspect.judge import FEW, Queue, Rate
+from qatprep.mesh.inspect.logs import Log
+from qatprep.mesh.inspect.manifest import Mistake
+from qatprep.mesh.inspect.stats import Ssl, Stats
 
 _BAR = 40
 """Columns of the longest bar."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qatprep.cli.session import Session
 from qatprep.engine.bootstrap import Result
-from qatprep.report.words import compact, grouped
+from qatprep.report.text import compact, grouped
 
 
 def print_result(session: Session, result: Result, undo: str) -> None:

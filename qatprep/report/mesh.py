@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from qatprep.mesh import durations
-from qatprep.mesh.istio import NO_FALLBACK
 from qatprep.mesh.keys import KeyKind
-from qatprep.mesh.kubernetes import PLUGIN_MAX_DEVICES, Workload
 from qatprep.mesh.provider import Kind, Provider
+from qatprep.mesh.render.istio import NO_FALLBACK
+from qatprep.mesh.render.kubernetes import PLUGIN_MAX_DEVICES, Workload
 from qatprep.runtime.memlock import PAPER, needed, spell
 
 

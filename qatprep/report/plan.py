@@ -10,9 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from qatprep.engine.bootstrap import Result
-from qatprep.report.words import grouped, plural
+from qatprep.plan.model import Left, Plan
+from qatprep.report.text import grouped, plural
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Left, Plan
 
 
 def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:
@@ -104,8 +104,8 @@ def print_diff(console: Console, plan: Plan) -> None:
         console.print(Text(line, style=style), soft_wrap=True)
 
 
-def plan_document(plan: Plan, host: str, wish: str, *, diff: bool = False) -> dict[str, Any]:
-    document = {"schema": "qatprep.plan/1", "host": host, "wish": wish, **plan.describe()}
+def plan_document(plan: Plan, host: str, config: str, *, diff: bool = False) -> dict[str, Any]:
+    document = {"schema": "qatprep.plan/1", "host": host, "config": config, **plan.describe()}
     return {**document, **_diff(plan)} if diff else document
 
 
@@ -116,13 +116,15 @@ def _diff(plan: Plan) -> dict[str, Any]:
     return {"diff": {"before": "".join(before), "after": "".join(after)}}
 
 
-def result_document(result: Result, host: str, wish: str, *, check: bool = False, diff: bool = False) -> dict[str, Any]:
+def result_document(
+    result: Result, host: str, config: str, *, check: bool = False, diff: bool = False
+) -> dict[str, Any]:
     """schema qatprep.bootstrap/1. `changed` is what Ansible means by it: in check mode, what would change."""
     plan = result.plan
     document: dict[str, Any] = {
         "schema": "qatprep.bootstrap/1",
         "host": host,
-        "wish": wish,
+        "config": config,
         "status": result.status,
         "check": check,
         "changed": not plan.empty if check else result.status in ("applied", "partial"),
@@ -144,7 +146,7 @@ def idle(left: Sequence[Left], host: str, *, qat: bool) -> str:
     """Why nothing is to be done."""
     if left:
         return "Nothing can be done here before what is told below is mended."
-    return f"Nothing to do: {'the host is already as wished' if qat else f'{host} has no QAT device to set up'}."
+    return f"Nothing to do: {'the host is already as configured' if qat else f'{host} has no QAT device to set up'}."
 
 
 def print_result(console: Console, result: Result, host: str, undo: str, *, qat: bool) -> None:

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress import TaskID as _Task
 
-from qatprep.report.words import plural
+from qatprep.plan.model import Plan
+from qatprep.report.text import plural
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Plan
 
 
 class Watcher:

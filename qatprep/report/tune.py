@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.crypto.advise import Advice, Point, Setting
-from qatprep.crypto.measure import envoy_histogram
-from qatprep.crypto.tune import Tuning
+from qatprep.measure.advise import Advice, Point, Setting
+from qatprep.measure.load import envoy_histogram
+from qatprep.measure.tune import Tuning
 
 
 def tune_document(tuning: Tuning) -> dict[str, Any]:

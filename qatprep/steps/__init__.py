@@ -1,1 +1,1 @@
-"""From facts and a wish to typed changes, each of which can be done, read back and undone."""
+"""From facts and a configuration to typed changes, each of which can be done, read back and undone."""

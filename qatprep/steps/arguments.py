@@ -16,9 +16,9 @@ from qatprep.facts.base import Unknown, exists
 from qatprep.facts.persist import is_ours
 from qatprep.host.base import Host
 from qatprep.persist.arguments import GRUB_SNIPPET, NEEDED, Way, ways
+from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
 from qatprep.steps.files import content, install
-from qatprep.steps.lanes import Plan
 
 if TYPE_CHECKING:
     from qatprep.facts import Facts

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.devices import PCI_DEVICES
 from qatprep.facts.base import READ_DEADLINE, Unknown, exists, link_name, read_line
 from qatprep.facts.pci import DeviceNode, Vf
+from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, write
 from qatprep.steps.driver import OVERRIDE_REASONS, bind, override_and_bind, unbind

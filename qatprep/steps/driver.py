@@ -6,8 +6,8 @@ import errno
 import threading
 from collections.abc import Sequence
 
-from qatprep.devices import BY_PF_ID, FAMILIES, PCI_DEVICES, PCI_DRIVERS
 from qatprep.facts.base import READ_DEADLINE, Unknown, link_name, read_int, read_line
+from qatprep.hardware import BY_PF_ID, FAMILIES, PCI_DEVICES, PCI_DRIVERS
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, ChangeFailed, Reasons, explained, write
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qatprep.devices import VFIO_VARIANT
 from qatprep.facts.base import exists
 from qatprep.facts.modules import Module, normal
+from qatprep.hardware import VFIO_VARIANT
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed
 
 if TYPE_CHECKING:
+    from qatprep.config import NodeConfig
     from qatprep.facts import Facts
-    from qatprep.wish import Wish
 
 _MODPROBE_DEADLINE = 60.0
 """Seconds: loading a QAT module starts every PF, about 0.2 s each."""
@@ -85,14 +85,14 @@ def _loaded(host: Host, name: str) -> bool:
     return exists(host, f"/sys/module/{normal(name)}") is True
 
 
-def plan(facts: Facts, wish: Wish) -> tuple[list[LoadModule], dict[str, str]]:
+def plan(facts: Facts, config: NodeConfig) -> tuple[list[LoadModule], dict[str, str]]:
     """The modules to load, and why those that cannot be loaded cannot: module -> words."""
     wanted: list[str] = []
     for pf in facts.pci.pfs:
         if pf.family.supported and pf.driver is None and pf.family.module not in wanted:
             wanted.append(pf.family.module)
     if any(vf.family.supported for vf in facts.pci.vfs) or any(pf.family.supported for pf in facts.pci.pfs):
-        drivers = {wish.of(pf).driver for pf in facts.pci.pfs} or {wish.devices.driver}
+        drivers = {config.of(pf).driver for pf in facts.pci.pfs} or {config.devices.driver}
         if drivers != {"none"}:
             wanted += ["vfio_iommu_type1", "vfio_pci"]
         if VFIO_VARIANT in drivers:

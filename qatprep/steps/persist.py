@@ -10,13 +10,13 @@ from qatprep import persist
 from qatprep.facts import persist as facts_of
 from qatprep.facts.base import link_name
 from qatprep.host.base import Host
+from qatprep.plan.model import Left
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.files import InstallFile, RemoveFile, content, encode, systemctl
-from qatprep.steps.lanes import Left
 
 if TYPE_CHECKING:
+    from qatprep.config import NodeConfig
     from qatprep.facts import Facts
-    from qatprep.wish import Wish
 
 FINDING = "QP-PERS-001"
 
@@ -103,20 +103,20 @@ def _state(text: str | None, enabled: bool, target: str) -> str:
     return "installed" if not target else "enabled" if enabled else "not enabled"
 
 
-def plan(facts: Facts, wish: Wish) -> tuple[list[Change], list[Left]]:
-    """What has to be installed (or, where the wish says so, taken away) for the node to stay prepared.
+def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Left]]:
+    """What has to be installed (or, where the configuration says so, taken away) for the node to stay prepared.
 
-    Where the wish leaves it open, hosts without systemd, without QAT or without an installed qatprep are left as they
-    are.
+    Where the configuration leaves it open, hosts without systemd, without QAT or without an installed qatprep are left
+    as they are.
     """
     found = facts.persist
-    if wish.persist is False:
+    if config.persist is False:
         return _removal(found), []
     if found.systemd is not True or not found.program or not facts.has_qat:
-        return [], [Left(facts_of.APPLY, _why_not(facts), FINDING)] if wish.persist else []
+        return [], [Left(facts_of.APPLY, _why_not(facts), FINDING)] if config.persist else []
     changes: list[Change] = []
     left: list[Left] = []
-    for gap in persist.gaps(found, wish):
+    for gap in persist.gaps(found, config):
         if gap.trouble in ("foreign", "unseen"):
             left.append(Left(gap.file.path, gap.why, FINDING))
         else:
@@ -146,11 +146,11 @@ def _install(facts: Facts, file: persist.File) -> Change:
 
 
 def _removal(found: facts_of.PersistFacts) -> list[Change]:
-    """Our files, last first; the wish stays."""
+    """Our files, last first; the configuration stays."""
     changes: list[Change] = []
     for path in reversed(facts_of.FILES):
         text = found.text(path)
-        if path == facts_of.WISH or text is None or not facts_of.is_ours(text):
+        if path == facts_of.CONFIG or text is None or not facts_of.is_ours(text):
             continue
         if path.startswith(facts_of.SYSTEMD_DIR):
             was = found.enabled.get(path) is True

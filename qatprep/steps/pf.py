@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.devices import PCI_DEVICES
 from qatprep.facts.base import link_name
+from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import Host
 from qatprep.steps.base import Change
 from qatprep.steps.driver import bind, set_state, unbind

@@ -11,23 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from qatprep.config import KEEP_MEMLOCK, NodeConfig, memlock_for
 from qatprep.facts import Facts
 from qatprep.facts import containerd as containerd_facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import RuntimeFacts, UnitLimit
 from qatprep.host.base import Host
+from qatprep.plan.model import Left
 from qatprep.runtime import crio, rancher
 from qatprep.runtime.containerd import CONF_D, ConfigSet, Version, judge, parse_version
+from qatprep.runtime.dry_run import Dump, DumpFailed, proven
 from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.runtime.edit import candidates
 from qatprep.runtime.memlock import INFINITY, drop_in, drop_in_name, spell
-from qatprep.runtime.prove import Dump, DumpFailed, proven
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
 from qatprep.steps.base import Change, ChangeFailed
 from qatprep.steps.files import MARKER, InstallFile, Systemctl, content, put_back
-from qatprep.steps.lanes import Left
-from qatprep.wish import KEEP_MEMLOCK, Wish, memlock_for
 
 TRIAL_MAIN, TRIAL_PIECE = ".qatprep-trial", ".qatprep-trial-import"
 """Names beside the main file that no *.toml glob matches."""
@@ -106,7 +106,7 @@ class OwnDevices(Change):
 
 @dataclass(frozen=True)
 class RestartUnit(Change):
-    """Only ever made for a wish that names the unit."""
+    """Only ever made for a configuration that names the unit."""
 
     kind: ClassVar[str] = "restart-unit"
     what: ClassVar[str] = "unit"
@@ -185,33 +185,35 @@ def _dump(host: Host, directory: str) -> Dump:
 # -- plan -------------------------------------------------------------------------------------------------------------
 
 
-def plan(facts: Facts, wish: Wish) -> tuple[list[Change], list[Left]]:
-    """Memlock where Kubernetes runs and the unit gives too little; the rest only where the wish asks for it."""
+def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Left]]:
+    """Memlock where Kubernetes runs and the unit gives too little; the rest only where the configuration asks for
+    it.
+    """
     runtime = facts.runtime
     if runtime.runtime is None or not facts.has_qat:
-        return [], _nothing_there(wish)
+        return [], _nothing_there(config)
     changes: list[Change] = []
     left: list[Left] = []
-    _memlock(facts, wish, changes, left)
-    if wish.containers.device_ownership:
+    _memlock(facts, config, changes, left)
+    if config.containers.device_ownership:
         _ownership(runtime, changes, left)
-    _restart(runtime, wish, changes, left)
+    _restart(runtime, config, changes, left)
     return changes, left
 
 
-def _nothing_there(wish: Wish) -> list[Left]:
-    if wish.containers.device_ownership or wish.containers.restart:
+def _nothing_there(config: NodeConfig) -> list[Left]:
+    if config.containers.device_ownership or config.containers.restart:
         return [Left("containers", "nothing on this host runs containers", "QP-RT-001")]
     return []
 
 
-def _memlock(facts: Facts, wish: Wish, changes: list[Change], left: list[Left]) -> None:
+def _memlock(facts: Facts, config: NodeConfig, changes: list[Change], left: list[Left]) -> None:
     runtime = facts.runtime
     assert runtime.runtime is not None
-    asked = wish.containers.memlock
+    asked = config.containers.memlock
     if asked == KEEP_MEMLOCK or (asked == 0 and not facts.kubernetes.here) or not isinstance(runtime.unit, UnitLimit):
         return
-    wanted = memlock_for(facts, wish)
+    wanted = memlock_for(facts, config)
     unit = runtime.runtime.unit
     have = runtime.unit.limit.soft
     if have >= wanted and (asked == 0 or have in (wanted, INFINITY)):
@@ -292,9 +294,9 @@ def _rancher(runtime: RuntimeFacts, changes: list[Change]) -> None:
         changes.append(_install(write.path, write.after, write.before, f"device ownership on: {write.why}"))
 
 
-def _restart(runtime: RuntimeFacts, wish: Wish, changes: list[Change], left: list[Left]) -> None:
+def _restart(runtime: RuntimeFacts, config: NodeConfig, changes: list[Change], left: list[Left]) -> None:
     """A restart only for who names the unit, and only when something waits for it."""
-    asked = wish.containers.restart
+    asked = config.containers.restart
     if not asked or runtime.runtime is None:
         return
     if asked != runtime.runtime.unit:

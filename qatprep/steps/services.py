@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.devices import PCI_DEVICES, parse_services
 from qatprep.facts.base import Unknown, read_line
+from qatprep.hardware import PCI_DEVICES, parse_services
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
 from qatprep.steps.driver import bind_again, set_state, state_of, unbind

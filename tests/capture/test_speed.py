@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
 from qatprep.host import child, linux, manifest
 from qatprep.host.capture import Capture
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
 from qatprep.host.tree import Tree
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 
 STUCK = ("0000:0b:00.0/sriov_numvfs", "0000:0b:00.1/driver_override")

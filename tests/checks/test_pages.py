@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qatprep.checks import pages, table
+from qatprep.checks import table
 from qatprep.exits import ExitCode
+from qatprep.findings import pages
 from tests.checks.hosts import CHAIN
 from tests.checks.test_hosts import schema
 from tests.conftest import qatprep

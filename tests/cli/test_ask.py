@@ -15,7 +15,7 @@ PROGRAM = """
 import sys
 from qatprep.__main__ import main
 from qatprep.cli.session import Session
-from qatprep.host.select import open_host
+from qatprep.cli.open_host import open_host
 host = open_host("/", "spr-2s-ready")
 host.simulated = False
 code = main(sys.argv[1:], Session(given_host=host))

@@ -21,14 +21,14 @@ from tests.conftest import qatprep
 ROOT = Path(__file__).parents[2]
 SLOW = """
 import runpy
-from qatprep.host.simulated.clock import Clock
+from qatprep.simulator.clock import Clock
 Clock.__init__.__defaults__ = (0.5,)
 runpy.run_module("qatprep", run_name="__main__", alter_sys=True)
 """
 """`python -m qatprep` on simulated hosts whose seconds take half a real one, instead of none."""
 BLOCKED = """
 import os, runpy, time
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 def read(self, path, **options):
     os.write(2, b"reading\\n")
     time.sleep(30)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
 from tests.conftest import qatprep
 
 
@@ -39,13 +39,13 @@ def test_check_and_diff_change_nothing() -> None:
     assert host.operations == []  # type: ignore[attr-defined]
 
 
-def test_status_as_config_is_a_wish_for_the_same_host() -> None:
+def test_status_as_config_is_a_config_for_the_same_host() -> None:
     host = open_host("/", "spr-2s")
     text = qatprep("status", "--as-config", host=host).out
-    from qatprep import facts, wish
-    from qatprep.steps.plan import make_plan
+    from qatprep import config, facts
+    from qatprep.plan.node import make_plan
 
-    assert make_plan(facts.gather(host), wish.parse(text, "status")).lanes == {}
+    assert make_plan(facts.gather(host), config.parse(text, "status")).lanes == {}
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.2"])

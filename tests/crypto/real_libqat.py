@@ -10,9 +10,9 @@ import time
 from qatprep import _native
 from qatprep.crypto import library, qat_verdict
 from qatprep.crypto.keys import KeyKind, make
-from qatprep.crypto.measure import measured
 from qatprep.crypto.qat import Libraries, QatSession, Trouble
 from qatprep.host.linux import LinuxHost
+from qatprep.measure.load import measured
 
 
 def main(root: str) -> int:

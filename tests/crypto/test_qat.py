@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.crypto import qat, qat_verdict, smoke_qat
 from qatprep.crypto.qat import Libraries, QatSession, Trouble
 from qatprep.crypto.qat_verdict import QatNode, judge
@@ -19,7 +20,6 @@ from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode
 from qatprep.host.base import Host
 from qatprep.host.linux import LinuxHost
-from qatprep.host.select import open_host
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import pytest
 
 from qatprep import _native
-from qatprep.crypto import bench, keys, library
+from qatprep.crypto import keys, library
 from qatprep.crypto.keys import KeyKind, Work
-from qatprep.crypto.measure import UNFINISHED, envoy_histogram, measured
+from qatprep.measure import bench
+from qatprep.measure.load import UNFINISHED, envoy_histogram, measured
 
 MS = 1_000_000
 DELAY = 80 * MS

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from qatprep import _native
+from qatprep.cli.open_host import open_host
 from qatprep.crypto import smoke
 from qatprep.exits import ExitCode
 from qatprep.facts import cpu
 from qatprep.host.linux import LinuxHost
-from qatprep.host.select import open_host
 from tests.crypto.conftest import call, valid
 
 can_mb = pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")

@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import pytest
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig, parse
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import Result, bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.errors import QatprepError
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, PowerLoss, SimulatedHost
-from qatprep.host.simulated.faults import Fault, When
-from qatprep.wish import Wish, parse
+from qatprep.simulator.faults import Fault, Faults, PowerLoss, When
+from qatprep.simulator.host import SimulatedHost
 from tests.engine.state import difference, snapshot
 
 FULL = bool(os.environ.get("QATPREP_TEST_FULL"))
@@ -33,7 +33,7 @@ class Story(NamedTuple):
     name: str
     kernel: str
     pf: str
-    wish: Wish
+    config: NodeConfig
 
     def host(self, *faults: Fault) -> SimulatedHost:
         recorded = open_host("/", f"{self.name}@{self.kernel}")
@@ -41,18 +41,18 @@ class Story(NamedTuple):
         return SimulatedHost(recorded.tree, recorded.kernel.release, faults=Faults(*faults))
 
     def run(self, host: SimulatedHost) -> Result:
-        return bootstrap(host, self.wish, only=self.pf.__eq__)
+        return bootstrap(host, self.config, only=self.pf.__eq__)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.kernel}"
 
 
 DC = parse("", "a test", ["devices.services=dc", "smoke=false"])
-FRESH = [Story("spr-2s", kernel, "0000:70:00.0", Wish(smoke=False)) for kernel in ("5.17", "6.1", "6.12", "7.2")]
+FRESH = [Story("spr-2s", kernel, "0000:70:00.0", NodeConfig(smoke=False)) for kernel in ("5.17", "6.1", "6.12", "7.2")]
 """Modules, group, services (from 6.0 on), VFs, binding, nodes."""
 READY = [Story("spr-2s-ready", kernel, "0000:6b:00.0", DC) for kernel in ("6.1", "7.2")]
 """VFs are destroyed for other services, and made again."""
-LOAD = [Story("module-not-loaded", kernel, "0000:70:00.0", Wish(smoke=False)) for kernel in ("6.1", "7.2")]
+LOAD = [Story("module-not-loaded", kernel, "0000:70:00.0", NodeConfig(smoke=False)) for kernel in ("6.1", "7.2")]
 """What the PF will show is a forecast at first."""
 
 

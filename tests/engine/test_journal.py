@@ -6,19 +6,19 @@ import json
 
 import pytest
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig, parse
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.errors import InputError, QatprepError
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, SimulatedHost
-from qatprep.host.simulated.faults import Fault
-from qatprep.wish import Wish, parse
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
-WISH = Wish(smoke=False)
+CONFIG = NodeConfig(smoke=False)
 PF = "0000:70:00.0"
 
 
@@ -31,7 +31,7 @@ def simulated(*faults: Fault) -> SimulatedHost:
 
 def prepared() -> tuple[SimulatedHost, str]:
     host = simulated()
-    return host, bootstrap(host, WISH, only=PF.__eq__).run
+    return host, bootstrap(host, CONFIG, only=PF.__eq__).run
 
 
 def path(run: str) -> str:
@@ -64,7 +64,7 @@ def test_a_damaged_journal_is_told_and_keeps_nothing_from_being_prepared() -> No
     named = qatprep("rollback", run, host=host)
     assert named.code == ExitCode.ERROR and f"{path(run)}:4" in named.err
     assert qatprep("status", host=host).code in (ExitCode.OK, ExitCode.FINDINGS)
-    assert bootstrap(host, WISH).status == "applied"
+    assert bootstrap(host, CONFIG).status == "applied"
     assert qatprep("rollback", host=host).code == ExitCode.OK  # the run after it can be undone
 
 
@@ -129,7 +129,7 @@ def test_runs_stay_in_order_when_the_clock_goes_back(monkeypatch: pytest.MonkeyP
 def test_a_run_is_not_undone_below_a_later_one() -> None:
     host = simulated()
     before = snapshot(host)
-    first = bootstrap(host, WISH, only=PF.__eq__).run
+    first = bootstrap(host, CONFIG, only=PF.__eq__).run
     between = snapshot(host)
     second = bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__).run
     with pytest.raises(InputError) as caught:
@@ -143,7 +143,7 @@ def test_a_run_is_not_undone_below_a_later_one() -> None:
 
 def test_after_a_boot_a_later_run_is_in_nobodys_way() -> None:
     host = simulated()
-    first = bootstrap(host, WISH, only=PF.__eq__).run
+    first = bootstrap(host, CONFIG, only=PF.__eq__).run
     bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__)
     host = host.reboot()
     assert [run.id for run in undoable(host, first)] == [first]

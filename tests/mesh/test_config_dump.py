@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from qatprep.errors import InputError
-from qatprep.mesh import jsonwalk
-from qatprep.mesh.config_dump import parse
+from qatprep.mesh.inspect import jsonwalk
+from qatprep.mesh.inspect.config_dump import parse
+from qatprep.mesh.inspect.source import Input
 from qatprep.mesh.provider import Kind
-from qatprep.mesh.source import Input
 from tests.mesh.cli import Ran, qatprep_
 from tests.mesh.shapes import chain, dump, tls_certificate
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qatprep.checks.table import BY_ID
-from qatprep.mesh.logs import RULES
+from qatprep.mesh.inspect.logs import RULES
 from tests.mesh.cli import Ran, qatprep_
 
 LINES = (

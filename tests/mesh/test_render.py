@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 import qatprep
 from qatprep.errors import InputError
 from qatprep.mesh import durations
-from qatprep.mesh.kubernetes import Workload
 from qatprep.mesh.provider import Kind, choose
+from qatprep.mesh.render.kubernetes import Workload
 from tests.mesh.cli import qatprep_
 
 

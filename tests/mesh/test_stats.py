@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qatprep.errors import InputError
-from qatprep.mesh.histogram import Form, Histogram, sizes
-from qatprep.mesh.source import Input
-from qatprep.mesh.stats import parse
+from qatprep.mesh.inspect.histogram import Form, Histogram, sizes
+from qatprep.mesh.inspect.source import Input
+from qatprep.mesh.inspect.stats import parse
 from tests.mesh.cli import Ran, qatprep_
 
 DATA = Path(__file__).with_name("data") / "stats"

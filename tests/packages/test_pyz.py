@@ -25,7 +25,7 @@ def call(pyz: Path, *arguments: str, cwd: Path | str = "/") -> subprocess.Comple
         (("plan", "--simulate", "spr-2s"), 3, "VFs 0 -> 16"),
         (("bootstrap", "--simulate", "spr-2s", "--diff"), 0, "each read back"),
         (("rollback", "--list", "--simulate", "spr-2s"), 0, "remembers no runs"),
-        (("status", "--simulate", "spr-2s-ready"), 0, "As wished"),
+        (("status", "--simulate", "spr-2s-ready"), 0, "As configured"),
         (("status", "--simulate", "spr-2s-ready", "--as-config"), 0, "services: "),
         (("device", "list", "--simulate", "spr-2s-ready"), 0, "vfio-pci"),
         (("explain", "QP-SVC-001"), 0, "QP-SVC-001"),

@@ -7,7 +7,8 @@ import errno
 import pytest
 
 from qatprep.exits import ExitCode
-from qatprep.host.simulated import Fault, Faults, SimulatedHost
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import installed, reboot
 

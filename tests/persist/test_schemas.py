@@ -12,10 +12,11 @@ from typing import Any
 import fastjsonschema
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.engine.journal import DIRECTORY
 from qatprep.host.base import Host
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Fault, Faults, SimulatedHost
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 

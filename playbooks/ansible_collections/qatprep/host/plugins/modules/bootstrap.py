@@ -7,12 +7,12 @@ DOCUMENTATION = r"""
 module: bootstrap
 short_description: Make a node ready for accelerated TLS
 description:
-  - Runs C(qatprep bootstrap) on the node. Modules, services, VFs, binding and device nodes become as wished.
+  - Runs C(qatprep bootstrap) on the node. Modules, services, VFs, binding and device nodes become as configured.
   - Every change is read back. When one fails, all of them are undone and the task fails.
-  - A node that is as wished is not changed.
+  - A node that is as configured is not changed.
 extends_documentation_fragment:
   - qatprep.host.tool
-  - qatprep.host.wish
+  - qatprep.host.config
 options:
   devices:
     description: Only these PFs, by BDF or a glob of one.
@@ -105,7 +105,7 @@ seconds:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qatprep.host.plugins.module_utils.tool import OPTIONS, WISH, call, wish_arguments
+from ansible_collections.qatprep.host.plugins.module_utils.tool import CONFIG, OPTIONS, call, config_arguments
 
 REBOOT = 6
 
@@ -118,9 +118,9 @@ def main() -> None:
         "allow_left": {"type": "bool", "default": False},
         "smoke": {"type": "bool", "default": True},
     }
-    module = AnsibleModule(argument_spec={**OPTIONS, **WISH, **own}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={**OPTIONS, **CONFIG, **own}, supports_check_mode=True)
     params = module.params
-    arguments = ["bootstrap", *wish_arguments(params)]
+    arguments = ["bootstrap", *config_arguments(params)]
     for device in params["devices"]:
         arguments += ["--device", device]
     arguments += ["--check"] if module.check_mode else []

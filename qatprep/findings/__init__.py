@@ -1,0 +1,1 @@
+"""The one shape of a judgement, and the pages that explain each."""
