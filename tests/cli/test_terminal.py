@@ -104,7 +104,7 @@ def test_the_progress_of_a_run(columns: int, tmp_path: Path) -> None:
 def test_a_measurement_that_is_stopped(columns: int) -> None:
     """bench aes measures for a minute; Ctrl-C ends it, and the line of its progress goes away."""
     with on_terminal("bench", "aes", "--rounds", "1", columns=columns) as terminal:
-        terminal.until("0/?")
+        terminal.until("bench aes")
         terminal.resize(sum(SIZES) - columns)
         terminal.more()
         terminal.type("\x03")
