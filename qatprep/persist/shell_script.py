@@ -39,7 +39,7 @@ put() {{
     return 1
 }}
 
-# What is configured the PF $1 on NUMA node $2; services is empty where they are to stay.
+# What is configured for the device $1 on NUMA node $2 with PCI id $3; services is empty where they are to stay.
 choose() {{
 {_choices(config)}}}
 
@@ -72,7 +72,7 @@ prepare() {{
     case $(cat "$pf/device") in
 {ids}
     esac
-    choose "$1" "$(cat "$pf/numa_node")"
+    choose "$1" "$(cat "$pf/numa_node")" "$(cat "$pf/device")"
     if [ ! -e "$pf/driver" ]; then
         modprobe "$module"
         [ -e "$pf/driver" ] || put "/sys/bus/pci/drivers/$driver/bind" "$1" || return 1
@@ -106,7 +106,7 @@ for device in "$devices"/*; do
         ;;
     {" | ".join(VF_IDS)}) # in a virtual machine: a VF without its PF
         [ -e "$device/physfn" ] && continue
-        choose "${{device##*/}}" "$(cat "$device/numa_node")"
+        choose "${{device##*/}}" "$(cat "$device/numa_node")" "$(cat "$device/device")"
         [ "$vfio" = none ] || bind "$device" "$vfio" || status=1
         ;;
     esac
@@ -125,6 +125,9 @@ def _choices(config: NodeConfig) -> str:
         inner = _assignments(values)
         if override.numa_node is not None:
             inner = f'if [ "$2" = {override.numa_node} ]; then {inner}; fi'
+        if override.family:
+            ids = next(f"0x{f.pf_id:04x}" for f in _PFS if f.name == override.family)
+            inner = f'if [ "$3" = {ids} ]; then {inner}; fi'
         lines.append(f"    {test} {inner} ;; esac")
     return "".join(f"{line}\n" for line in lines)
 
