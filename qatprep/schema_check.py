@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from qatprep.text import did_you_mean
+from qatprep.text import close, did_you_mean
 
 Path = tuple[str | int, ...]
 
@@ -145,7 +145,7 @@ def _told(kind: str, error: Any, path: Path) -> Iterator[Error]:
             yield Error((*path, key), f"unknown key {shown(key)}{where}", _key_hint(kind, str(key), known))
     elif error.rule == "required":
         for key in definition["required"]:
-            if key not in error.value:
+            if key not in error.value and not close(key, map(str, _extra(error))):  # a slip is told as that alone
                 needed = resolved(schema(kind), definition["properties"][key])
                 yield Error(path, f"{here} lacks the key {key!r}", str(needed.get("description", "")))
     elif error.rule == "enum":
@@ -168,11 +168,10 @@ def _told(kind: str, error: Any, path: Path) -> Iterator[Error]:
 
 def _key_hint(kind: str, key: str, known: list[str]) -> str:
     """The key that was meant: beside it, or elsewhere by the same name."""
-    guess = did_you_mean(key, known, "")
-    if guess:
-        return guess
     elsewhere = [leaf for leaf, _ in leaves(kind) if leaf.rsplit(".", 1)[-1] == key and "[]" not in leaf]
-    return f"did you mean {elsewhere[0]}?" if elsewhere else f"known keys: {', '.join(known)}"
+    if elsewhere:
+        return f"did you mean {elsewhere[0]}?"
+    return did_you_mean(key, known, f"known keys: {', '.join(known)}")
 
 
 def shown(value: Any) -> str:

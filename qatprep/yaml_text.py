@@ -91,7 +91,10 @@ def _documents(text: str, name: str) -> Iterator[Document]:
             yield Document(name, None if problems else loader.construct_document(node), problems, node)
     except yaml.MarkedYAMLError as e:
         place = _place(name, e.problem_mark or e.context_mark)
-        raise InputError(f"{place}: not YAML: {e.problem or e.context}") from e
+        problem = str(e.problem or e.context)
+        if "nesting depth" in problem:  # libyaml has a limit of its own, and looks ahead
+            raise InputError(f"{place}: nested too deeply, at most {DEEPEST} levels are read") from e
+        raise InputError(f"{place}: not YAML: {problem}") from e
     except (yaml.YAMLError, ValueError) as e:
         raise InputError(f"{name}: not YAML: {str(e).splitlines()[0]}") from e
 

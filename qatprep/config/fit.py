@@ -28,16 +28,17 @@ def problem(config: NodeConfig, pf: Pf) -> str:
 
 def demand(config: NodeConfig, pfs: Iterable[Pf], only: Callable[[str], bool] | None = None) -> None:
     """ConfigError when the configuration is impossible on one of the PFs (of those that `only` chooses)."""
-    if wrong := impossible(config, [pf for pf in pfs if only is None or only(pf.bdf)]):
-        raise ConfigError([mistake for mistake, _ in wrong])
+    if found := impossible(config, [pf for pf in pfs if only is None or only(pf.bdf)]):
+        raise ConfigError([one._replace(text=f"{one.text} ({_named(mine)})") for one, mine in found])
 
 
 def _mistake(config: NodeConfig, path: schema_check.Path, pfs: list[Pf]) -> Mistake:
     want, family = config.of(pfs[0]).services or frozenset(), pfs[0].family
     key = schema_check.name(path)
-    some = ", ".join(pf.bdf for pf in pfs[:4]) + (" ..." if len(pfs) > 4 else "")
-    text = (
-        f"{key} is {hardware.spell_services(want)!r}, but a {family.name} device {family.services.problem(want)} "
-        f"({plural(len(pfs), 'PF')}: {some})"
-    )
+    text = f"{key} is {hardware.spell_services(want)!r}, but a {family.name} device {family.services.problem(want)}"
     return Mistake(config.place(path), key, text, f"for example {' or '.join(family.services.nearest(want))}")
+
+
+def _named(pfs: list[Pf]) -> str:
+    some = ", ".join(pf.bdf for pf in pfs[:4]) + (" ..." if len(pfs) > 4 else "")
+    return f"{plural(len(pfs), 'PF')}: {some}"

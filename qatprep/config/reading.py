@@ -152,6 +152,8 @@ class _Merged:
             return [Mistake(place, key, str(e), _FORM)]
         where: Any = self.value
         for depth, part in enumerate(path[:-1]):
+            if isinstance(where, dict) and part not in where:
+                self._settings[path[: depth + 1]] = place
             where = where.setdefault(part, {}) if isinstance(where, dict) else where[part]
             if not isinstance(where, dict | list):
                 return [Mistake(place, key, f"{schema_check.name(path[: depth + 1])} has no keys below it")]

@@ -10,6 +10,7 @@ from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import normal
 from qatprep.facts.pci import Pf, Vf
+from qatprep.hardware import spell_services
 from qatprep.plan.model import Skipped
 from qatprep.plan.modules import Modules
 
@@ -117,10 +118,10 @@ def _no_sriov(inputs: Inputs, pf: Pf) -> Skipped | None:
 
 def _impossible(inputs: Inputs, pf: Pf) -> Skipped | None:
     """At boot: elsewhere such a configuration is refused before there is a plan."""
-    rule = problem(inputs.config, pf)
-    if not rule:
+    if not (rule := problem(inputs.config, pf)):
         return None
-    return Skipped(pf.bdf, f"its services are configured, but a {pf.family.name} device {rule}", "QP-SVC-003")
+    wanted = spell_services(inputs.config.of(pf).services or frozenset())
+    return Skipped(pf.bdf, f"{wanted} is configured, but a {pf.family.name} device {rule}", "QP-SVC-003")
 
 
 def _unseen(inputs: Inputs, pf: Pf) -> Skipped | None:
