@@ -73,7 +73,7 @@ prepare() {{
 {ids}
     esac
     choose "$1" "$(cat "$pf/numa_node")" "$(cat "$pf/device")"
-    if [ ! -e "$pf/driver" ]; then
+{_impossible(config)}    if [ ! -e "$pf/driver" ]; then
         modprobe "$module"
         [ -e "$pf/driver" ] || put "/sys/bus/pci/drivers/$driver/bind" "$1" || return 1
     fi
@@ -130,6 +130,19 @@ def _choices(config: NodeConfig) -> str:
             inner = f'if [ "$3" = {ids} ]; then {inner}; fi'
         lines.append(f"    {test} {inner} ;; esac")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _impossible(config: NodeConfig) -> str:
+    """Services that a family cannot offer, refused before its VFs are destroyed to try them."""
+    asked = [config.devices.services, *(dict(override.values).get("services") for override in config.overrides)]
+    rows = [
+        f"    0x{family.pf_id:04x}:{shlex.quote(hardware.spell_services(services))})"
+        f' say "$1: a {family.name} device {rule}, not $services"; return 1 ;;\n'
+        for services in dict.fromkeys(one for one in asked if one)
+        for family in _PFS
+        if (rule := family.services.problem(services))
+    ]
+    return f'    case $(cat "$pf/device"):$services in\n{"".join(rows)}    esac\n' if rows else ""
 
 
 def vars_of(services: frozenset[str] | None, vfs: bool, driver: str) -> dict[str, str]:

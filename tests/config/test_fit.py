@@ -27,7 +27,9 @@ from qatprep.simulator import services as model
 from qatprep.simulator.faults import Fault, Faults
 from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.kernel import Kernel
+from tests.cli.test_ask import PROGRAM
 from tests.conftest import qatprep
+from tests.terminal import on_terminal
 
 ONE = "0000:6b:00.0"
 IMPOSSIBLE = [
@@ -140,6 +142,36 @@ def test_where_nobody_can_be_asked_it_is_refused() -> None:
     assert called.code == ExitCode.USAGE
     assert "may refuse asym" in called.err and "--yes" in called.err
     assert host.operations == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "question", "vfs"),
+    [
+        (["device", "services", "asym", ONE], "Go on? [y/N]: ", "16 VFs are destroyed"),
+        (["bootstrap", "--no-smoke", "--set", "devices.services=asym"], "changes? [y/N]: ", "128 VFs are destroyed"),
+    ],
+    ids=["device services", "bootstrap"],
+)
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        ("n\n", {"device": 0, "bootstrap": 0}, "othing was changed"),
+        ("y\n", {"device": 4, "bootstrap": 4}, "mainline takes it from Linux 6.5 on"),
+    ],
+    ids=["no", "yes"],
+)
+def test_the_question_names_the_vfs(
+    arguments: list[str], question: str, vfs: str, answer: str, code: dict[str, int], said: str
+) -> None:
+    program = PROGRAM.replace('"spr-2s-ready"', '"spr-2s-ready@6.1"')
+    with on_terminal(*arguments, columns=160, program=("-c", program)) as terminal:
+        terminal.until(question)
+        asked = " ".join(terminal.text.split())
+        assert "may refuse asym" in asked and vfs in asked and "0000:6b:00.1 to 0000:6b:02.0" in asked
+        terminal.type(answer)
+        assert terminal.end() == code[arguments[0]], terminal.text
+        assert said in " ".join(terminal.text.split())
+        assert terminal.text.rstrip().endswith("services: sym;asym")
 
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=lambda family: family.name)
