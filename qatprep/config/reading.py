@@ -13,6 +13,7 @@ from qatprep.config.values import (
     KEEP_MEMLOCK,
     OTHERS,
     PATH,
+    PF_KEYS,
     ContainersConfig,
     NodeConfig,
     Override,
@@ -268,7 +269,7 @@ def _containers(section: dict[str, Any], wrong: list[Wrong]) -> ContainersConfig
 
 
 def _values(section: dict[str, Any], path: Path, wrong: list[Wrong]) -> dict[str, Any]:
-    values: dict[str, Any] = {key: section[key] for key in ("services", "vfs", "driver") if key in section}
+    values: dict[str, Any] = {key: section[key] for key in PF_KEYS if key in section}
     if "services" in values:
         text = values["services"]
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from qatprep import hardware
@@ -30,6 +30,10 @@ class PfConfig:
     vfs: bool = True
     driver: str = hardware.VFIO_PCI
     """"none": leave the VFs without a driver."""
+
+
+PF_KEYS = tuple(field.name for field in fields(PfConfig))
+"""Keys of `devices` and of an override."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,7 @@ class NodeConfig:
     """Where each value of the document comes from, by its path; its --set is such a place too."""
 
     def of(self, pf: Pf) -> PfConfig:
-        values: dict[str, Any] = {
-            "services": self.devices.services,
-            "vfs": self.devices.vfs,
-            "driver": self.devices.driver,
-        }
+        values: dict[str, Any] = {key: getattr(self.devices, key) for key in PF_KEYS}
         for override in self.overrides:
             if override.matches(pf):
                 values.update(override.values)

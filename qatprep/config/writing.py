@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qatprep import hardware, schema_check
-from qatprep.config.values import KEEP, OTHERS, PATH, NodeConfig
+from qatprep.config.values import KEEP, OTHERS, PATH, PF_KEYS, NodeConfig
 from qatprep.facts.pci import DeviceNode, Pf, Services
 from qatprep.text import listed, plural
 from qatprep.yaml_text import Place
@@ -62,11 +62,8 @@ def pf_rows(config: NodeConfig, pfs: Sequence[Pf]) -> list[PfRow]:
         if not pf.family.supported:
             continue
         want = config.of(pf)
-        values = {
-            "services": KEEP if want.services is None else hardware.spell_services(want.services),
-            "vfs": want.vfs,
-            "driver": want.driver,
-        }
+        values = {key: getattr(want, key) for key in PF_KEYS}
+        values["services"] = KEEP if want.services is None else hardware.spell_services(want.services)
         found = tuple(Row(key, value, config.place(config.origin(pf, key))) for key, value in values.items())
         out.append(PfRow(pf.bdf, pf.family.name, pf.numa_node, found))
     return out
@@ -145,7 +142,7 @@ def _section(schema: dict[str, Any], key: str, *, active: bool) -> Iterator[str]
         for name, inner in definition["properties"].items():
             inner = schema_check.resolved(schema, inner)
             yield from _comment(inner["description"], "  ")
-            yield f"{off}  {name}: {_yaml(inner.get('default'))}"
+            yield f"{off if 'default' in inner else '#'}  {name}: {_yaml(inner.get('default', True))}"
     else:
         yield f"#{key}: {_yaml(definition.get('default', _SAMPLES.get(key)))}"
     yield ""

@@ -34,7 +34,8 @@ def parse(source: Input) -> Manifest:
 def embedded(text: str) -> dict[str, Any] | None:
     """The mapping in a text that is itself YAML, as annotations have it; None for what is no YAML."""
     try:
-        return mapping(yaml_text.document(text, "").value)
+        found = yaml_text.documents(text, "")
+        return mapping(found[0].value) if len(found) == 1 else {}
     except InputError:
         return None
 
