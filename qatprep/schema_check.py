@@ -159,7 +159,7 @@ def _told(kind: str, error: Any, path: Path) -> Iterator[Error]:
         kinds = " or ".join(_article(one) for one in (wanted if isinstance(wanted, list) else [wanted]))
         yield Error(path, f"{here} is {value}, not {kinds}", hint)
     elif error.rule == "pattern":
-        yield Error(path, f"{here} is {value}, which does not have the right form", hint)
+        yield Error(path, f"{here} is {value}, which has the wrong form", hint)
     elif error.rule == "minProperties":
         yield Error(path, f"{here} is empty", hint)
     else:

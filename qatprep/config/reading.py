@@ -53,6 +53,7 @@ class ConfigError(InputError):
     """Everything that is wrong with a configuration."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        mistakes = sorted(mistakes, key=lambda one: (not one.place.line, one.place.line, one.place.column))
         self.mistakes = tuple(mistakes)
         if len(mistakes) == 1:
             super().__init__(str(mistakes[0]), mistakes[0].hint)
@@ -62,7 +63,7 @@ class ConfigError(InputError):
             lines.append(f"  {mistake}" + (f"\n    {mistake.hint}" if mistake.hint else ""))
         if len(mistakes) > _SHOWN:
             lines.append(f"  ... and {len(mistakes) - _SHOWN} more")
-        super().__init__("\n".join(lines), "correct them, then: qatprep config check")
+        super().__init__("\n".join(lines), "correct them all, then run this again")
 
 
 def load(host: Host, path: str = "", settings: Sequence[str] = ()) -> NodeConfig:
@@ -276,7 +277,8 @@ def _values(section: dict[str, Any], path: Path, wrong: list[Wrong]) -> dict[str
             values["services"] = None if text == KEEP else hardware.parse_services(text)
         except ValueError as e:
             here = (*path, "services")
-            wrong.append((here, f"{schema_check.name(here)} is {text!r}: {e}", _services_hint(text)))
+            said = str(e) if str(e).startswith(repr(text)) else f"{text!r}: {e}"
+            wrong.append((here, f"{schema_check.name(here)}: {said}", _services_hint(text)))
             del values["services"]
     return values
 
