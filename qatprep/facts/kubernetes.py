@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from qatprep import yaml_text
+from qatprep.errors import InputError
 from qatprep.facts.base import ABSENT, Unknown, exists, read_line, shaped, unknown, whole
 from qatprep.facts.pci import Pf, Services
 from qatprep.facts.runtime import flag
@@ -279,8 +281,6 @@ def _cpus(document: dict[str, Any] | Unknown | None) -> CpuManager | Unknown | N
 
 
 def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
-    import yaml
-
     path = flag(line, "config") or f"{root}/config.yaml"
     try:
         text = host.read_text(path, limit=1 << 20)
@@ -289,9 +289,10 @@ def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
             return unknown(e)
         text, path = "", ""
     try:
-        document = yaml.safe_load(text) if text else {}
-    except (yaml.YAMLError, RecursionError):
-        return Unknown(f"{path}: not YAML")
+        documents = yaml_text.documents(text, path)
+    except InputError as e:
+        return Unknown(e.message)
+    document = documents[0].value if documents else {}
     wrong = shaped(path, document, _CONFIG)
     if wrong is not None:
         return wrong

@@ -39,7 +39,7 @@ put() {{
     return 1
 }}
 
-# What is configured the PF $1 on NUMA node $2; services is empty where they are to stay.
+# What is configured for the device $1 on NUMA node $2 with PCI id $3; services is empty where they are to stay.
 choose() {{
 {_choices(config)}}}
 
@@ -72,8 +72,8 @@ prepare() {{
     case $(cat "$pf/device") in
 {ids}
     esac
-    choose "$1" "$(cat "$pf/numa_node")"
-    if [ ! -e "$pf/driver" ]; then
+    choose "$1" "$(cat "$pf/numa_node")" "$(cat "$pf/device")"
+{_impossible(config)}    if [ ! -e "$pf/driver" ]; then
         modprobe "$module"
         [ -e "$pf/driver" ] || put "/sys/bus/pci/drivers/$driver/bind" "$1" || return 1
     fi
@@ -106,7 +106,7 @@ for device in "$devices"/*; do
         ;;
     {" | ".join(VF_IDS)}) # in a virtual machine: a VF without its PF
         [ -e "$device/physfn" ] && continue
-        choose "${{device##*/}}" "$(cat "$device/numa_node")"
+        choose "${{device##*/}}" "$(cat "$device/numa_node")" "$(cat "$device/device")"
         [ "$vfio" = none ] || bind "$device" "$vfio" || status=1
         ;;
     esac
@@ -125,8 +125,24 @@ def _choices(config: NodeConfig) -> str:
         inner = _assignments(values)
         if override.numa_node is not None:
             inner = f'if [ "$2" = {override.numa_node} ]; then {inner}; fi'
+        if override.family:
+            ids = next(f"0x{f.pf_id:04x}" for f in _PFS if f.name == override.family)
+            inner = f'if [ "$3" = {ids} ]; then {inner}; fi'
         lines.append(f"    {test} {inner} ;; esac")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _impossible(config: NodeConfig) -> str:
+    """Services that a family cannot offer, refused before its VFs are destroyed to try them."""
+    asked = [config.devices.services, *(dict(override.values).get("services") for override in config.overrides)]
+    rows = [
+        f"    0x{family.pf_id:04x}:{shlex.quote(hardware.spell_services(services))})"
+        f' say "$1: a {family.name} device {rule}, not $services"; return 1 ;;\n'
+        for services in dict.fromkeys(one for one in asked if one)
+        for family in _PFS
+        if (rule := family.services.problem(services))
+    ]
+    return f'    case $(cat "$pf/device"):$services in\n{"".join(rows)}    esac\n' if rows else ""
 
 
 def vars_of(services: frozenset[str] | None, vfs: bool, driver: str) -> dict[str, str]:

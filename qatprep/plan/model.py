@@ -38,6 +38,8 @@ class Plan(NamedTuple):
     """The lanes of some PFs are a guess until the host-wide changes are made: their driver does not run yet."""
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    doubts: tuple[str, ...] = ()
+    """What this kernel may refuse, and which VFs are lost by trying."""
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -50,7 +52,7 @@ class Plan(NamedTuple):
     @property
     def costs(self) -> tuple[str, ...]:
         summaries = [change.summary for change in self.changes]
-        return tuple(f"{summary.subject}: {cost}" for summary in summaries for cost in summary.cost)
+        return self.doubts + tuple(f"{summary.subject}: {cost}" for summary in summaries for cost in summary.cost)
 
     def describe(self) -> dict[str, Any]:
         """For JSON output: every change, in the order in which a lane makes them."""
@@ -66,4 +68,5 @@ class Plan(NamedTuple):
             "refused": [
                 {**item._asdict(), "holders": [str(holder) for holder in item.holders]} for item in self.refused
             ],
+            "doubts": list(self.doubts),
         }

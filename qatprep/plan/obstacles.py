@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from qatprep.config import NodeConfig, PfConfig
+from qatprep.config import NodeConfig, PfConfig, problem
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import normal
 from qatprep.facts.pci import Pf, Vf
+from qatprep.hardware import spell_services
 from qatprep.plan.model import Skipped
 from qatprep.plan.modules import Modules
 
@@ -115,6 +116,14 @@ def _no_sriov(inputs: Inputs, pf: Pf) -> Skipped | None:
     return None
 
 
+def _impossible(inputs: Inputs, pf: Pf) -> Skipped | None:
+    """At boot: elsewhere such a configuration is refused before there is a plan."""
+    if not (rule := problem(inputs.config, pf)):
+        return None
+    wanted = spell_services(inputs.config.of(pf).services or frozenset())
+    return Skipped(pf.bdf, f"{wanted} is configured, but a {pf.family.name} device {rule}", "QP-SVC-003")
+
+
 def _unseen(inputs: Inputs, pf: Pf) -> Skipped | None:
     if pf.driver is not None:
         for value in (pf.num_vfs, pf.state):
@@ -127,6 +136,7 @@ def _unseen(inputs: Inputs, pf: Pf) -> Skipped | None:
 
 
 _RULES: tuple[Rule, ...] = (
-    _other_stack, _foreign_driver, _no_module, _no_firmware, _does_not_start, _no_iommu, _no_sriov, _unseen,
+    _other_stack, _foreign_driver, _no_module, _no_firmware, _does_not_start, _no_iommu, _no_sriov, _impossible,
+    _unseen,
 )  # fmt: skip
 """The first that holds is reported: it outranks those below it."""

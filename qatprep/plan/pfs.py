@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from qatprep import hardware
 from qatprep.errors import InputError, QatprepError
-from qatprep.facts import nodes, pci
+from qatprep.facts import kernel, nodes, pci
 from qatprep.facts.base import Unknown, link_name
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.host.base import Host
+from qatprep.plan import doubts
 from qatprep.plan.holders import held
 from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
@@ -25,8 +26,15 @@ def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
     text = hardware.spell_services(wanted)
     known = nodes.groups(host)
     pfs = _pfs(host, bdfs)
+    for pf in pfs:
+        if pf.family is not hardware.OTHER and (rule := pf.family.services.problem(wanted)):
+            examples = " or ".join(pf.family.services.nearest(wanted))
+            raise InputError(
+                f"{pf.bdf} cannot be set to {text!r}: a {pf.family.name} device {rule}", f"for example {examples}"
+            )
     lanes = {pf.bdf: tuple(_set_services(pf, wanted, text, known)) for pf in pfs}
-    return _plan(host, pfs, lanes)
+    doubtful = doubts.of([(pf, wanted) for pf in pfs if lanes[pf.bdf]], kernel.version(host))
+    return _plan(host, pfs, lanes)._replace(doubts=doubtful)
 
 
 def _set_services(pf: Pf, wanted: frozenset[str], text: str, groups: dict[str, int] | Unknown) -> list[Change]:

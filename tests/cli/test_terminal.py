@@ -29,6 +29,7 @@ CALLS = {
     "render envoy -p qat": (0, "tls_certificates"),
     "inspect stats -": (2, "nothing is piped in"),
     "gen-conf -f kernel-arguments": (0, "iommu"),
+    f"config show {READY}": (0, "devices.services"),
     f"metrics {READY}": (0, "qatprep_"),
     f"features {READY}": (0, "qat"),
     f"capture {READY}": (0, "# qatprep host 1"),

@@ -223,6 +223,29 @@ def test_the_script_tells_which_pf_failed_and_prepares_the_other(plain: Path, tm
     assert (plain / "sys/bus/pci/devices/0000:e8:00.0/sriov_numvfs").read_text() == "2\n"
 
 
+def test_the_script_knows_families_and_what_they_cannot_offer(plain: Path, tmp_path: Path) -> None:
+    """One PF is of another family by its override, the other is configured as it cannot be: it keeps its VFs."""
+    text = """
+nodes: {group: root}
+overrides:
+- match: {family: 4xxx}
+  services: asym
+- match: {family: 6xxx}
+  services: dc
+- match: {device: "0000:e8:*"}
+  services: asym;sym;dc
+"""
+    (plain / "sys/bus/pci/devices/0000:e8:00.0/sriov_numvfs").write_text("2\n")
+    done = run_script(plain, from_document(_standalone(text, tmp_path))[persist.SCRIPT][0], "sh")
+    assert done.returncode == 1
+    rule = "a 4xxx device offers at most 2 services at the same time, not asym;sym;dc"
+    assert done.stderr == f"qatprep: 0000:e8:00.0: {rule}\n"
+    first, second = (plain / "sys/bus/pci/devices" / bdf for bdf in PFS)
+    assert (first / "qat/cfg_services").read_text() == "asym\n"
+    assert (second / "qat/cfg_services").read_text() == "asym;sym\n"
+    assert (second / "sriov_numvfs").read_text() == "2\n"
+
+
 def _standalone(config: str, tmp_path: Path) -> str:
     file = tmp_path / "config.yaml"
     file.write_text(config)
