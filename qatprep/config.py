@@ -35,6 +35,8 @@ class PfConfig:
     vfs: bool = True
     driver: str = hardware.VFIO_PCI
     """"none": leave the VFs without a driver."""
+    auto_reset: bool | None = None
+    """Whether the driver restarts it after a fatal error. None: leave it as it is."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class NodeConfig:
             "services": self.devices.services,
             "vfs": self.devices.vfs,
             "driver": self.devices.driver,
+            "auto_reset": self.devices.auto_reset,
         }
         for override in self.overrides:
             if override.matches(pf):
@@ -343,7 +346,9 @@ def _containers(section: dict[str, Any], where: Any) -> ContainersConfig:
 
 
 def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {key: section[key] for key in ("services", "vfs", "driver") if key in section}
+    values: dict[str, Any] = {
+        key: section[key] for key in ("services", "vfs", "driver", "auto_reset") if key in section
+    }
     if "services" in values:
         text = values["services"]
         try:
@@ -368,7 +373,9 @@ def describe(facts: Facts) -> str:
 
     import yaml
 
-    shown = {pf.bdf: _as_values(pf) for pf in facts.pci.pfs if pf.family.supported and pf.driver == pf.family.driver}
+    pfs = [pf for pf in facts.pci.pfs if pf.family.supported and pf.driver == pf.family.driver]
+    restarted = any(pf.auto_reset is True for pf in pfs)
+    shown = {pf.bdf: _as_values(pf, restarted) for pf in pfs}
     document: dict[str, Any] = {"version": 1}
     if shown:
         common = dict(Counter(tuple(values.items()) for values in shown.values()).most_common(1)[0][0])
@@ -388,8 +395,10 @@ def describe(facts: Facts) -> str:
     return text
 
 
-def _as_values(pf: Pf) -> dict[str, Any]:
+def _as_values(pf: Pf, restarted: bool) -> dict[str, Any]:
+    """`restarted`: some PF of the host has auto_reset on, so that it is said of each."""
     services = hardware.spell_services(pf.services.tokens) if isinstance(pf.services, Services) else KEEP
     bound = {vf.driver for vf in pf.vfs if isinstance(vf.driver, str)}
     driver = next((name for name in hardware.VFIO_DRIVERS if name in bound), "none" if pf.vfs else hardware.VFIO_PCI)
-    return {"services": services, "vfs": bool(pf.vfs), "driver": driver}
+    values = {"services": services, "vfs": bool(pf.vfs), "driver": driver}
+    return {**values, "auto_reset": pf.auto_reset} if restarted and isinstance(pf.auto_reset, bool) else values
