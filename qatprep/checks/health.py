@@ -9,7 +9,9 @@ from qatprep.checks.text import BOOTSTRAP, attribute, for_each, pfs, some_pfs
 from qatprep.facts.base import Unknown
 from qatprep.facts.health import COUNTERS, FATAL, Sign, counter, recovered, running, signs_of_death
 from qatprep.facts.pci import Pf
-from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.findings import Evidence, Finding, Status, failed, warned
+from qatprep.findings.pages import title
+from qatprep.text import plural
 
 _POWER = (
     "Switch the machine off completely and on again: the kernel asks for a cold reset, and a reboot keeps the device "
@@ -37,6 +39,20 @@ def _answers(ctx: Context) -> Iterable[Finding]:
             cause=cause,
             fix=(_POWER,) if cold else (f"qatprep device reset {' '.join(bdfs)}",),
         )
+    if not dead:
+        yield _looked_at(ctx)
+
+
+def _looked_at(ctx: Context) -> Finding:
+    """That nothing speaks against it, and how many of the PFs said so themselves."""
+    bdfs = tuple(pfs(ctx))
+    beating = [bdf for bdf in bdfs if ctx.facts.health.of(bdf).beats]
+    told = (
+        f"{len(beating)} of {plural(len(bdfs), 'PF')} answered"
+        if beating
+        else f"not asked of {plural(len(bdfs), 'PF')}"
+    )
+    return Finding("QP-PF-003", Status.OK, title("QP-PF-003"), bdfs, (Evidence("heartbeat/status", told),))
 
 
 def _errors(ctx: Context) -> Iterable[Finding]:
@@ -90,14 +106,14 @@ def _restarts(ctx: Context) -> Iterable[Finding]:
         if now is None and not any(ctx.config.of(pf).auto_reset for pf in mine):
             continue  # a kernel that cannot restart them does not
         bdfs = tuple(pf.bdf for pf in mine)
-        title = f"auto_reset of {some_pfs(ctx, bdfs)} is {'on' if now else 'off'}, not as configured"
+        text = f"auto_reset of {some_pfs(ctx, bdfs)} is {'on' if now else 'off'}, not as configured"
         cause = "The driver starts with it off, and a write lasts until the driver is loaded again."
         if now is None:
-            title = f"auto_reset cannot be set for {some_pfs(ctx, bdfs)}"
+            text = f"auto_reset cannot be set for {some_pfs(ctx, bdfs)}"
             cause = f"It came with Linux 6.9, this is {ctx.facts.kernel.release}."
         yield warned(
             "QP-PF-005",
-            title,
+            text,
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "qat/auto_reset", _shown(pf.auto_reset)) for pf in mine),
             cause=cause,
