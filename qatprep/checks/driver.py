@@ -128,7 +128,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
                 "QP-PF-001",
                 f"{who} {verb} without a driver" + (": the driver could not start it" if key else ""),
                 subjects=bdfs,
-                evidence=base + log_lines(ctx, *(r.key for r in _REASONS), bdf=bdfs[0]),
+                evidence=base + (log_lines(ctx, *(r.key for r in _REASONS), bdf=bdfs[0]) if key else ()),
                 cause=reason.cause,
                 fix=(*reason.fix, *bind),
                 step=BOOTSTRAP if reason.again else "",

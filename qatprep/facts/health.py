@@ -134,9 +134,9 @@ def signs_of_death(pf: Pf, health: Health, log: LogFacts) -> tuple[Sign, ...]:
         return ()
     signs: list[Sign] = []
     if health.beats is False:
-        if health.status is not None:
-            signs.append(Sign(heartbeat(pf, "status"), health.status))
-        signs.append(Sign(heartbeat(pf, "queries_failed"), str(health.failed)))
+        asked = health.status is not None
+        value = health.status if health.status is not None else str(health.failed)
+        signs.append(Sign(heartbeat(pf, "status" if asked else "queries_failed"), value))
     if fatal := health.errors.get(FATAL):
         signs.append(Sign(counter(pf, FATAL), str(fatal)))
     standing, _ = _last_words(pf, log)
