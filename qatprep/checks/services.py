@@ -123,7 +123,7 @@ CHECKS = (
         "QP-SVC-001",
         Stage.SERVICES,
         _configured,
-        needs=("QP-PF-002", "QP-SVC-002", "QP-SVC-003"),
+        needs=("QP-PF-002", "QP-PF-003", "QP-SVC-002", "QP-SVC-003"),
         about=lambda ctx: [pf.bdf for pf in ctx.pfs if not isinstance(pf.services, Unknown)],
     ),
 )

@@ -6,7 +6,7 @@ out of the same table. An option is named once, its default stands in `Options`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qatprep.exits import OF_STATUS, ExitCode
 
@@ -191,6 +191,24 @@ def vfs(session: Session, words: list[str], options: Options) -> ExitCode:
     )
 
 
+def power(action: Literal["up", "down", "reset"]) -> Callable[[Session, list[str], Options], ExitCode]:
+    """qatprep device up|down|reset BDF..."""
+
+    def run(session: Session, words: list[str], options: Options) -> ExitCode:
+        from qatprep.plan import pfs as steps
+
+        return _run(
+            session,
+            words,
+            options,
+            f"device {action}",
+            lambda host, chosen: steps.power(host, chosen, action),
+            pfs=True,
+        )
+
+    return run
+
+
 def _run(
     session: Session,
     patterns: list[str],
@@ -268,4 +286,11 @@ VERBS = {
     "vfs": Verb(
         vfs, "Create or remove the VFs of PFs.", ("number", "check", "yes", *_HOST), (Word("action", "create|remove"),)
     ),
+    "reset": Verb(
+        power("reset"),
+        "Restart PFs that do not answer. Their VFs are destroyed by it, made again, and bound as they were.",
+        ("check", "yes", *_HOST),
+    ),
+    "up": Verb(power("up"), "Bring PFs up. VFs are made by qatprep device vfs create.", ("check", "yes", *_HOST)),
+    "down": Verb(power("down"), "Bring PFs down. Their VFs are destroyed by it.", ("check", "yes", *_HOST)),
 }

@@ -30,6 +30,8 @@ class PfConfig:
     vfs: bool = True
     driver: str = hardware.VFIO_PCI
     """"none": leave the VFs without a driver."""
+    auto_reset: bool | None = None
+    """Whether the driver restarts it after a fatal error. None: leave it as it is."""
 
 
 PF_KEYS = tuple(field.name for field in fields(PfConfig))

@@ -205,7 +205,9 @@ def describe(facts: Facts) -> str:
     """Today's host as a configuration, in YAML: what the most PFs are, and an override for each that differs."""
     import yaml
 
-    shown = {pf.bdf: _as_values(pf) for pf in facts.pci.pfs if pf.family.supported and pf.driver == pf.family.driver}
+    pfs = [pf for pf in facts.pci.pfs if pf.family.supported and pf.driver == pf.family.driver]
+    restarted = any(pf.auto_reset is True for pf in pfs)
+    shown = {pf.bdf: _as_values(pf, restarted) for pf in pfs}
     document: dict[str, Any] = {"version": 1}
     if shown:
         common = dict(Counter(tuple(values.items()) for values in shown.values()).most_common(1)[0][0])
@@ -227,8 +229,10 @@ def describe(facts: Facts) -> str:
     return text
 
 
-def _as_values(pf: Pf) -> dict[str, Any]:
+def _as_values(pf: Pf, restarted: bool) -> dict[str, Any]:
+    """`restarted`: some PF of the host has auto_reset on, so that it is said of each."""
     services = hardware.spell_services(pf.services.tokens) if isinstance(pf.services, Services) else KEEP
     bound = {vf.driver for vf in pf.vfs if isinstance(vf.driver, str)}
     driver = next((name for name in hardware.VFIO_DRIVERS if name in bound), "none" if pf.vfs else hardware.VFIO_PCI)
-    return {"services": services, "vfs": bool(pf.vfs), "driver": driver}
+    values = {"services": services, "vfs": bool(pf.vfs), "driver": driver}
+    return {**values, "auto_reset": pf.auto_reset} if restarted and isinstance(pf.auto_reset, bool) else values

@@ -145,6 +145,11 @@ class KubernetesFacts:
     node: Node | Unknown | None = None
     """None where there is no kubectl or no kubeconfig here to ask by."""
 
+    @property
+    def plugin_registered(self) -> bool:
+        """Whether Intel's device plugin has registered here, as far as the kubelet tells; it polls the heartbeat."""
+        return isinstance(self.registered, Unknown) or bool(self.registered)
+
 
 @dataclass(frozen=True)
 class Predicted:

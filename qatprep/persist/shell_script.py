@@ -7,6 +7,7 @@ busybox have it, with modprobe.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qatprep import hardware
@@ -39,7 +40,8 @@ put() {{
     return 1
 }}
 
-# What is configured for the device $1 on NUMA node $2 with PCI id $3; services is empty where they are to stay.
+# What is configured for the device $1 on NUMA node $2 with PCI id $3; services and auto_reset are empty where they
+# are to stay.
 choose() {{
 {_choices(config)}}}
 
@@ -78,6 +80,8 @@ prepare() {{
         [ -e "$pf/driver" ] || put "/sys/bus/pci/drivers/$driver/bind" "$1" || return 1
     fi
     [ -z "$services" ] || set_services "$pf" || return 1
+    # Since 6.9; a kernel without it is no failure.
+    [ -z "$auto_reset" ] || [ ! -e "$pf/qat/auto_reset" ] || put "$pf/qat/auto_reset" "$auto_reset" || return 1
     if [ "$vfs" = no ]; then
         # Before 6.12 the driver refuses 0, but `down` takes the VFs along.
         [ "$(cat "$pf/sriov_numvfs")" = 0 ] || {{ put "$pf/qat/state" down && put "$pf/qat/state" up; }}
@@ -117,10 +121,11 @@ exit $status
 
 
 def _choices(config: NodeConfig) -> str:
-    lines = ["    " + _assignments(vars_of(config.devices.services, config.devices.vfs, config.devices.driver))]
+    base = config.devices
+    whole = {"services": base.services, "vfs": base.vfs, "driver": base.driver, "auto_reset": base.auto_reset}
+    lines = ["    " + _assignments(_variables(whole.items()))]
     for override in config.overrides:
-        names = {"services": "services", "vfs": "vfs", "driver": "vfio"}
-        values = {names[key]: _value(key, value) for key, value in override.values}
+        values = _variables(override.values)
         test = f"case $1 in {override.device.lower() or '*'})"
         inner = _assignments(values)
         if override.numa_node is not None:
@@ -145,14 +150,16 @@ def _impossible(config: NodeConfig) -> str:
     return f'    case $(cat "$pf/device"):$services in\n{"".join(rows)}    esac\n' if rows else ""
 
 
-def vars_of(services: frozenset[str] | None, vfs: bool, driver: str) -> dict[str, str]:
-    """The script's variables for a whole PfConfig."""
-    return {"services": _value("services", services), "vfs": _value("vfs", vfs), "vfio": _value("driver", driver)}
+def _variables(values: Iterable[tuple[str, object]]) -> dict[str, str]:
+    """The script's variables for keys of a PfConfig."""
+    return {"vfio" if key == "driver" else key: _value(key, value) for key, value in values}
 
 
 def _value(key: str, value: object) -> str:
     if key == "services":
         return hardware.spell_services(value) if isinstance(value, frozenset) else ""
+    if key == "auto_reset":
+        return "" if value is None else "on" if value else "off"
     return {True: "yes", False: "no"}[bool(value)] if key == "vfs" else str(value)
 
 
