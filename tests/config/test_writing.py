@@ -122,8 +122,18 @@ def test_show_names_the_source_of_each_value(tmp_path: Path) -> None:
         pf["device"]: {row["key"]: (row["value"], row["source"]["line"]) for row in pf["values"]}
         for pf in called.json["devices"]
     }
-    assert devices["0000:e8:00.0"] == {"services": ("dc", 5), "vfs": (True, 0), "driver": ("vfio-pci", 0)}
-    assert devices["0000:6b:00.0"] == {"services": ("asym", 2), "vfs": (False, 0), "driver": ("vfio-pci", 0)}
+    assert devices["0000:e8:00.0"] == {
+        "services": ("dc", 5),
+        "vfs": (True, 0),
+        "driver": ("vfio-pci", 0),
+        "auto_reset": (None, 0),
+    }
+    assert devices["0000:6b:00.0"] == {
+        "services": ("asym", 2),
+        "vfs": (False, 0),
+        "driver": ("vfio-pci", 0),
+        "auto_reset": (None, 0),
+    }
 
 
 def test_every_key_is_shown() -> None:
