@@ -74,7 +74,7 @@ def test_a_pf_that_offers_compression_alone_cannot_sign(boot: Boot, kernel: str)
         assert "dc" in said
         assert signatures(guest) == 0
 
-        node.qatprep("device services asym --yes")
+        node.qatprep(f"device services asym {PF0} --yes")
         assert SIGNED in node.qatprep("smoke --provider qat").out
 
 

@@ -14,7 +14,7 @@ from .conftest import Boot, full
 from .emulated import EmulatedGuest
 from .machine import Guest, Hardware, Job
 from .node import PF0, PF1, Node, vf
-from .test_emulated import SIGNED, TWO_SOCKETS, signatures
+from .test_emulated import COUNTED, SIGNED, TWO_SOCKETS, signatures
 
 pytestmark = [pytest.mark.vm, full]
 
@@ -177,9 +177,11 @@ def test_a_function_is_reset_under_load(boot: Boot, kernel: str, what: str) -> N
         job.wait()
         heard(job, f"{what} reset under load")
         if what == "the PF":
-            # The driver is not told of a reset by hand: its firmware is gone.
-            node.qatprep("device services asym --yes", status=None, timeout=240)
-        assert SIGNED in node.qatprep("smoke --provider qat", timeout=240).out
+            # The driver is not told of a reset by hand, and its firmware is gone; down and up loads it again.
+            node.qatprep(f"device services asym {PF0} --yes", timeout=240)
+        proof = " ".join(node.qatprep("smoke --provider qat", timeout=240).out.split())
+        assert SIGNED in proof
+        assert COUNTED in proof
         said(guest, f"{what} reset under load")
 
 
