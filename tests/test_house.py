@@ -20,10 +20,11 @@ BELOW = {
     "runtime": ("host",),
     "persist": ("host", "facts"),
     "mesh": ("facts", "host", "checks"),
-    "crypto": ("facts", "host"),
+    "direct": ("host",),
+    "crypto": ("facts", "host", "direct"),
     "engine": ("checks", "steps", "facts", "host"),
-    "report": ("engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist", "cli"),
-    "cli": ("report", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
+    "report": ("engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "direct", "persist", "cli"),
+    "cli": ("report", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "direct", "persist"),
 }
 """Room -> rooms it may import. Modules at the top (devices, errors, wish ...) may be imported by all."""
 ONLY_IN = {

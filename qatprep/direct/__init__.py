@@ -4,5 +4,6 @@ A userspace driver for one job. It opens a VF, speaks to the PF through the mail
 RSA-2048 request, compares the answer, and puts everything back. Each step that fails says its own cause. The register
 writes are those of libqat, in the same order (docs/direct-proof.md lists the differences).
 
-`prove.prove` proves one VF in this process; `sweep.Sweep` proves many from a process of their own, one after the other.
+`prove.prove` proves one VF in this process; `prover.Prover` proves many, one after the other, from a process of their
+own.
 """

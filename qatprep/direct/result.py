@@ -70,7 +70,7 @@ class Cause(StrEnum):
     # any
     DEADLINE = "deadline"
     SYSTEM_ERROR = "system-error"
-    # said by who runs the proofs (sweep.py)
+    # said by who runs the proofs (prover.py)
     HUNG = "hung"
     DIED = "died"
 

@@ -1,0 +1,62 @@
+"""The process that proves VFs: real, and one that hangs or dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from qatprep.direct.prover import Prover
+from qatprep.direct.result import Cause, Step
+
+NOWHERE = "ffff:ff:1f.7"
+
+CHILD = """
+import json, os, signal, sys, time
+out = int(sys.argv[3])
+for line in sys.stdin:
+    asked = json.loads(line)
+    os.write(out, json.dumps({"entry": {"t": 0.1, "step": "mailbox", "what": "begin"}}).encode() + b"\\n")
+    if asked["bdf"] == "hang":
+        time.sleep(600)
+    if asked["bdf"] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if asked["bdf"] == "leave":
+        os._exit(3)
+"""
+
+
+def test_a_real_process() -> None:
+    entries = []
+    with Prover() as prover:
+        for _ in range(2):
+            proof = prover.prove(NOWHERE, 2, lambda bdf, entry: entries.append((bdf, entry["what"])))
+            assert (proof.step, proof.cause) == (Step.FIND, Cause.NO_DEVICE)
+    assert entries[0] == (NOWHERE, "begin")
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    (tmp_path / "child.py").write_text(CHILD)
+    return [sys.executable, str(tmp_path / "child.py")]
+
+
+def test_a_process_that_hangs_is_left_behind(command: list[str]) -> None:
+    with Prover(command=command, patience=0.3) as prover:
+        first, second = prover.prove("hang", 2), prover.prove("hang", 2)
+    for proof in (first, second):
+        assert (proof.step, proof.cause) == (Step.MAILBOX, Cause.HUNG)
+        os.kill(proof.evidence["pid"], signal.SIGKILL)  # it is alive: nobody killed it
+        os.waitpid(proof.evidence["pid"], 0)
+    assert first.evidence["pid"] != second.evidence["pid"]
+
+
+@pytest.mark.parametrize(("how", "said"), [("die", "ended by SIGKILL"), ("leave", "ended with exit status 3")])
+def test_a_process_that_dies(command: list[str], how: str, said: str) -> None:
+    with Prover(command=command) as prover:
+        proof = prover.prove(how, 2)
+        assert (proof.step, proof.cause, proof.evidence["how"]) == (Step.MAILBOX, Cause.DIED, said)
+        assert prover.prove(how, 2).cause is Cause.DIED
