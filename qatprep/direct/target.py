@@ -30,7 +30,7 @@ def look(kernel: Kernel, bdf: str) -> Target:
         raise Stop(Cause.NO_DEVICE, path=device)
     driver = _driver(kernel, device)
     if driver != DRIVER:
-        raise Stop(Cause.NOT_BOUND, driver=driver or "none")
+        raise Stop(Cause.NOT_BOUND, driver=driver or "no driver")
     try:
         path = kernel.readlink(f"{device}/iommu_group")
     except FileNotFoundError as e:
