@@ -48,12 +48,12 @@ _FIX = {
 
 
 def explain(proof: Proof, holders: Sequence[str] = ()) -> Verdict:
-    """The verdict on a proof. `holders`: who has the VF open, where that is the cause."""
+    """The verdict on a proof, without the VF's name. `holders`: who has it open, where that is the cause."""
     seen, cause = proof.seen, proof.cause
     if cause is None:
-        return Verdict("passed", f"{proof.bdf} signs: RSA-2048 on ring pair {seen.pair}, {seen.way} {seen.device_node}")
+        return Verdict("passed", f"signs: RSA-2048 on ring pair {seen.pair}, {seen.way} {seen.device_node}")
     fix = _missing(proof.evidence) if cause is Cause.NODE_MISSING else _FIX[cause]
-    return Verdict(cause.value, f"{proof.bdf}: {_summary(cause, proof.step, proof.evidence, holders)}", fix)
+    return Verdict(cause.value, _summary(cause, proof.step, proof.evidence, holders), fix)
 
 
 def memlock_note(proof: Proof) -> str:

@@ -16,7 +16,7 @@ from qatprep.crypto import direct_verdict
 from qatprep.crypto.keys import pkcs1_padded
 from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.smoke_qat import counters
-from qatprep.direct import pke, target
+from qatprep.direct import pke
 from qatprep.direct.prover import Keep, Prover
 from qatprep.direct.result import Cause, Proof
 from qatprep.facts import kubernetes, nodes, pci
@@ -25,6 +25,8 @@ from qatprep.facts.pci import PciFacts, Services, Vf
 from qatprep.host.base import Host
 
 State = Literal["signs", "fails", "left alone"]
+LEFT_ALONE = (Cause.HELD, Cause.NOT_BOUND)
+"""Causes that say nothing against a VF."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +77,36 @@ def run(
     """Prove one VF that is free, or `every` one. `host` must be the running machine. Bounded in time."""
     began = host.now()
     found = pci.gather(host)
-    results = _left_alone(host, found)
+    results = _pods(host, found)
     free = [vf for vf in _best_first(found) if vf.bdf not in results]
     before = counters(host, found.pfs)
-    requests = 0
+    proofs: list[tuple[Vf, Proof, str]] = []
     for done, vf in enumerate(free):
         if progress:
             progress(done, len(free) if every else 1, vf.bdf)
-        result = _prove(host, vf, prover, keep)
-        results[vf.bdf] = result
-        requests += result.proof.seen.requests if result.proof else 0
-        if not every and result.state != "left alone":
+        proof, checked_by = _prove(vf, prover, keep)
+        proofs.append((vf, proof, checked_by))
+        if not every and proof.cause not in LEFT_ALONE:
             break
     after = counters(host, found.pfs)
     counted = before if isinstance(before, Unknown) else after if isinstance(after, Unknown) else after - before
-    without = tuple((pf.bdf, str(pf.state or "unknown")) for pf in found.pfs if not pf.vfs)
-    tried = [results[vf.bdf] for vf in found.all_vfs if vf.bdf in results]
-    return DirectReport(tuple(tried), without, counted, requests, host.now() - began)
+    # Who holds a VF is asked only now: that it is held, the kernel has said.
+    held = tuple(vf for vf, proof, _ in proofs if proof.cause is Cause.HELD)
+    holders = nodes.holders(host, held)[0]
+    for vf, proof, checked_by in proofs:
+        verdict = direct_verdict.explain(proof, [str(holder) for holder in holders if holder.vf == vf.bdf])
+        results[vf.bdf] = VfResult(vf.bdf, vf.pf or "", _state(proof), verdict, proof, checked_by)
+    return DirectReport(
+        results=tuple(results[vf.bdf] for vf in found.all_vfs if vf.bdf in results),
+        without_vfs=tuple((pf.bdf, str(pf.state or "unknown")) for pf in found.pfs if not pf.vfs),
+        counted=counted,
+        requests=sum(proof.seen.requests for _, proof, _ in proofs),
+        seconds=host.now() - began,
+    )
+
+
+def _state(proof: Proof) -> State:
+    return "signs" if proof.signs else "left alone" if proof.cause in LEFT_ALONE else "fails"
 
 
 def _best_first(found: PciFacts) -> Iterator[Vf]:
@@ -101,39 +116,21 @@ def _best_first(found: PciFacts) -> Iterator[Vf]:
     yield from (vf for vf in found.all_vfs if vf.pf not in signing)
 
 
-def _left_alone(host: Host, found: PciFacts) -> dict[str, VfResult]:
-    """The VFs that are not ours to touch, by BDF."""
-    results: dict[str, VfResult] = {}
-
-    def leave(vf: Vf, code: str, text: str, fix: str = "") -> None:
-        results.setdefault(vf.bdf, VfResult(vf.bdf, vf.pf or "", "left alone", Verdict(code, text, fix)))
-
-    held = {holder.vf: holder for holder in nodes.holders(host, found.all_vfs)[0]}
-    pods = {bdf: entry.pod for entry in kubernetes.gather(host).pods for bdf in entry.devices}
-    for vf in found.all_vfs:
-        if not isinstance(vf.driver, Unknown) and vf.driver != target.DRIVER:
-            text = f"{vf.bdf}: bound to {vf.driver or 'no driver'}, not to {target.DRIVER}"
-            leave(vf, Cause.NOT_BOUND.value, text, "bind it: qatprep bootstrap")
-        elif vf.bdf in held:
-            leave(vf, Cause.HELD.value, f"{vf.bdf}: held by {held[vf.bdf]}")
-        elif vf.bdf in pods:
-            leave(vf, "allocated", f"{vf.bdf}: given to pod {pods[vf.bdf]}")
-    return results
+def _pods(host: Host, found: PciFacts) -> dict[str, VfResult]:
+    """The VFs that the kubelet has given to pods, by BDF."""
+    return {
+        vf.bdf: VfResult(vf.bdf, vf.pf or "", "left alone", Verdict("allocated", f"given to pod {entry.pod}"))
+        for entry in kubernetes.gather(host).pods
+        for vf in found.all_vfs
+        if vf.bdf in entry.devices
+    }
 
 
-def _prove(host: Host, vf: Vf, prover: Prover, keep: Keep | None) -> VfResult:
+def _prove(vf: Vf, prover: Prover, keep: Keep | None) -> tuple[Proof, str]:
     message = secrets.token_bytes(16)
     digest = hashlib.sha256(message).digest()
     proof = prover.prove(vf.bdf, int.from_bytes(pkcs1_padded(digest, pke.SIZE), "big"), keep)
-    if proof.cause is Cause.HELD:  # meanwhile: by whom?
-        holders = [str(holder) for holder in nodes.holders(host, (vf,))[0]]
-        return VfResult(vf.bdf, vf.pf or "", "left alone", direct_verdict.explain(proof, holders), proof)
-    checked_by = ""
-    if proof.signs:
-        checked_by = _checked_by(bytes.fromhex(proof.seen.signature), message)
-    return VfResult(
-        vf.bdf, vf.pf or "", "signs" if proof.signs else "fails", direct_verdict.explain(proof), proof, checked_by
-    )
+    return proof, _checked_by(bytes.fromhex(proof.seen.signature), message) if proof.signs else ""
 
 
 def _checked_by(signature: bytes, message: bytes) -> str:

@@ -38,7 +38,7 @@ class Meter:
                 console=self.console,
                 transient=True,
             )
-            self._task = self._progress.add_task("", total=None, what=self.what)
+            self._task = self._progress.add_task("", total=0, what=self.what)
             self._progress.start()
         return self
 

@@ -19,7 +19,9 @@ class AcknowledgesOnly(Device):
 class RandomWords(Device):
     """Every answer is a random word."""
 
-    random = Random(19)
+    def __init__(self, dma: Dma) -> None:
+        super().__init__(dma)
+        self.random = Random(19)
 
     def send(self, kind: int, data: int = 0) -> None:
         kinds = (0, 5, 6, 9, 21, 33)  # none that ends the talk by itself

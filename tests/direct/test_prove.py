@@ -147,6 +147,13 @@ def test_what_could_not_be_undone_is_said() -> None:
     assert proof.not_undone == ("registration at the PF: pf-silent",)
 
 
+def unviable(model: Model) -> None:
+    model.viable = False
+    model.ioctl_errors[VFIO + 18] = errno.EPERM
+    model.folders[f"/sys/kernel/iommu_groups/{GROUP}/devices"] = [BDF, "0000:6b:00.2"]
+    model.links["/sys/bus/pci/devices/0000:6b:00.2/driver"] = "/x/mlx5_core"
+
+
 HOSTS: dict[str, tuple[Callable[[Model], object], Step, Cause]] = {
     "no device": (lambda m: m.folders.pop(DEVICE), Step.FIND, Cause.NO_DEVICE),
     "no driver": (lambda m: m.links.pop(f"{DEVICE}/driver"), Step.FIND, Cause.NOT_BOUND),
@@ -171,7 +178,7 @@ HOSTS: dict[str, tuple[Callable[[Model], object], Step, Cause]] = {
     ),
     "held": (lambda m: m.open_errors.update({f"/dev/vfio/{GROUP}": errno.EBUSY}), Step.OPEN, Cause.HELD),
     "a link": (lambda m: m.open_errors.update({f"/dev/vfio/{GROUP}": errno.ELOOP}), Step.OPEN, Cause.SYSTEM_ERROR),
-    "not viable": (lambda m: setattr(m, "viable", False), Step.OPEN, Cause.NOT_VIABLE),
+    "not viable": (unviable, Step.OPEN, Cause.NOT_VIABLE),
     "RMRR": (lambda m: m.ioctl_errors.update({VFIO + 2: errno.EPERM}), Step.OPEN, Cause.IOMMU_REFUSED),
     "memlock": (lambda m: setattr(m, "limit", 8192), Step.MEMORY, Cause.MEMLOCK),
     "map refused": (lambda m: m.ioctl_errors.update({VFIO + 13: errno.EINVAL}), Step.MEMORY, Cause.MAP_REFUSED),
@@ -198,7 +205,7 @@ CDEV_HOSTS: dict[str, tuple[Callable[[Model], object], Step, Cause]] = {
     "iommufd forbidden": (lambda m: m.open_errors.update({"/dev/iommu": errno.EACCES}), Step.OPEN, Cause.NOT_PERMITTED),
     "held by cdev": (lambda m: m.ioctl_errors.update({VFIO + 18: errno.EINVAL}), Step.OPEN, Cause.HELD),
     "held by group": (lambda m: m.ioctl_errors.update({VFIO + 18: errno.EBUSY}), Step.OPEN, Cause.HELD),
-    "not viable": (lambda m: m.ioctl_errors.update({VFIO + 18: errno.EPERM}), Step.OPEN, Cause.NOT_VIABLE),
+    "not viable": (unviable, Step.OPEN, Cause.NOT_VIABLE),
     "RMRR": (lambda m: m.ioctl_errors.update({VFIO + 19: errno.EPERM}), Step.OPEN, Cause.IOMMU_REFUSED),
     "map refused": (lambda m: m.ioctl_errors.update({0x3B85: errno.EADDRINUSE}), Step.MEMORY, Cause.MAP_REFUSED),
 }
@@ -226,11 +233,10 @@ def test_a_holder_is_looked_for_at_both_nodes() -> None:
     assert run(model).evidence["nodes"] == [f"/dev/vfio/{GROUP}", "/dev/vfio/devices/vfio7"]
 
 
-def test_neighbours_are_named() -> None:
-    model = Model()
-    model.viable = False
-    model.folders[f"/sys/kernel/iommu_groups/{GROUP}/devices"] = [BDF, "0000:6b:00.2"]
-    model.links["/sys/bus/pci/devices/0000:6b:00.2/driver"] = "/x/mlx5_core"
+@pytest.mark.parametrize("kind", ["group", "cdev"])
+def test_neighbours_are_named(kind: str) -> None:
+    model = Model(kind=kind)
+    unviable(model)
     assert run(model).evidence["others"] == ["0000:6b:00.2 (mlx5_core)"]
 
 

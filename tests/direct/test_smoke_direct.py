@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
@@ -13,7 +13,8 @@ from qatprep.crypto import smoke_direct
 from qatprep.crypto.smoke_direct import DirectReport
 from qatprep.direct.prove import prove
 from qatprep.direct.prover import Keep, Prover
-from qatprep.direct.result import Cause, Proof
+from qatprep.direct.result import Cause, Proof, Seen, Step
+from qatprep.facts import nodes, pci
 from qatprep.facts.base import Unknown
 from qatprep.host.select import open_host
 from tests.direct import faults
@@ -22,20 +23,19 @@ from tests.direct.model import BDF, Model
 
 
 class Here:
-    """A Prover whose VFs are models: `devices` by BDF, all others behave."""
+    """A Prover whose VFs are models: `devices` by BDF, all others behave; `causes` by BDF end at once."""
 
-    def __init__(self, devices: dict[str, Callable[[Dma], Device]] | None = None) -> None:
-        self.devices = devices or {}
+    def __init__(
+        self, devices: dict[str, Callable[[Dma], Device]] | None = None, causes: dict[str, Cause] | None = None
+    ) -> None:
+        self.devices, self.causes = devices or {}, causes or {}
         self.asked: list[str] = []
-        self.busy: set[str] = set()
 
     def prove(self, bdf: str, number: int, keep: Keep | None = None) -> Proof:
         self.asked.append(bdf)
-        model = Model(self.devices.get(bdf, Device))
-        proof = prove(BDF, number, kernel=model)
-        if bdf in self.busy:
-            proof = replace(proof, cause=Cause.HELD)
-        return replace(proof, bdf=bdf)
+        if bdf in self.causes:
+            return Proof(bdf, Step.OPEN, self.causes[bdf], {}, Seen())
+        return replace(prove(BDF, number, kernel=Model(self.devices.get(bdf, Device))), bdf=bdf)
 
 
 def run(name: str, here: Here | None = None, *, every: bool = True) -> DirectReport:
@@ -43,22 +43,20 @@ def run(name: str, here: Here | None = None, *, every: bool = True) -> DirectRep
 
 
 @pytest.mark.parametrize(
-    ("name", "every", "states", "ok"),
+    ("name", "every", "signing", "ok"),
     [
-        ("spr-2s-ready", False, {"signs": 1}, True),
-        ("spr-2s-ready", True, {"signs": 128}, True),
-        ("spr-2s-cdev", True, {"signs": 128}, True),
-        ("vm-vfs", True, {"left alone": 4}, False),
-        ("half-bound", True, {"signs": 120, "left alone": 8}, True),
-        ("vf-held", True, {"signs": 127, "left alone": 1}, True),
-        ("spr-2s-no-vfs", True, {}, False),
-        ("pf-down", True, {"signs": 112}, True),
-        ("no-qat", True, {}, False),
+        ("spr-2s-ready", False, 1, True),
+        ("spr-2s-ready", True, 128, True),
+        ("spr-2s-cdev", True, 128, True),
+        ("vm-vfs", True, 4, True),
+        ("spr-2s-no-vfs", True, 0, False),
+        ("pf-down", True, 112, True),
+        ("no-qat", True, 0, False),
     ],
 )
-def test_nodes(name: str, every: bool, states: dict[str, int], ok: bool) -> None:
+def test_nodes(name: str, every: bool, signing: int, ok: bool) -> None:
     report = run(name, every=every)
-    assert Counter(result.state for result in report.results) == states
+    assert len(report.results) == len(report.of("signs")) == signing
     assert report.ok == ok
 
 
@@ -83,24 +81,24 @@ def test_one_vf_means_one_that_may_have_asym() -> None:
     assert all(result.state == "signs" for result in report.results)
 
 
-def test_a_vf_that_is_taken_meanwhile_is_left_alone() -> None:
-    here = Here()
-    first = run("spr-2s-ready", here, every=False).results[0].bdf
-    here.busy.add(first)
-    report = run("spr-2s-ready", here, every=False)
-    assert [result.state for result in report.results] == ["left alone", "signs"]
-
-
-def test_held_and_given_to_pods() -> None:
-    here = Here()
-    report = run("vf-held", here)
+def test_held_vfs_are_left_alone_and_their_holder_named() -> None:
+    host = open_host(simulate="vf-held")
+    (holder,), _ = nodes.holders(host, pci.gather(host).all_vfs)
+    report = run("vf-held", Here(causes={holder.vf: Cause.HELD}))
+    assert report.ok
     (left,) = report.of("left alone")
-    assert left.verdict.code == "held"
-    assert "process" in left.verdict.summary
-    assert left.bdf not in here.asked
+    assert left.bdf == holder.vf
+    assert re.fullmatch(r"held by \S+ \(process \d+.*\)", left.verdict.summary)
 
 
-def test_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_may_be_tried_is_no_success() -> None:
+    vfs = pci.gather(open_host(simulate="vm-vfs")).all_vfs
+    report = run("vm-vfs", Here(causes=dict.fromkeys((vf.bdf for vf in vfs), Cause.NOT_BOUND)))
+    assert not report.ok
+    assert {result.state for result in report.results} == {"left alone"}
+
+
+def test_pods() -> None:
     here = Here()
     report = run("k8s-as-the-paper-says", here)
     given = [result for result in report.of("left alone") if result.verdict.code == "allocated"]
