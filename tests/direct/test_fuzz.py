@@ -14,8 +14,9 @@ import pytest
 from qatprep.direct.prove import prove
 from qatprep.direct.result import Cause, Step
 from tests.direct.device import PENDING, PF2VF, VF2PF, Device, Dma
+from tests.direct.here import NUMBER
 from tests.direct.model import BDF, Model
-from tests.direct.test_prove import LONGEST, NUMBER
+from tests.direct.test_prove import LONGEST
 
 MOST_CALLS = 60_000
 """System calls of one proof: polling at 2 ms for as long as all its limits allow, several calls a look."""

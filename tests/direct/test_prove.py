@@ -12,10 +12,9 @@ from qatprep.direct.prove import prove
 from qatprep.direct.result import Cause, Entry, Proof, Step
 from tests.direct import faults
 from tests.direct.device import ASYM, DC, SYM, Device, Dma
+from tests.direct.here import NUMBER
 from tests.direct.model import BDF, DEVICE, GROUP, VFIO, Killed, Model
 
-NUMBER = pow(pke.N // 7, pke.E, pke.N)
-"""Its signature is small enough that the modulus can be added to it in 256 bytes."""
 LONGEST = 20.0
 """Seconds of the model's clock that any proof may take, putting back included."""
 
