@@ -56,15 +56,18 @@ def explain(proof: Proof, holders: Sequence[str] = ()) -> Verdict:
     return Verdict(cause.value, _summary(cause, proof.step, proof.evidence, holders), fix)
 
 
-def memlock_note(proof: Proof) -> str:
-    """What a proof does not show: libqat needs a thousand times the memory. "" where the limit allows it."""
-    limit = proof.seen.memlock_limit
-    if limit is None or limit >= MEMLOCK_PER_VF:
-        return ""
-    return (
-        f"memlock: {limit >> 10} KiB is enough for this proof ({proof.seen.dma_bytes >> 10} KiB); "
-        f"libqat will not start, it needs {MEMLOCK_PER_VF >> 20} MiB a VF"
-    )
+def libqat_notes(proof: Proof) -> tuple[str, ...]:
+    """What keeps libqat from a VF that signs here: this proof needs less than libqat."""
+    seen = proof.seen
+    notes = []
+    if seen.memlock_limit is not None and seen.memlock_limit < MEMLOCK_PER_VF:
+        notes.append(
+            f"libqat will not start: memlock is {seen.memlock_limit >> 10} KiB, it needs "
+            f"{MEMLOCK_PER_VF >> 20} MiB a VF (this proof: {seen.dma_bytes >> 10} KiB)"
+        )
+    if seen.msi == 0:
+        notes.append("libqat will not start: the VF has no MSI (this proof needs none)")
+    return tuple(notes)
 
 
 def _missing(evidence: Evidence) -> str:

@@ -83,6 +83,7 @@ class _Chain:
         except OSError as e:
             raise Stop(Cause.DEVICE_REFUSED, errno=e.errno, error=e.strerror) from None
         undo.add("device", access.close_device)  # resets it, while its memory is still mapped
+        seen.msi = registers.msi_vectors(kernel, device)
         rings, box = self._regions(device, undo)
 
         trace.begin(Step.MAILBOX)

@@ -18,6 +18,8 @@ from qatprep.direct.trace import Trace
 
 REGION_INFO = 0x3B6C
 """VFIO_DEVICE_GET_REGION_INFO (linux/vfio.h): _IO(';', 100 + 8)."""
+IRQ_INFO, MSI = 0x3B6D, 1
+"""VFIO_DEVICE_GET_IRQ_INFO; VFIO_PCI_MSI_IRQ_INDEX."""
 READ_WRITE = 3
 """VFIO_REGION_INFO_FLAG_READ | _WRITE."""
 RINGS_BAR, MAILBOX_BAR, CONFIG_SPACE = 0, 2, 7
@@ -36,6 +38,14 @@ ALL_ONES = 0xFFFFFFFF
 # Configuration space (PCI Local Bus Specification 3.0, 6.2.2)
 COMMAND = 0x04
 MEMORY_SPACE, BUS_MASTER = 2, 4
+
+
+def msi_vectors(kernel: Kernel, fd: int) -> int:
+    """How many MSI the device has. Unused here, but libqat does not start without one (adf_common_user_bundles.c)."""
+    info = bytearray(struct.pack("<IIII", 16, 0, MSI, 0))
+    kernel.ioctl(fd, IRQ_INFO, info)
+    count: int = struct.unpack("<IIII", info)[3]
+    return count
 
 
 class Region:

@@ -94,6 +94,8 @@ class Seen:
     memlock_limit: int | None = None
     """RLIMIT_MEMLOCK of the proving process in bytes; None: unlimited, or not applied to it (CAP_IPC_LOCK)."""
     dma_bytes: int = 0
+    msi: int = -1
+    """MSI vectors of the VF. This proof polls; libqat needs one."""
     pf_version: int = 0
     services: tuple[str, ...] = ()
     """The service of each ring pair, as the PF says."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.crypto.direct_verdict import memlock_note
+from qatprep.crypto.direct_verdict import libqat_notes
 from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.smoke_direct import DirectReport, State, VfResult
 from qatprep.facts.base import Unknown
@@ -76,7 +76,7 @@ def _vf(result: VfResult) -> dict[str, Any]:
 
 def _notes(report: DirectReport) -> list[str]:
     notes = [f"PF {bdf} is {state} and has no VFs" for bdf, state in report.without_vfs]
-    notes += dict.fromkeys(memlock_note(r.proof) for r in report.of("signs") if r.proof and memlock_note(r.proof))
+    notes += dict.fromkeys(note for r in report.of("signs") if r.proof for note in libqat_notes(r.proof))
     notes += [f"{r.bdf}: not put back: {thing}" for r in report.results if r.proof for thing in r.proof.not_undone]
     return notes
 

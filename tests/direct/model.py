@@ -47,6 +47,7 @@ class Model(Kernel):
         self.limit: int | None = None
         self.ranges: tuple[tuple[int, int], ...] = ((0, 0xFEDFFFFF), (0xFEF00000, (1 << 48) - 1))
         self.sizes = dict(SIZES)
+        self.msi = 1
         self.offences: list[str] = []
         self.fds: dict[int, str] = {}
         self.maps: dict[int, tuple[int, int]] = {}
@@ -139,6 +140,8 @@ class Model(Kernel):
                 index = struct.unpack_from("<I", data, 8)[0]
                 struct.pack_into("<I", data, 4, 3)
                 struct.pack_into("<QQ", data, 16, self.sizes[index], index << 40)
+            case "device", 9:
+                struct.pack_into("<I", data, 12, self.msi)
             case "container", 12:
                 struct.pack_into("<IQI", data, 4, 3, 0xFFFFF000, 64)
                 struct.pack_into("<HHIII", data, 64, 1, 1, 0, len(self.ranges), 0)

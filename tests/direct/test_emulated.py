@@ -95,6 +95,7 @@ VERDICTS: dict[str, tuple[Step, Cause | None]] = {
     "unviable": (Step.OPEN, Cause.NOT_VIABLE),
     "smallbars": (Step.DEVICE, Cause.WRONG_REGISTERS),
     "memlock=16": SIGNS,
+    "nointerrupt": SIGNS,
 }
 
 
@@ -164,6 +165,11 @@ def test_all_vfs(tmp_path: Path) -> None:
     assert entries[0]["schema"] == "qatprep.direct-record/1"
     assert len({entry["bdf"] for entry in entries[1:]}) == 16
     assert record.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_vf_that_libqat_cannot_use() -> None:
+    _, document = smoke(["--fault", "nointerrupt"])
+    assert document["notes"] == ["libqat will not start: the VF has no MSI (this proof needs none)"]
 
 
 def test_a_vf_that_fails() -> None:

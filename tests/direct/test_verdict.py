@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,17 +40,20 @@ def test_every_sentence(golden: Callable[[Path, str], None]) -> None:
     golden(GOLDEN, "\n".join(lines))
 
 
-@pytest.mark.parametrize(("limit", "noted"), [(None, False), (64 << 10, True), (16 << 20, False)])
-def test_what_libqat_needs_is_said_beside(limit: int | None, noted: bool) -> None:
-    """12 KiB are enough here, and libqat still would not start."""
+def test_what_libqat_needs_more_is_said() -> None:
+    """12 KiB and no interrupt are enough here, and libqat still would not start."""
     model = Model()
-    model.limit = limit
+    model.limit, model.msi = 64 << 10, 0
     proof = run(model)
     assert proof.signs
-    note = direct_verdict.memlock_note(proof)
-    assert bool(note) == noted
-    if noted:
-        assert "64 KiB" in note
-        assert "12 KiB" in note
-        assert "16 MiB" in note
-    assert direct_verdict.memlock_note(replace(proof, seen=replace(proof.seen, memlock_limit=None))) == ""
+    assert direct_verdict.libqat_notes(proof) == (
+        "libqat will not start: memlock is 64 KiB, it needs 16 MiB a VF (this proof: 12 KiB)",
+        "libqat will not start: the VF has no MSI (this proof needs none)",
+    )
+
+
+@pytest.mark.parametrize("limit", [None, 16 << 20])
+def test_nothing_to_say_where_libqat_has_what_it_needs(limit: int | None) -> None:
+    model = Model()
+    model.limit = limit
+    assert direct_verdict.libqat_notes(run(model)) == ()
