@@ -33,6 +33,7 @@ ELSEWHERE = {
     "bench-queue": "tests/crypto/test_bench.py",
     "tune": "tests/crypto/test_tune.py",
     "wish": "tests/cli/test_bad_input.py",
+    "smoke-direct": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""
