@@ -65,7 +65,7 @@ class Node:
         Without the order and sizes of modules, numbers that the kernel gives out anew (groups, minors), and the log.
         """
         player = os.path.join(HERE, "play.py")
-        text = self.guest.check(f"{os.path.realpath(self.guest.python)} -I -S {player}")
+        text = self.guest.check(f"{self.guest.interpreter} -I -S {player}")
         shown: dict[str, Any] = json.loads(text)
         del shown["/.qatprep/dmesg"]
         modules = shown["/proc/modules"]
