@@ -93,6 +93,7 @@ class EmulatedGuest(Guest):
         super().__init__(kit, hardware or Hardware(kind="emulated"), **more)
         self.suite = suite
         self.root = userland.root(cache, suite)
+        userland.compile_python(self.root, f"{REPOSITORY}/qatprep")
         self.qemu = userland.qemu(cache)
         self.python = "/usr/bin/python3"
         self.emulators: list[Emulator] = []

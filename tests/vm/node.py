@@ -72,6 +72,13 @@ class Node:
         modules["data"] = sorted(line.split()[0] for line in modules["data"].splitlines())
         return shown
 
+    def put_back(self) -> None:
+        """Undo every run, one after the other."""
+        for _ in range(10):
+            if "Nothing to undo" in self.qatprep("rollback --yes", timeout=240).out:
+                return
+        raise AssertionError("still something to undo")
+
     def complaints(self) -> str:
         """What the kernel itself holds to be wrong."""
         return self.guest.run("dmesg | grep -A15 -E 'WARNING:|BUG:|Oops|hung_task|blocked for more'").out

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import time
+from pathlib import Path
+
 import pytest
 
-from . import userland
+from . import disks, userland
 from .conftest import Boot, full
 from .emulated import EmulatedGuest
 from .machine import Guest, Hardware
@@ -13,6 +17,8 @@ from .node import PF0, PF1, Node, vf
 pytestmark = pytest.mark.vm
 
 TWO_SOCKETS = Hardware(kind="emulated", pfs=2, sockets=2, memory=1024)
+UNIT = "qatprep-apply.service"
+KILLS = 4
 SIGNED = "64 RSA-2048 signatures, all right"
 COUNTED = "the device's firmware counted 64 responses for 64 operations (fw_counters)"
 
@@ -52,9 +58,7 @@ def test_from_nothing_to_a_signature(boot: Boot, kernel: str, suite: str) -> Non
         assert set(node.findings(status=0).values()) <= {"ok"}
 
         assert "Nothing to do" in node.qatprep("bootstrap --yes --no-smoke").out
-        for _ in range(10):
-            if "Nothing to undo" in node.qatprep("rollback --yes").out:
-                break
+        node.put_back()
         assert node.picture() == untouched
         assert not node.complaints()
 
@@ -72,3 +76,51 @@ def test_a_pf_that_offers_compression_alone_cannot_sign(boot: Boot, kernel: str)
 
         node.qatprep("device services asym --yes")
         assert SIGNED in node.qatprep("smoke --provider qat").out
+
+
+@full
+def test_a_signature_after_a_reboot(boot: Boot, kernel: str, tmp_path: Path) -> None:
+    """What persists (unit, modules, udev rule) brings the PFs back to where a signature comes out."""
+    disk = disks.make(str(tmp_path))
+    hardware = Hardware(kind="emulated", pfs=2, sockets=2, vfs=4, memory=1024)
+    with boot(kernel, hardware, boot="systemd", disk=disk, seconds=300) as guest:
+        node = Node(guest)
+        assert SIGNED in node.qatprep("bootstrap --yes", timeout=240).out
+        guest.check("sync")
+        guest.shut_down()
+    with boot(kernel, hardware, boot="systemd", disk=disk, seconds=300) as guest:
+        node = Node(guest)
+        guest.run(f"systemctl start {UNIT}", timeout=240)
+        assert guest.check(f"systemctl show -p Result --value {UNIT}").strip() == "success"
+        assert node.nodes() == ["660 root:qat"] * 8
+        assert signatures(guest) == 0
+        assert SIGNED in node.qatprep("smoke --provider qat").out
+        assert signatures(guest) == 64
+        assert "Nothing to do" in node.qatprep("bootstrap --yes --no-smoke").out
+        assert not node.complaints()
+
+
+@full
+def test_killed_during_bootstrap_it_converges_and_signs(boot: Boot, kernel: str) -> None:
+    seed = random.randrange(1 << 16)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with boot(kernel, Hardware(kind="emulated", pfs=2, sockets=2, vfs=4, memory=1024)) as guest:
+        node = Node(guest)
+        whole = node.qatprep("bootstrap --yes --no-smoke").seconds
+        node.put_back()
+        cut_off = 0
+        for round in range(KILLS):
+            job = guest.start("echo $$ >/root/pid; exec qatprep bootstrap --yes --no-smoke")
+            after = chance.uniform(0.2, 1.0) * whole
+            time.sleep(after)
+            guest.run("kill -9 $(cat /root/pid)")
+            cut_off += job.wait().status == 137
+            where = f"seed {seed}, round {round}, killed after {after:.2f} s of {whole:.2f}"
+            before = signatures(guest)
+            assert SIGNED in node.qatprep("bootstrap --yes").out, where
+            assert signatures(guest) == before + 64, where
+            assert node.nodes() == ["660 root:qat"] * 8, where
+            node.put_back()
+        assert cut_off, "the kills came too late to mean anything"
+        assert not node.complaints()

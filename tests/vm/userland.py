@@ -79,6 +79,21 @@ def _python_packages(directory: str) -> None:
     for platform in ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"):
         pip += ["--platform", platform]
     run([*pip, *wanted])
+    compile_python(directory, f"{directory}/usr/lib/python{version}", target)
+
+
+def compile_python(directory: str, *folders: str) -> None:
+    """Compile what has changed in these folders, with the tree's own Python: guests need twelve times as long."""
+    libraries = f"{directory}/usr/lib/x86_64-linux-gnu"
+    python = [
+        f"{directory}/usr/lib64/ld-linux-x86-64.so.2",
+        "--library-path",
+        libraries,
+        f"{directory}/usr/bin/python3",
+    ]
+    command = [*python, "-m", "compileall", "-q", "-s", directory, "-p", "/", *folders]
+    env = {**os.environ, "PYTHONHOME": f"{directory}/usr"}
+    subprocess.run(command, env=env, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def qemu(cache: str) -> str:
