@@ -1,0 +1,94 @@
+"""The direct proof where the kernel's own PF driver answers the mailbox and its firmware counters are asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import Boot
+from .emulated import EmulatedGuest
+from .machine import Guest, Hardware
+from .node import PF0, Node, vf
+from .test_emulated import COUNTED, SIGNED, signatures
+
+pytestmark = pytest.mark.vm
+
+VFS = 4
+ONE_PF = Hardware(kind="emulated", pfs=1, vfs=VFS, memory=1024)
+STATE = f"/sys/bus/pci/devices/{PF0}/qat/state"
+
+
+def codes(document: Any) -> list[str]:
+    return [found["code"] for found in document["vfs"]]
+
+
+def node_of(guest: Guest, bdf: str) -> str:
+    group = guest.check(f"basename $(readlink /sys/bus/pci/devices/{bdf}/iommu_group)").strip()
+    return f"/dev/vfio/{group}"
+
+
+def test_vfs_of_a_real_pf_driver(boot: Boot, kernel: str) -> None:
+    with boot(kernel, ONE_PF) as guest:
+        assert isinstance(guest, EmulatedGuest)
+        node = Node(guest)
+        node.qatprep("bootstrap --yes --no-smoke --set devices.services='asym;dc'")
+
+        document = node.json("smoke --direct --all")
+        assert codes(document) == ["passed"] * VFS
+        assert document["fw_counters"]["responses"] == document["fw_counters"]["requests"] == VFS
+        assert signatures(guest) == VFS
+        assert document["vfs"][0]["services"] == ["dc", "asym", "dc", "asym"]
+        assert {found["ring_pair"] for found in document["vfs"]} == {1}
+
+        out = " ".join(node.qatprep("smoke --provider qat").out.split())
+        assert SIGNED in out
+        assert COUNTED in out
+        assert codes(node.json("smoke --direct --all")) == ["passed"] * VFS
+
+        # A VF that somebody holds is left alone and its holder named; the others sign.
+        holder = guest.start(f"exec 9<>{node_of(guest, vf(PF0, 0))}; echo held; sleep 1000")
+        holder.wait_for("held")
+        document = node.json("smoke --direct --all")
+        assert codes(document) == ["held", *["passed"] * (VFS - 1)]
+        assert "sleep" in document["vfs"][0]["summary"]
+        holder.kill()
+        holder.wait()
+
+        # An ordinary user of the group, with less memlock than this needs, and with less than libqat needs.
+        direct = f"{guest.qatprep_command} smoke --direct --output json"
+        user = f"setpriv --reuid 65534 --regid qat --clear-groups prlimit --memlock=%d:%d {direct}"
+        said = guest.run(user % (8192, 8192))
+        (found,) = json.loads(said.out)["vfs"]
+        assert (said.status, found["code"]) == (3, "memlock")
+        assert found["evidence"] == {"needs": 12288, "limit": 8192}
+        said = guest.run(user % (12288, 12288))
+        assert (said.status, codes(json.loads(said.out))) == (0, ["passed"])
+        assert "libqat will not start: memlock is 12 KiB" in json.loads(said.out)["notes"][0]
+
+        # The PF goes down while a request is under way: the VF is given up at once.
+        guest.emulators[0].tell("fault", "lost=1")
+        wait = 'until grep -q \'"step": "sign"\' /tmp/record; do sleep 0.01; done'
+        job = guest.start(f"{direct} --record /tmp/record")
+        guest.check(f"{wait}; echo down > {STATE}", timeout=60)
+        assert codes(json.loads(job.wait().out)) == ["pf-restarting"]
+
+        # With the PF its VFs are gone.
+        document = node.json("smoke --direct --all", status=3)
+        assert document["vfs"] == []
+        assert document["pfs_without_vfs"] == [{"bdf": PF0, "state": "down"}]
+
+        log = guest.check("dmesg")
+        for words in ("Some VFs are still running", "Failed to send", "DMAR: [DMA"):
+            assert words not in log
+        assert not node.complaints()
+
+
+def test_a_pf_without_asym(boot: Boot, kernel: str) -> None:
+    with boot(kernel, ONE_PF) as guest:
+        node = Node(guest)
+        node.qatprep("bootstrap --yes --no-smoke --set devices.services=dc")
+        (found,) = node.json("smoke --direct", status=3)["vfs"]
+        assert (found["code"], found["evidence"]["services"]) == ("no-asym", ["dc"] * 4)
+        assert signatures(guest) == 0
