@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
     tell = verbs.add_parser("tell", help="ask or change devices that are being served")
     tell.add_argument("folder", metavar="DIR", help="the folder of serve")
-    tell.add_argument("words", nargs="+", metavar="WORD", help="fault NAME[=N|=off], or counts")
+    tell.add_argument("words", nargs="+", metavar="WORD", help="counts, or fault NAME[=N], or fault NAME=off")
 
     fetch = verbs.add_parser("fetch", help="unpack libqat of a Debian suite into a folder; installs nothing")
     fetch.add_argument("suite", help="trixie, sid ...")
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verb == "tell":
             from qat_emulator.control import ask
 
-            print(ask(options.folder, options.words))
+            print(json.dumps(ask(options.folder, options.words)))
             return 0
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(options.record, "w", encoding="ascii")) if options.record else None

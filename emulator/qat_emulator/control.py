@@ -1,4 +1,4 @@
-"""A socket beside those of the devices, to ask and change what is being served."""
+"""A socket beside those of the devices: one line of text is an order, one line of JSON the answer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from qat_emulator.errors import EmulatorError
 
 NAME = "control"
 SECONDS = 5.0
-MOST = 1 << 16
+"""How long either end waits for the other."""
 
-Answer = Callable[[list[str]], str]
+Answer = Callable[[list[str]], dict[str, object]]
 
 
 def listen(folder: str, answer: Answer) -> socket.socket:
-    """Answer words with a text, one client at a time, in a thread. ValueError becomes an error of the client."""
+    """Answer orders, one client at a time, in a thread. A ValueError becomes {"error": its text}."""
     path = f"{folder}/{NAME}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(4)
 
@@ -35,26 +35,29 @@ def listen(folder: str, answer: Answer) -> socket.socket:
                 return  # closed: the program ends
             with client, contextlib.suppress(OSError):
                 client.settimeout(SECONDS)
-                try:
-                    reply = {"text": answer(json.loads(client.recv(MOST)))}
-                except ValueError as problem:
-                    reply = {"error": str(problem)}
-                client.sendall(json.dumps(reply).encode())
+                with client.makefile("rw", encoding="utf-8") as line:
+                    try:
+                        reply = answer(line.readline().split())
+                    except ValueError as problem:
+                        reply = {"error": str(problem)}
+                    line.write(json.dumps(reply) + "\n")
 
     threading.Thread(target=loop, daemon=True, name="control").start()
     return listener
 
 
-def ask(folder: str, words: Sequence[str]) -> str:
+def ask(folder: str, words: Sequence[str]) -> dict[str, object]:
     """What the devices served from `folder` answer. EmulatorError."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(SECONDS)
             client.connect(f"{folder}/{NAME}")
-            client.sendall(json.dumps(list(words)).encode())
-            reply: dict[str, str] = json.loads(client.recv(MOST))
+            with client.makefile("rw", encoding="utf-8") as line:
+                line.write(" ".join(words) + "\n")
+                line.flush()
+                reply: dict[str, object] = json.loads(line.readline())
     except (OSError, ValueError) as problem:
         raise EmulatorError(f"nothing is served from {folder}: {problem}", f"qat-emulator serve {folder}") from problem
     if "error" in reply:
-        raise EmulatorError(reply["error"])
-    return reply["text"]
+        raise EmulatorError(str(reply["error"]))
+    return reply

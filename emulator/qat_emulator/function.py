@@ -32,6 +32,7 @@ class Function:
     def __init__(self, name: str, bars: dict[int, int], faults: Faults, record: Record) -> None:
         self.name, self.faults, self.record = name, faults, record
         self.memory = AddressSpace()
+        self.resets = 0
         self.interrupt: Callable[[int], None] = lambda vector: None
         self.lock = threading.RLock()
         self.config = self._configuration(bars)
@@ -90,4 +91,5 @@ class Function:
 
     def reset(self) -> None:
         """Function level reset."""
-        raise NotImplementedError
+        self.resets += 1
+        self.record(self.name, "reset")

@@ -82,7 +82,8 @@ class StandInPf:
         faults, kind, data = vf.faults, value >> 2 & 0x3F, value >> 8
         self._messages += 1
         if vf.strike(first_message=True):
-            self._acknowledge(vf, value)
+            if not vf.gone:
+                self._acknowledge(vf, value)
             return
         if "silent" in faults or ("half" in faults and self._messages % 2 == 0):
             return

@@ -75,12 +75,14 @@ class Pf(Function):
 
     def reset(self) -> None:
         with self.lock:
-            self.record(self.name, "reset")
+            super().reset()
             self._heart = None
             for memory in self.registers.values():
                 memory[:] = bytes(len(memory))
             for vf in self.vfs:
                 vf.reset()
+                mailbox = vf.registers[r.VF_MAILBOX]
+                mailbox[:] = bytes(len(mailbox))
 
     # -- configuration space -----------------------------------------------------------------------------------
 

@@ -37,15 +37,15 @@
 #error "QAT exists on x86-64 only"
 #endif
 
-enum operation { OPEN, IOCTL, WRITE };
+enum operation { OPEN, IOCTL, WRITE, MMAP };
 enum { MOST_BYTES = 4096, MOST_BARS = 256 };
 
 struct message { /* shared_memory.py knows this layout */
     uint32_t operation;
     uint32_t number;   /* IOCTL: its number; WRITE: bytes */
     uint64_t target;   /* inode of the file that it is about */
-    uint64_t argument; /* IOCTL: its argument, or the inode of the file it names; WRITE: offset in the device's file */
-    uint64_t value;    /* WRITE: the value */
+    uint64_t argument; /* IOCTL: its argument, or the inode of the file it names; else: offset in the device's file */
+    uint64_t value;    /* WRITE: the value; MMAP: bytes */
     uint8_t bytes[MOST_BYTES];
 };
 struct reply {
@@ -366,6 +366,13 @@ void *mmap(void *wish, size_t size, int protection, int flags, int fd, off_t off
     uint64_t target = fd >= 0 && protection & PROT_WRITE && flags & MAP_SHARED ? target_of(fd) : 0;
     if (!target)
         return (void *)syscall(SYS_mmap, wish, size, protection, flags, fd, offset);
+    struct message message = {.operation = MMAP, .target = target, .argument = offset, .value = size};
+    struct reply reply;
+    int given, result = tell(&message, 0, -1, &reply, &given);
+    if (result < 0) {
+        errno = -result;
+        return MAP_FAILED;
+    }
     void *memory = (void *)syscall(SYS_mmap, wish, size, PROT_READ, flags, fd, offset);
     return mapped(memory, size, fd, target, offset);
 }

@@ -47,7 +47,11 @@ class RingPair:
 
     def _set(self, register: int, ring: int, value: int) -> None:
         self.vf.set(VF_RINGS, self.number * BUNDLE_SIZE + register + 4 * ring, value)
-        empty = sum(1 << r for r in (REQUESTS, ANSWERS) if self._get(HEAD, r) == self._get(TAIL, r))
+        self.show_empty()
+
+    def show_empty(self) -> None:
+        """Which rings are empty follows from heads and tails, whoever wrote them."""
+        empty = sum(1 << ring for ring in (REQUESTS, ANSWERS) if self._get(HEAD, ring) == self._get(TAIL, ring))
         self.vf.set(VF_RINGS, self.number * BUNDLE_SIZE + EMPTY_STATUS, empty)
 
     def _size(self, ring: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import shutil
 import signal
 import socket
@@ -20,7 +22,8 @@ from qat_emulator.record import Record
 from qat_emulator.shared_memory import Vfio
 from qat_emulator.vf import Vf, engines
 
-LIBC = "libc.so.6"
+LIBC, LIBQAT, LOADER = "libc.so.6", "libqat.so.4", "ld-linux-x86-64.so.2"
+FETCH = "unpack a Debian with libqat: qat-emulator fetch trixie DIR"
 
 
 def preload() -> str:
@@ -34,10 +37,34 @@ def preload() -> str:
 
 def libraries(tree: str) -> str:
     """The folder of libraries of an unpacked Debian. EmulatorError."""
+    try:
+        os.listdir(tree)
+    except OSError as problem:
+        raise EmulatorError(f"{tree} cannot be read: {problem.strerror}", FETCH) from problem
     for folder in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64"):
         if os.path.exists(f"{tree}/{folder}/{LIBC}"):
             return os.path.abspath(f"{tree}/{folder}")
-    raise EmulatorError(f"{tree} has no {LIBC}", "unpack a Debian with libqat there: qat-emulator fetch trixie DIR")
+    raise EmulatorError(f"{tree} has no {LIBC}", FETCH)
+
+
+def check_version(folder: str) -> None:
+    """The machine's programs run on the tree's C library, which must not be older than theirs. EmulatorError."""
+    try:
+        said = subprocess.run([f"{folder}/{LOADER}", "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as problem:
+        raise EmulatorError(f"{folder}/{LOADER} does not run: {problem}", FETCH) from problem
+    theirs, ours = (re.search(r"(\d+)\.(\d+)", text) for text in (said.partition("version")[2], platform.libc_ver()[1]))
+    if theirs and ours and tuple(map(int, theirs.groups())) < tuple(map(int, ours.groups())):
+        raise EmulatorError(
+            f"{folder} has glibc {theirs[0]}, this machine {ours[0]}: its programs would not start",
+            "take a newer suite, or no --tree and the machine's own libqat",
+        )
+
+
+def note_missing(folder: str) -> None:
+    """Say so where the command will find no libqat; not every command needs it."""
+    if not os.path.exists(f"{folder}/{LIBQAT}"):
+        print(f"qat-emulator: {folder} has no {LIBQAT}; {FETCH}, then --tree DIR/root", file=sys.stderr)
 
 
 def own_libraries() -> str:
@@ -65,6 +92,9 @@ def run(
     EmulatorError."""
     library = preload()
     upper = libraries(tree) if tree else None
+    if upper:
+        check_version(upper)
+    note_missing(upper or own_libraries())
     namespace.enter()
     pf, pool = StandInPf(services), engines(workers)
     devices = [Vf(name, pf, pool, faults, record) for name in sysfs.names(vfs)]

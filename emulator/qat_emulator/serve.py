@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
-import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 
 from qat_emulator import control, vfio_user
@@ -20,6 +22,7 @@ from qat_emulator.vf import Vf, engines
 
 PF_BUS = 0x6B
 """The bus of a PF on a real machine; libqat 24.02 knows no others."""
+OLDEST_QEMU = (10, 1)
 PATH_LIMIT = 107
 """Bytes of a socket's path (unix(7))."""
 
@@ -40,7 +43,7 @@ def qemu_options(folder: str, names: Sequence[str], bus: int = PF_BUS) -> list[s
     options += ["-device", "intel-iommu,caching-mode=on"]
 
     def device(name: str, bus: str, **more: object) -> list[str]:
-        socket_of = {"type": "unix", "path": os.path.join(folder, name)}
+        socket_of = {"type": "unix", "path": f"{folder}/{name}"}
         return ["-device", json.dumps({"driver": "vfio-user-pci", "bus": bus, **more, "socket": socket_of})]
 
     if "pf" in names:
@@ -57,15 +60,15 @@ def qemu_options(folder: str, names: Sequence[str], bus: int = PF_BUS) -> list[s
     return options
 
 
-def counts(functions: dict[str, Function]) -> str:
-    """What the devices did, as JSON."""
+def counts(functions: dict[str, Function]) -> dict[str, object]:
+    """What each function did: a VF its requests and answers, the PF its admin messages; resets of both."""
     done: dict[str, object] = {}
     for name, function in functions.items():
-        if isinstance(function, Vf):
-            done[name] = function.counts.as_dict()
-        elif isinstance(function, Pf):
-            done[name] = {"admin": dict(function.admin)}
-    return json.dumps(done)
+        did = function.counts.as_dict() if isinstance(function, Vf) else {}
+        if isinstance(function, Pf):
+            did["admin"] = dict(function.admin)
+        done[name] = {**did, "resets": function.resets}
+    return done
 
 
 def serve(folder: str, *, pf: bool, vfs: int, services: str, faults: Faults, record: Record, workers: int) -> int:
@@ -80,7 +83,7 @@ def serve(folder: str, *, pf: bool, vfs: int, services: str, faults: Faults, rec
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # before any thread is there that could take them
     functions = make(pf=pf, vfs=vfs, services=services, faults=faults, record=record, workers=workers)
 
-    def answer(words: list[str]) -> str:
+    def answer(words: list[str]) -> dict[str, object]:
         if words == ["counts"]:
             return counts(functions)
         if len(words) == 2 and words[0] == "fault":
@@ -88,20 +91,38 @@ def serve(folder: str, *, pf: bool, vfs: int, services: str, faults: Faults, rec
             for function in functions.values():
                 if isinstance(function, Pf):
                     function.report_errors()
-            return f"fault {words[1]}"
-        raise ValueError(f"unknown request {' '.join(words)!r}: counts, or fault NAME[=N|=off]")
+            return {"fault": words[1]}
+        raise ValueError(f"unknown order {' '.join(words)!r}: counts, or fault NAME[=N] or NAME=off")
 
     with contextlib.ExitStack() as stack:
-        listeners: list[socket.socket] = []
         for name, function in functions.items():
-            listeners.append(stack.enter_context(vfio_user.listen(function, os.path.join(folder, name))))
+            stack.enter_context(vfio_user.listen(function, f"{folder}/{name}"))
         stack.enter_context(control.listen(folder, answer))
         print(_shell(qemu_options(folder, list(functions))), flush=True)
+        note_missing()
         signal.sigwait(stop)
         for name in (*functions, control.NAME):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(folder, name))
     return 0
+
+
+def note_missing() -> None:
+    """Say so where the QEMU of this machine cannot use the sockets; another one may."""
+    try:
+        said = subprocess.run(["qemu-system-x86_64", "-version"], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"version (\d+)\.(\d+)", said)
+        if found and tuple(map(int, found.groups())) >= OLDEST_QEMU:
+            return
+        here = f"QEMU {found[1]}.{found[2]}" if found else "a QEMU that does not say its version"
+    except OSError:
+        here = "no qemu-system-x86_64"
+    print(
+        f"qat-emulator: this machine has {here}; vfio-user-pci needs QEMU {OLDEST_QEMU[0]}.{OLDEST_QEMU[1]} or newer"
+        " (Debian: trixie-backports, sid)",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _shell(options: Sequence[str]) -> str:

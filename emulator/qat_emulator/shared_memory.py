@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from qat_emulator.closings import Closings
 from qat_emulator.function import MSI
 from qat_emulator.memory import AddressSpace
+from qat_emulator.process import describe
 from qat_emulator.vf import Vf
 
-OPEN, IOCTL, WRITE = range(3)
+OPEN, IOCTL, WRITE, MMAP = range(4)
 MESSAGE = struct.Struct("<IIQQQ")
 """Operation, number, target, argument, value: struct message of preload.c."""
 MOST = MESSAGE.size + 4096
@@ -138,7 +139,7 @@ class Vfio:
             data, fds, _, _ = socket.recv_fds(client, MOST, 1)
             if len(data) < MESSAGE.size:
                 return False
-            given = self._answer(data, fds)
+            given = self._answer(client, data, fds)
             socket.send_fds(
                 client, [struct.pack("<i", given.result) + given.data], [given.file] if given.file >= 0 else []
             )
@@ -150,14 +151,19 @@ class Vfio:
                     os.close(fd)
         return True
 
-    def _answer(self, data: bytes, fds: list[int]) -> Given:
+    def _answer(self, client: socket.socket, data: bytes, fds: list[int]) -> Given:
         operation, number, target, argument, value = MESSAGE.unpack_from(data)
         try:
             if operation == OPEN:
                 return self._open(target)
+            if operation == MMAP:
+                return self._mmap(target, argument, value)
             if operation == WRITE:
                 return self._write(target, argument, number, value)
-            return self._ioctl(target, number, argument, data[MESSAGE.size :], fds)
+            given = self._ioctl(target, number, argument, data[MESSAGE.size :], fds)
+            if number == DEVICE_FD:
+                self._groups[target].vf.counts.opened.append(describe(client))
+            return given
         except OSError as problem:
             return Given(-(problem.errno or errno.EIO))
         except (struct.error, KeyError):
@@ -211,6 +217,13 @@ class Vfio:
             raise refuse(errno.EINVAL)
         else:
             vf.write(region, offset, size, value)
+        return Given()
+
+    def _mmap(self, target: int, offset: int, size: int) -> Given:
+        region, offset = offset >> SHIFT, offset & (1 << SHIFT) - 1
+        length = self._devices[target].vf.bars.get(region, 0)
+        if offset + size > -(-length // mmap.PAGESIZE) * mmap.PAGESIZE:
+            raise refuse(errno.EINVAL)
         return Given()
 
     # -- ioctls ----------------------------------------------------------------------------------------------------

@@ -42,6 +42,8 @@ class Counts:
     """Requests of each ring pair."""
     functions: Counter[str] = field(default_factory=Counter)
     """Requests by the name of their function; what the device cannot do is counted as refused."""
+    opened: list[dict[str, object]] = field(default_factory=list)
+    """Who opened the VF, each time, where the transport knows: process, and the libqat it has loaded."""
 
     def as_dict(self) -> dict[str, object]:
         return {**vars(self), "functions": dict(self.functions)}
@@ -68,7 +70,7 @@ class Vf(Function):
         """Answers to requests from before a reset are dropped."""
         self._stopped = False
         """No request is taken until the next reset."""
-        self._gone = False
+        self.gone = False
 
     def attach(self, registers: dict[int, memoryview]) -> None:
         """Keep the registers in this memory, which drivers read."""
@@ -81,8 +83,8 @@ class Vf(Function):
         with self.lock:
             self._era += 1
             self._stopped = False
-            self.record(self.name, "reset")
-            if self._gone:
+            super().reset()
+            if self.gone:
                 return
             self.registers[VF_RINGS][:] = bytes(len(self.registers[VF_RINGS]))
             if isinstance(self.pf, mailbox.StandInPf):  # else these are the PF's registers
@@ -108,7 +110,7 @@ class Vf(Function):
         name = MAILBOX_REGISTERS.get(offset, hex(offset))
         said = mailbox.describe(value, mailbox.FROM_VF) if offset == VF2PF else {}
         self.record(self.name, "write", bar=VF_MAILBOX, register=name, offset=offset, size=size, value=value, **said)
-        if self._gone:
+        if self.gone:
             return
         super().write(VF_MAILBOX, offset, size, value)
         if offset in (PF2VF, VF2PF):
@@ -125,7 +127,7 @@ class Vf(Function):
         self.record(
             self.name, "write", bar=VF_RINGS, pair=number, register=name, offset=register, size=size, value=value
         )
-        if self._gone:
+        if self.gone:
             return
         super().write(VF_RINGS, offset, size, value)
         pair = self.pairs[number]
@@ -135,6 +137,8 @@ class Vf(Function):
             pair.flush()
         elif register in (CONFIG + 4 * REQUESTS, CONFIG + 4 * ANSWERS):
             pair.configured((register - CONFIG) // 4, value)
+        if not self.gone:
+            pair.show_empty()
 
     def _doorbell(self, pair: RingPair) -> None:
         if self._stopped:
@@ -165,7 +169,7 @@ class Vf(Function):
         return False
 
     def _vanish(self) -> None:
-        self._gone = True
+        self.gone = True
         self.config[:] = b"\xff" * len(self.config)
         for view in self.registers.values():
             view[:] = b"\xff" * len(view)

@@ -86,6 +86,7 @@ class Connection:
 
     def _forget(self) -> None:
         self.function.interrupt = lambda vector: None
+        self.function.reset()  # who comes next finds it as after a power cut
         self.function.memory.unmap(0, 1 << 64)
         for fd in self._eventfds.values():
             os.close(fd)

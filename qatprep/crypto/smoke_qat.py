@@ -15,6 +15,9 @@ from qatprep.host.base import Host
 
 SIGNATURES = 64
 POLL_DELAY = 0.0005
+STATUS = {-1: ": fatal error or restart of the device", -6: ": the device does not support them"}
+"""What a CpaStatus says of an operation. What the device itself refuses is none of them: libqat calls it a success and
+leaves the output as it was (lac_rsa_decrypt.c: LacRsa_ProcessDecCb ignores the flag), which is counted as WRONG."""
 ABSENT = ("no-device", "no-library", "no-module")
 """Verdicts that say nothing against QAT on this node: there is none, or nothing here to ask it with (a container brings
 its own libqat). The others are failures."""
@@ -62,7 +65,11 @@ def _result(
     if run.lost:
         code, words = "lost", f"{run.lost} of {SIGNATURES} operations never came back"
     elif run.last_status and not run.wrong:
-        code, words = "refused", f"{measured.failed} of {SIGNATURES} operations ended with status {run.last_status}"
+        why = STATUS.get(run.last_status, "")
+        code, words = (
+            "refused",
+            f"{measured.failed} of {SIGNATURES} operations ended with status {run.last_status}{why}",
+        )
     elif wrong:
         code, words = "wrong", f"{made}, {wrong} WRONG"
     elif measured.completed < SIGNATURES:
