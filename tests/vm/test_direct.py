@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
 
+from . import cdev_modules
 from .conftest import Boot
 from .emulated import EmulatedGuest
-from .machine import Guest, Hardware
+from .machine import REPOSITORY, Guest, Hardware
 from .node import PF0, Node, vf
+from .rig import cache
 from .test_emulated import COUNTED, SIGNED, signatures
 
 pytestmark = pytest.mark.vm
@@ -82,6 +85,40 @@ def test_vfs_of_a_real_pf_driver(boot: Boot, kernel: str) -> None:
         log = guest.check("dmesg")
         for words in ("Some VFs are still running", "Failed to send", "DMAR: [DMA"):
             assert words not in log
+        assert not node.complaints()
+
+
+def test_vfs_with_device_nodes_of_their_own(boot: Boot, kernel: str) -> None:
+    """A kernel with iommufd: by either node, and held through the one while it is asked for by the other."""
+    with boot(kernel, ONE_PF) as guest:
+        node = Node(guest)
+        guest.check("modprobe irqbypass")
+        for module in cdev_modules.modules(cache(), guest.kit):
+            place = f"/tmp/{os.path.basename(module)}"
+            with open(module, "rb") as f:
+                guest.put(place, f.read())
+            guest.check(f"insmod {place}")
+        node.qatprep("bootstrap --yes --no-smoke")
+        assert guest.check("ls /dev/vfio/devices").split() == [f"vfio{n}" for n in range(VFS)]
+        first = vf(PF0, 0)
+
+        def proof(way: str) -> dict[str, Any]:
+            command = f"cd {REPOSITORY}; {guest.python} -m tests.direct.here {first} 0 {way}"
+            return dict(json.loads(guest.check(command)))
+
+        for way in ("cdev", "group", "cdev"):
+            assert (proof(way)["cause"], proof(way)["seen"]["way"]) == (None, way)
+        assert SIGNED in node.qatprep("smoke --provider qat").out
+
+        holder = guest.start(f"exec 9<>{node_of(guest, first)}; echo held; sleep 1000")
+        holder.wait_for("held")
+        assert proof("cdev")["cause"] == "held"
+        holder.kill()
+        holder.wait()
+
+        # Without group nodes, as on a kernel without VFIO_GROUP, the device's own node is taken.
+        guest.check(f"rm {node_of(guest, first)}")
+        assert proof("")["seen"]["way"] == "cdev"
         assert not node.complaints()
 
 
