@@ -32,7 +32,7 @@ ONLY_IN = {
     "sh": ("qatprep/host/programs.py",),
     "psutil": ("qatprep/host/",),
     "pyudev": ("qatprep/host/",),
-    "subprocess": ("qatprep/crypto/", "qatprep/runtime/", "qatprep/host/"),
+    "subprocess": ("qatprep/runtime/", "qatprep/host/"),
 }
 LONGEST = 450
 

@@ -6,19 +6,14 @@ Nothing here ever falls back to software: without QAT there is a verdict and no 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import select
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from qatprep.crypto.measure import Latency, Measured
+from qatprep.host.interpreter import Ended, Interpreter
 
 LIBQAT = "libqat.so.4"
 LIBUSDM = "libusdm.so.0"
@@ -74,33 +69,22 @@ class QatSession:
 
     def __init__(self, libraries: Libraries | None = None, command: Sequence[str] = ()) -> None:
         self.libraries = libraries or Libraries()
-        self.command = list(command) or [sys.executable, "-P"]
+        self.command = command
         self.instances: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
         self._output = tempfile.TemporaryFile()  # closed with the session
-        reader, writer = os.pipe()
-        home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        path = os.pathsep.join(p for p in (home, os.environ.get("PYTHONPATH", "")) if p)
         try:
-            self._process = subprocess.Popen(
-                [*self.command, "-m", "qatprep.crypto.qat_child", str(writer)],
-                stdin=subprocess.PIPE,
-                stdout=self._output,
-                stderr=self._output,
-                pass_fds=[writer],
+            self._child = Interpreter(
+                "qatprep.crypto.qat_child",
+                command=self.command,
                 # One VF is enough for whoever has not said otherwise: qatlib, QAT_POLICY (vfio_mgr_lib.c).
-                env={"QAT_POLICY": "1", **os.environ, "PYTHONPATH": path},
-                start_new_session=True,
+                environment={"QAT_POLICY": "1"},
+                output=self._output,
             )
         except BaseException:
-            os.close(reader)
             self._output.close()
             raise
-        finally:
-            os.close(writer)
-        self._reader = reader
-        self._rest = b""
         self._hung = False
         try:
             self._open()
@@ -149,47 +133,19 @@ class QatSession:
         return tuple(line.strip() for line in lines if line.strip())
 
     def _ask(self, do: str, limit: float, **arguments: Any) -> dict[str, Any]:
-        request = json.dumps({"do": do, **arguments}).encode() + b"\n"
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(request)
-            self._process.stdin.flush()
-        end = time.monotonic() + limit
-        while b"\n" not in self._rest:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self._reader], [], [], left)[0]:
-                self._hung = True
-                raise Trouble(do, "hung", f"no answer in {limit:.0f} seconds", output=self.output())
-            data = os.read(self._reader, 1 << 16)
-            if not data:
-                raise Trouble(do, "died", self._death(), output=self.output())
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _death(self) -> str:
+        self._child.send({"do": do, **arguments})
         try:
-            code = self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            return "it closed its answers"
-        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+            return self._child.receive(limit)
+        except TimeoutError:
+            self._hung = True
+            raise Trouble(do, "hung", f"no answer in {limit:.0f} seconds", output=self.output()) from None
+        except Ended as end:
+            raise Trouble(do, "died", str(end), output=self.output()) from None
 
     def close(self) -> None:
         """Stop libqat and the process. Bounded: what does not stop is killed, and what cannot be killed is left."""
-        if self._process.poll() is None:
+        if not self._child.ended and self.instances and not self._hung:
             with contextlib.suppress(Trouble):
-                if self.instances and not self._hung:
-                    self._ask("stop", STOP_TIME)
-            with contextlib.suppress(OSError):
-                assert self._process.stdin is not None
-                self._process.stdin.close()
-            try:
-                self._process.wait(0 if self._hung else 0.5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(1)
-        with contextlib.suppress(OSError):
-            os.close(self._reader)
+                self._ask("stop", STOP_TIME)
+        self._child.hang_up(0 if self._hung else 0.5, kill=True)
         self._output.close()
