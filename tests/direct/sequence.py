@@ -14,11 +14,16 @@ RECORDINGS = Path(__file__).parent / "recordings"
 
 
 def lines(record: Path) -> list[str]:
-    """Writes of 32 bits in order: "0 LBASE0 address", "- VF2PF INIT 0". Acknowledgements are the last of their kind."""
+    """What was written to the one VF of a record."""
+    return written(record.read_text().splitlines())
+
+
+def written(events: Iterable[str], function: str = "") -> list[str]:
+    """Writes of 32 bits to a function (by default any), in order: "0 LBASE0 address", "- VF2PF INIT 0x0"."""
     found = []
-    for text in record.read_text().splitlines():
+    for text in events:
         event = json.loads(text)
-        if event["what"] != "write":
+        if event["what"] != "write" or function not in ("", event["function"]):
             continue
         assert event["size"] == 4, text
         name, value = event["register"], event["value"]
@@ -34,6 +39,20 @@ def lines(record: Path) -> list[str]:
             shown = "address" if "LBASE" in name and value else f"{value:#x}"
         found.append(f"{event.get('pair', '-')} {name} {shown}")
     return found
+
+
+def without_ring_map(sequence: list[str]) -> list[str]:
+    """As 24.02 does it: no interrupt mask, no question for the ring map (block 3)."""
+    kept: list[str] = []
+    asked = False
+    for line in sequence:
+        if "SMALL_BLOCK" in line:
+            asked = int(line.split()[-1], 16) & 0xF == 3
+        elif "PF2VF" not in line:
+            asked = False
+        if not asked and line != "- MASK 0x1":
+            kept.append(line)
+    return kept
 
 
 def of_one_pair(written: Iterable[str], pair: int) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.direct.sequence import of_one_pair, without_ring_map, written
+
 from . import cdev_modules
 from .conftest import Boot
 from .emulated import EmulatedGuest
@@ -32,6 +34,13 @@ def node_of(guest: Guest, bdf: str) -> str:
     return f"/dev/vfio/{group}"
 
 
+def recorded(guest: Guest) -> list[str]:
+    """What drivers have done to the PF and its VFs so far."""
+    assert isinstance(guest, EmulatedGuest)
+    with open(guest.emulators[0].record, encoding="utf-8") as f:
+        return [line for line in f if line.endswith("\n")]
+
+
 def test_vfs_of_a_real_pf_driver(boot: Boot, kernel: str) -> None:
     with boot(kernel, ONE_PF) as guest:
         assert isinstance(guest, EmulatedGuest)
@@ -45,7 +54,16 @@ def test_vfs_of_a_real_pf_driver(boot: Boot, kernel: str) -> None:
         assert document["vfs"][0]["services"] == ["dc", "asym", "dc", "asym"]
         assert {found["ring_pair"] for found in document["vfs"]} == {1}
 
+        # What it wrote to a VF is what libqat (here 24.02) writes to it.
+        events = len(recorded(guest))
+        assert codes(node.json("smoke --direct")) == ["passed"]
+        direct_events = recorded(guest)[events:]
         out = " ".join(node.qatprep("smoke --provider qat").out.split())
+        libqat_events = recorded(guest)[events + len(direct_events) :]
+        ours, theirs = (of_one_pair(written(e, "vf0"), 1) for e in (direct_events, libqat_events))
+        assert len(theirs) > 20
+        assert without_ring_map(ours) == theirs
+
         assert SIGNED in out
         assert COUNTED in out
         assert codes(node.json("smoke --direct --all")) == ["passed"] * VFS
