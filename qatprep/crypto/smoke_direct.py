@@ -79,7 +79,8 @@ def run(
     found = pci.gather(host)
     results = _pods(host, found)
     free = [vf for vf in _best_first(found) if vf.bdf not in results]
-    before = counters(host, found.pfs)
+    with_vfs = tuple(pf for pf in found.pfs if pf.vfs)
+    before = counters(host, with_vfs)
     proofs: list[tuple[Vf, Proof, str]] = []
     for done, vf in enumerate(free):
         if progress:
@@ -88,7 +89,7 @@ def run(
         proofs.append((vf, proof, checked_by))
         if not every and proof.cause not in LEFT_ALONE:
             break
-    after = counters(host, found.pfs)
+    after = counters(host, with_vfs)
     counted = before if isinstance(before, Unknown) else after if isinstance(after, Unknown) else after - before
     # Who holds a VF is asked only now: that it is held, the kernel has said.
     held = tuple(vf for vf, proof, _ in proofs if proof.cause is Cause.HELD)

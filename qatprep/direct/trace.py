@@ -62,7 +62,7 @@ class Undo:
             try:
                 action()
             except (OSError, Stop) as problem:
-                self.not_undone.append(f"{what}: {problem}")
+                self.not_undone.append(f"{what} ({problem})")
                 self._trace.note("not undone", thing=what, problem=str(problem))
             else:
                 self._trace.note("undone", thing=what)

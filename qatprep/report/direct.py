@@ -75,9 +75,12 @@ def _vf(result: VfResult) -> dict[str, Any]:
 
 
 def _notes(report: DirectReport) -> list[str]:
-    notes = [f"PF {bdf} is {state} and has no VFs" for bdf, state in report.without_vfs]
+    notes = []
+    for state in dict.fromkeys(state for _, state in report.without_vfs):
+        pfs = [bdf for bdf, its in report.without_vfs if its == state]
+        notes.append(f"{plural(len(pfs), 'PF')} without VFs, state {state}: {compact(pfs)}")
     notes += dict.fromkeys(note for r in report.of("signs") if r.proof for note in libqat_notes(r.proof))
-    notes += [f"{r.bdf}: not put back: {thing}" for r in report.results if r.proof for thing in r.proof.not_undone]
+    notes += [f"{r.bdf}: not undone: {thing}" for r in report.results if r.proof for thing in r.proof.not_undone]
     return notes
 
 

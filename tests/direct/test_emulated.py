@@ -95,8 +95,8 @@ AFTER_ONE = ("restarting=1", "fatal=1", "gone=1")
 
 
 NOT_UNDONE = {
-    "stuckclosing": ("registration at the PF: pf-silent",),
-    "gone=1": ("registration at the PF: function-gone",),
+    "stuckclosing": ("registration at the PF (pf-silent)",),
+    "gone=1": ("registration at the PF (function-gone)",),
 }
 
 

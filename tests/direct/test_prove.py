@@ -143,7 +143,7 @@ def test_an_older_pf_is_told_shutdown() -> None:
 def test_what_could_not_be_undone_is_said() -> None:
     proof = run(Model(faults.NoShutdown))
     assert proof.signs
-    assert proof.not_undone == ("registration at the PF: pf-silent",)
+    assert proof.not_undone == ("registration at the PF (pf-silent)",)
 
 
 def unviable(model: Model) -> None:

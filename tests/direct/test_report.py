@@ -1,0 +1,48 @@
+"""What is printed: golden/all.txt and golden/one.txt; and the document beside it fits its schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+
+import fastjsonschema
+import pytest
+
+from qatprep.crypto.smoke_direct import DirectReport
+from qatprep.direct.result import Cause
+from qatprep.report import direct
+from qatprep.report.console import console
+from tests.checks.conftest import golden as golden
+from tests.direct import faults
+from tests.direct.test_smoke_direct import Here, run
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def shown(report: DirectReport, *, every: bool) -> str:
+    results = [replace(r, checked_by="integer arithmetic and CHECKER" if r.checked_by else "") for r in report.results]
+    stream = StringIO()
+    direct.print_report(console(stream, {}), replace(report, results=tuple(results), seconds=1.5), every=every)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_printed(every: bool, golden: Callable[[Path, str], None]) -> None:
+    here = Here(
+        {"0000:6b:00.1": faults.NoShutdown, "0000:6b:00.3": faults.Wrong, "0000:6b:00.4": faults.Wrong},
+        dict.fromkeys(("0000:6b:00.5", "0000:70:00.1"), Cause.HELD),
+    )
+    report = run("pf-down", here, every=every)
+    fastjsonschema.validate(
+        json.loads(files("qatprep.schema").joinpath("smoke-direct.json").read_text()),
+        json.loads(json.dumps(direct.document(report, "a host"))),
+    )
+    golden(GOLDEN / ("all.txt" if every else "one.txt"), shown(report, every=every))
+
+
+def test_a_node_without_vfs(golden: Callable[[Path, str], None]) -> None:
+    golden(GOLDEN / "none.txt", shown(run("spr-2s-no-vfs"), every=True))
