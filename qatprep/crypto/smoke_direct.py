@@ -64,7 +64,10 @@ class DirectReport:
         if isinstance(self.counted, Unknown):
             return f"fw_counters: unknown ({self.counted.reason})"
         text = f"fw_counters: {self.counted} responses for {self.requests} requests"
-        return text + "; others use these PFs meanwhile" if self.counted > self.requests else text
+        if self.counted > self.requests:
+            return text + "; others use these PFs meanwhile"
+        missing = self.requests - self.counted
+        return f"{text}; {missing} not counted" if missing else text
 
 
 Progress = Callable[[int, int, str], None]

@@ -115,6 +115,7 @@ def test_pfs_without_vfs_are_named() -> None:
     [
         (2, "fw_counters: 2 responses for 2 requests"),
         (5, "fw_counters: 5 responses for 2 requests; others use these PFs meanwhile"),
+        (1, "fw_counters: 1 responses for 2 requests; 1 not counted"),
         (Unknown("root only"), "fw_counters: unknown (root only)"),
     ],
 )
