@@ -80,7 +80,7 @@ def run(
     """Prove one VF that is free, or `every` one. `host` must be the running machine. Bounded in time."""
     began = host.now()
     found = pci.gather(host)
-    results = _pods(host, found)
+    results = _left_alone(host, found)
     free = [vf for vf in _best_first(found) if vf.bdf not in results]
     with_vfs = tuple(pf for pf in found.pfs if pf.vfs)
     before = counters(host, with_vfs)
@@ -120,13 +120,20 @@ def _best_first(found: PciFacts) -> Iterator[Vf]:
     yield from (vf for vf in found.all_vfs if vf.pf not in signing)
 
 
-def _pods(host: Host, found: PciFacts) -> dict[str, VfResult]:
-    """The VFs that the kubelet has given to pods, by BDF."""
-    return {
-        vf.bdf: VfResult(vf.bdf, vf.pf or "", "left alone", Verdict("allocated", f"given to pod {entry.pod}"))
+def _left_alone(host: Host, found: PciFacts) -> dict[str, VfResult]:
+    """The VFs that are not to be tried, by BDF: of devices this proof does not know, or given to pods."""
+    verdicts = {
+        bdf: Verdict("allocated", f"given to pod {entry.pod}")
         for entry in kubernetes.gather(host).pods
+        for bdf in entry.devices
+    }
+    for vf in found.all_vfs:
+        if not vf.family.supported:
+            verdicts[vf.bdf] = Verdict("unsupported", f"{vf.family.name} is older than generation 4: other registers")
+    return {
+        vf.bdf: VfResult(vf.bdf, vf.pf or "", "left alone", verdicts[vf.bdf])
         for vf in found.all_vfs
-        if vf.bdf in entry.devices
+        if vf.bdf in verdicts
     }
 
 

@@ -98,6 +98,13 @@ def test_nothing_that_may_be_tried_is_no_success() -> None:
     assert {result.state for result in report.results} == {"left alone"}
 
 
+def test_older_devices_are_not_touched() -> None:
+    here = Here()
+    report = run("gen2-c62x", here)
+    assert here.asked == []
+    assert {result.verdict.code for result in report.results} == {"unsupported"}
+
+
 def test_pods() -> None:
     here = Here()
     report = run("k8s-as-the-paper-says", here)
