@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.direct.sequence import of_one_pair, without_ring_map, written
 
 from . import cdev_modules
-from .conftest import Boot
+from .conftest import Boot, full
 from .emulated import EmulatedGuest
 from .machine import REPOSITORY, Guest, Hardware
 from .node import PF0, Node, vf
@@ -47,6 +48,19 @@ def user_of(events: list[str]) -> str:
     return str(function)
 
 
+def same_writes(guest: Guest, node: Node, as_libqat: Callable[[list[str]], list[str]]) -> str:
+    """Hold what the direct proof writes to a VF against what libqat writes to it; what libqat's smoke said."""
+    before = len(recorded(guest))
+    assert codes(node.json("smoke --direct")) == ["passed"]
+    direct = recorded(guest)[before:]
+    out = " ".join(node.qatprep("smoke --provider qat").out.split())
+    libqat = recorded(guest)[before + len(direct) :]
+    ours, theirs = (of_one_pair(written(events, user_of(events)), 1) for events in (direct, libqat))
+    assert "1 TAIL0 0x40" in theirs
+    assert as_libqat(ours) == theirs
+    return out
+
+
 def test_vfs_of_a_real_pf_driver(boot: Boot, kernel: str) -> None:
     with boot(kernel, ONE_PF) as guest:
         assert isinstance(guest, EmulatedGuest)
@@ -60,16 +74,7 @@ def test_vfs_of_a_real_pf_driver(boot: Boot, kernel: str) -> None:
         assert document["vfs"][0]["services"] == ["dc", "asym", "dc", "asym"]
         assert {found["ring_pair"] for found in document["vfs"]} == {1}
 
-        # What it wrote to a VF is what libqat (here 24.02) writes to it.
-        events = len(recorded(guest))
-        assert codes(node.json("smoke --direct")) == ["passed"]
-        direct_events = recorded(guest)[events:]
-        out = " ".join(node.qatprep("smoke --provider qat").out.split())
-        libqat_events = recorded(guest)[events + len(direct_events) :]
-        ours, theirs = (of_one_pair(written(e, user_of(e)), 1) for e in (direct_events, libqat_events))
-        assert "1 TAIL0 0x40" in theirs
-        assert without_ring_map(ours) == theirs
-
+        out = same_writes(guest, node, without_ring_map)
         assert SIGNED in out
         assert COUNTED in out
         assert codes(node.json("smoke --direct --all")) == ["passed"] * VFS
@@ -144,6 +149,15 @@ def test_vfs_with_device_nodes_of_their_own(boot: Boot, kernel: str) -> None:
         guest.check(f"rm {node_of(guest, first)}")
         assert proof("")["seen"]["way"] == "cdev"
         assert not node.complaints()
+
+
+@full
+def test_the_writes_of_libqat_26(boot: Boot, kernel: str) -> None:
+    """All of them; test_vfs_of_a_real_pf_driver has 24.02."""
+    with boot(kernel, ONE_PF, suite="sid") as guest:
+        node = Node(guest)
+        node.qatprep("bootstrap --yes --no-smoke --set devices.services='asym;dc'")
+        assert SIGNED in same_writes(guest, node, list)
 
 
 def test_a_pf_without_asym(boot: Boot, kernel: str) -> None:
