@@ -13,7 +13,21 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 
-SOURCES = ("module", "pytypes", "pyrun", "cpu", "key", "library", "mb", "ssl", "engine", "pyqat", "qat", "qatload")
+SOURCES = (
+    "module",
+    "pytypes",
+    "pyrun",
+    "pygate",
+    "cpu",
+    "key",
+    "library",
+    "mb",
+    "ssl",
+    "engine",
+    "pyqat",
+    "qat",
+    "qatload",
+)
 
 MUL52X30_IS_FOR = "2026.2."
 """The release of ipp-crypto-static in which mul52x30.c stands for an internal function; see there."""

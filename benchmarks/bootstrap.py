@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from common import interleaved
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
-from qatprep.host.select import open_host
-from qatprep.wish import Wish
 
 HOSTS = {"spr-2s": 8, "spr-8s": 32}
 """Name of the simulated host -> PFs."""
@@ -20,7 +20,7 @@ def case(name: str) -> Callable[[], float]:
     def run() -> float:
         host = open_host("/", name)
         begin = time.perf_counter()
-        result = bootstrap(host, Wish(smoke=False))
+        result = bootstrap(host, NodeConfig(smoke=False))
         seconds = time.perf_counter() - begin
         if result.status != "applied":
             raise SystemExit(f"{name}: {result.status}")

@@ -1,10 +1,10 @@
 """Makes the Debian package with dpkg-deb alone.
 
-    python packaging/deb.py [DIRECTORY]
+    python packaging/deb.py [--without-native] [DIRECTORY]
 
 It holds qatprep with what it needs in Python below /usr/lib/qatprep (the same as in qatprep.pyz), the native module
-where it was built, the manual page and the completions. Debian's own packages of typer and rich are older than qatprep
-needs; psutil and cryptography are compiled, so those are Debian's.
+(--without-native leaves it out: a package for every architecture), the manual page and the completions. Debian's own
+packages of typer and rich are older than qatprep needs; psutil and cryptography are compiled, so those are Debian's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 from elf import glibc
-from pyz import NATIVE, ROOT, VENDORED, normal, stage, stamp
+from pyz import NATIVE, ROOT, VENDORED, arguments, native, normal, stage, stamp, version
 from share import write
 
 LIB = "usr/lib/qatprep"
@@ -67,11 +67,11 @@ fi
 }
 
 
-def main(directory: Path) -> Path:
+def main(directory: Path, *, without_native: bool = False) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         root.chmod(0o755)
-        stage(root / LIB)
+        stage(root / LIB, None if without_native else native())
         program = root / "usr" / "bin" / "qatprep"
         program.parent.mkdir(parents=True)
         program.write_text(PROGRAM)
@@ -93,14 +93,6 @@ def main(directory: Path) -> Path:
     return target
 
 
-def version() -> str:
-    text = (ROOT / "qatprep" / "version.py").read_text()
-    found = re.search(r'VERSION = "([^"]+)"', text)
-    if found is None:
-        raise SystemExit("qatprep/version.py has no VERSION")
-    return found[1]
-
-
 def architecture(root: Path) -> str:
     """That of the native module, "all" without one."""
     if not (root / LIB / "qatprep" / NATIVE).exists():
@@ -109,14 +101,14 @@ def architecture(root: Path) -> str:
 
 
 def control(root: Path) -> None:
-    native = root / LIB / "qatprep" / NATIVE
+    module = root / LIB / "qatprep" / NATIVE
     depends = ["python3 (>= 3.11)"]
-    if native.exists():
+    if module.exists():
         strip = shutil.which("strip")
         if strip:
-            subprocess.run([strip, "--strip-unneeded", str(native)], check=True)
-        native.chmod(0o644)
-        major, minor = glibc(native.read_bytes())
+            subprocess.run([strip, "--strip-unneeded", str(module)], check=True)
+        module.chmod(0o644)
+        major, minor = glibc(module.read_bytes())
         depends.insert(0, f"libc6 (>= {major}.{minor})")
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) // 1024
     place = root / "DEBIAN"
@@ -187,4 +179,5 @@ def compress(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / 'dist')}\n")
+    given = arguments(__doc__, ROOT / "dist")
+    sys.stdout.write(f"{main(given.target, without_native=given.without_native)}\n")

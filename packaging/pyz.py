@@ -1,15 +1,17 @@
 """Makes qatprep.pyz: one file that runs on a bare node with nothing but python3 (3.11 or newer).
 
-    python packaging/pyz.py [dist/qatprep.pyz]
+    python packaging/pyz.py [--without-native] [dist/qatprep.pyz]
 
-Run it with a Python that has qatprep's dependencies installed: those in pure Python go in as they are there, with their
-licences. The native module goes in where it was built (it serves one architecture; elsewhere it is left aside). What is
-not in: psutil and cryptography, which are compiled; where the node has them they are used, and qatprep says where it
-misses them. The same input gives the same bytes.
+Run it with a Python that has qatprep installed: its dependencies in pure Python go in as they are there, with their
+licences, and so does the native module (it serves one architecture; elsewhere it is left aside). Where there is none,
+no file is made unless --without-native says that none is wanted. What is not in: psutil and cryptography, which are
+compiled; where the node has them they are used, and qatprep says where it misses them. The same input gives the same
+bytes.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import re
@@ -92,10 +94,20 @@ STAMP = 1_767_225_600
 """Seconds: the time of every file unless SOURCE_DATE_EPOCH says another."""
 
 
-def main(target: Path) -> None:
+def arguments(document: str, target: Path) -> argparse.Namespace:
+    """The command line of a script that makes a package: `target`, `without_native`."""
+    parser = argparse.ArgumentParser(description=document.partition("\n")[0])
+    parser.add_argument("target", type=Path, nargs="?", default=target, help="what to make, and where")
+    parser.add_argument(
+        "--without-native", action="store_true", help="leave the native module out: no CryptoMB, no QAT"
+    )
+    return parser.parse_args()
+
+
+def main(target: Path, *, without_native: bool = False) -> None:
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
-        stage(place)
+        stage(place, None if without_native else native())
         (place / "__main__.py").write_text(START)
         normal(place)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,13 +116,44 @@ def main(target: Path) -> None:
     target.chmod(target.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 
-def stage(place: Path) -> None:
+def native() -> Path:
+    """The compiled module: beside the sources (an editable installation), else of the qatprep installed here."""
+    built = ROOT / "qatprep" / NATIVE
+    if built.exists():
+        return built
+    why = "it is not installed here"
+    try:
+        installed = importlib.metadata.distribution("qatprep")
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    else:
+        found = [file for file in installed.files or [] if file.name == NATIVE]
+        if found and installed.version == version():
+            return Path(str(found[0].locate()))
+        why = "it was installed without a C compiler"
+        if found:
+            why = f"version {installed.version} is installed here; this is {version()}"
+    raise SystemExit(
+        f"no {NATIVE} of qatprep to put in: {why}\n"
+        f"install gcc, then run: {sys.executable} -m pip install --force-reinstall --no-deps {ROOT}\n"
+        "or say --without-native: nothing will be signed through CryptoMB or QAT"
+    )
+
+
+def version() -> str:
+    text = (ROOT / "qatprep" / "version.py").read_text()
+    found = re.search(r'VERSION = "([^"]+)"', text)
+    if found is None:
+        raise SystemExit("qatprep/version.py has no VERSION")
+    return found[1]
+
+
+def stage(place: Path, native: Path | None) -> None:
     """Everything that runs without being compiled for one Python: qatprep, its simulated hosts, what it needs."""
     check()
-    copy_tree(ROOT / "qatprep", place / "qatprep", (".py", ".json"))
+    copy_tree(ROOT / "qatprep", place / "qatprep", (".py", ".json", ".md"))
     copy_tree(ROOT / "fixtures" / "sysfs", place / "qatprep" / "hosts", (".py", ".txt", ".yaml"))
-    native = ROOT / "qatprep" / NATIVE
-    if native.exists():
+    if native is not None:
         (place / "qatprep" / NATIVE).write_bytes(without_runpath(native.read_bytes()))
     for name in VENDORED:
         vendor(name, place)
@@ -169,4 +212,5 @@ def vendor(name: str, place: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist" / "qatprep.pyz")
+    given = arguments(__doc__, ROOT / "dist" / "qatprep.pyz")
+    main(given.target, without_native=given.without_native)

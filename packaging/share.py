@@ -26,7 +26,7 @@ BASH = "bash-completion/completions/qatprep"
 ZSH = "zsh/site-functions/_qatprep"
 FISH = "fish/vendor_completions.d/qatprep.fish"
 FILES = (
-    ("/etc/qatprep.yaml", "The wish: what the node should be. Without it the defaults hold."),
+    ("/etc/qatprep.yaml", "The configuration: what the node should be. Without it the defaults hold."),
     ("/var/lib/qatprep/runs", "The journals of the runs, which rollback reads."),
     ("/run/qatprep.lock", "Held by the one qatprep that may change the node."),
 )

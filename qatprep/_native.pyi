@@ -3,6 +3,8 @@ from typing import Literal, TypedDict, final
 
 from typing_extensions import Buffer
 
+from qatprep.instruction_sets import Gate
+
 BUNDLED: bool
 """Whether crypto_mb is linked in."""
 
@@ -12,8 +14,14 @@ def cpuid(leaf: int, subleaf: int = 0, /) -> tuple[int, int, int, int]:
 def xgetbv(index: int, /) -> int:
     """One extended control register. OSError(ENOTSUP) where the instruction would fault."""
 
-def missing() -> str:
-    """What crypto_mb needs of CPU and OS and is not there, separated by ", "; "" when its code may run."""
+def missing(paths: Gate, /) -> tuple[str, str]:
+    """The code path that crypto_mb would take here, and what that executes and is not there, separated by ", ".
+
+    "" for the path where it would take none. Its code may run when nothing is missing.
+    """
+
+def wipe(key: bytes | bytearray, /) -> None:
+    """Overwrite a key where it lies, bytes too: hand over an object nobody else has. BufferError when read-only."""
 
 @final
 class Key:
@@ -22,7 +30,7 @@ class Key:
     def __new__(cls, der: bytes | bytearray) -> Key:
         """From PKCS#1 or SEC1 DER. `der` is wiped, even when it is bytes: hand over an object nobody else has.
 
-        ValueError, still wiped, when it is no such key.
+        ValueError, still wiped, when it is no such key. BufferError for a buffer that cannot be wiped.
         """
     @property
     def kind(self) -> Literal["rsa", "p256"]: ...
@@ -35,7 +43,10 @@ class Jobs:
 
     def __new__(cls, key: Key, inputs: Sequence[bytes]) -> Jobs: ...
     def expect(self, results: Sequence[bytes], /) -> None:
-        """What the results must be, one a job; every result of run() is then compared with it."""
+        """What the results must be, one a job; every result of run() is then compared with it.
+
+        RuntimeError while they are being signed.
+        """
 
 @final
 class Signer:
@@ -48,6 +59,9 @@ class Signer:
         """Path of the library, or "bundled"."""
     @property
     def version(self) -> str: ...
+    @property
+    def path(self) -> str:
+        """The code path of crypto_mb that was found to be the one to run, or ""."""
     @property
     def width(self) -> int:
         """How many operations it does at once."""
@@ -65,11 +79,14 @@ class WorkerReport(TypedDict):
     results: list[bytes | None]
     """The last result of each job: a signature (RSA), or r and s of 32 bytes each."""
 
-def mb_bundled() -> Signer:
+def mb_bundled(paths: Gate, /) -> Signer:
     """The crypto_mb linked in. OSError, saying what is missing, where its code may not run."""
 
-def mb_open(path: str, /) -> Signer:
-    """A libcrypto_mb.so of the system. OSError as above, or when it cannot be loaded."""
+def mb_open(path: str, paths: Gate, /) -> Signer:
+    """A libcrypto_mb.so of the system. OSError as above, or when it cannot be loaded.
+
+    `paths` of nothing is for a library that needs no special instructions: the tests' stand-in.
+    """
 
 def ssl_open(path: str, /) -> Signer:
     """A libcrypto.so (OpenSSL 1.1, 3, BoringSSL). OSError when it cannot be loaded."""
@@ -86,12 +103,15 @@ def run(
     poll_delay_ns: int = 0,
     check: bool = False,
     bare: bool = False,
+    queues: int = 1,
 ) -> list[WorkerReport]:
     """Put load on a signer, one report a worker. Ctrl-C ends it (KeyboardInterrupt).
 
     `arrivals`, one array of ascending native uint64 ns a worker, is an open loop that is given up after `duration_ns`.
-    Without it every worker always has something to do. `check` turns each RSA result back with the public key, as
-    Envoy's CryptoMB provider does; `bare` is the loop without queue, timer and comparison.
+    Without it every worker always has something to do. `check` does what Envoy's CryptoMB provider does beside signing:
+    it turns each RSA result back with the public key, and for P-256 draws a nonce and makes numbers for each operation.
+    `queues` a worker share its arrivals, one for each certificate that Envoy would have; `bare` is the loop without
+    queue, timer and comparison.
     """
 
 class Instance(TypedDict):
@@ -111,9 +131,9 @@ class QatReport(TypedDict):
     retries: int
     """How often the device's queue was full."""
     spurious: int
-    """Second results for one operation."""
+    """Second results for one operation, and results of operations given up in an earlier run."""
     lost: int
-    """Operations that never came back. The process should end soon: device memory is not given back."""
+    """Operations that never came back. No run() after that: the device may still write to their memory."""
     last_status: int
     """The last status other than success of an operation; 0 when all succeeded."""
     polls: int

@@ -20,7 +20,7 @@ class QatprepError(Exception):
 
 
 class InputError(QatprepError):
-    """A command line, wish, capture or other input is wrong; nothing was done."""
+    """A command line, configuration, capture or other input is wrong; nothing was done."""
 
     code = ExitCode.USAGE
 

@@ -9,13 +9,13 @@ class ExitCode(IntEnum):
     ERROR = 1
     """An operation failed; nothing on the host was changed by it."""
     USAGE = 2
-    """The command line, the wish or an input file is wrong (click's own number for usage errors)."""
+    """The command line, the configuration or an input file is wrong (click's own number for usage errors)."""
     FINDINGS = 3
     """The command worked; it found failures (doctor, smoke) or changes that are pending (plan, --check)."""
     ROLLED_BACK = 4
     """A change failed and everything done before it was undone: the host is as it was."""
     PARTIAL = 5
-    """A change failed and not everything could be undone: the output names what is left."""
+    """A change failed and not everything could be undone: the output names what was not undone."""
     REBOOT = 6
     """Done, but a reboot (or the re-creation of pods) is needed before it takes effect."""
     NEEDS_ROOT = 7

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from io import StringIO
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -53,6 +56,29 @@ def _refuse(event: str, path: Any) -> None:
 
 
 sys.addaudithook(_audit)
+
+
+class TooMuchWork(BaseException):
+    """Work that grows faster than what it is given. No `except Exception` of the code under test can hide it."""
+
+
+@contextlib.contextmanager
+def at_most(cpu_seconds: float = 200.0) -> Iterator[None]:
+    """Stops work that would take minutes of this process's own CPU time; ten times what it takes where it is linear.
+
+    What should be linear and is not would take hours with the sizes of our tests: no load of the machine comes near.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TooMuchWork(f"more than {cpu_seconds:g} seconds of CPU time")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @pytest.fixture(autouse=True)

@@ -14,25 +14,45 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 BELOW = {
     "host": (),
-    "facts": ("host", "runtime"),
-    "checks": ("facts", "host", "runtime", "mesh", "persist"),
+    "findings": (),
+    "facts": ("host", "runtime", "findings"),
+    "checks": ("findings", "facts", "host", "runtime", "persist"),
     "steps": ("facts", "host", "runtime", "persist"),
+    "plan": ("steps", "facts", "host", "runtime", "persist"),
     "runtime": ("host",),
     "persist": ("host", "facts"),
-    "mesh": ("facts", "host", "checks"),
-    "direct": ("host",),
+    "mesh": ("findings", "facts", "host"),
+    "direct": (),
     "crypto": ("facts", "host", "direct"),
-    "engine": ("checks", "steps", "facts", "host"),
-    "report": ("engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "direct", "persist", "cli"),
-    "cli": ("report", "engine", "checks", "steps", "facts", "host", "mesh", "runtime", "crypto", "direct", "persist"),
+    "engine": ("findings", "checks", "plan", "steps", "facts", "host"),
+    "report": (
+        *(
+            "findings",
+            "engine",
+            "checks",
+            "plan",
+            "steps",
+            "facts",
+            "host",
+            "mesh",
+            "runtime",
+            "crypto",
+            "direct",
+            "persist",
+        ),
+    ),
+    "cli": (
+        *("report", "findings", "engine", "checks", "plan", "steps", "facts", "host", "mesh", "runtime"),
+        *("crypto", "direct", "persist"),
+    ),
 }
-"""Room -> rooms it may import. Modules at the top (devices, errors, wish ...) may be imported by all."""
+"""Room -> rooms it may import. Modules at the top (devices, errors, configuration ...) may be imported by all."""
 ONLY_IN = {
     "rich": ("qatprep/report/",),
     "sh": ("qatprep/host/programs.py",),
     "psutil": ("qatprep/host/",),
     "pyudev": ("qatprep/host/",),
-    "subprocess": ("qatprep/runtime/", "qatprep/host/"),
+    "subprocess": ("qatprep/crypto/", "qatprep/runtime/", "qatprep/host/"),
 }
 LONGEST = 450
 

@@ -1,4 +1,4 @@
-"""What a check is, and what it says. Ids are API: documented in docs/design.md, never reused."""
+"""What a check is. Ids are API: never reused."""
 
 from __future__ import annotations
 
@@ -6,21 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.pci import Pf, Vf
-from qatprep.wish import Wish
-
-
-class Status(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-    """It could not be seen: no permission, lockdown, an attribute that blocks."""
-    SKIPPED = "skipped"
-    """Left out by --skip, or it has no meaning on this host."""
-    BLOCKED = "blocked"
-    """Something it depends on is broken: nothing can be said before that is mended."""
+from qatprep.findings import Finding
+from qatprep.findings.pages import title
 
 
 class Stage(StrEnum):
@@ -56,36 +46,11 @@ class Profile(StrEnum):
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What was read, and where."""
-
-    path: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    id: str
-    status: Status
-    title: str
-    """One line: what is so. For a failure, what is wrong, not what should be."""
-    subjects: tuple[str, ...] = ()
-    """BDFs it is about; () for the whole host."""
-    evidence: tuple[Evidence, ...] = ()
-    cause: str = ""
-    fix: tuple[str, ...] = ()
-    """Steps in order: a command to paste (it begins with a small letter or a slash), or words (a capital letter)."""
-    step: str = ""
-    """The verb that mends it ("bootstrap"), "" when qatprep does not."""
-    blocked_by: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Context:
-    """What a check is handed: facts, the wish, and what earlier checks left standing."""
+    """What a check is handed: facts, the configuration, and what earlier checks left standing."""
 
     facts: Facts
-    wish: Wish
+    config: NodeConfig
     profile: Profile
     broken: frozenset[str] = frozenset()
     """BDFs that a check this one needs found broken: nothing more is said about them."""
@@ -116,8 +81,6 @@ class Check:
 
     id: str
     stage: Stage
-    title: str
-    """The statement, as it reads when it holds."""
     run: Callable[[Context], Iterable[Finding]]
     needs: tuple[str, ...] = ()
     profiles: frozenset[Profile] = field(default_factory=lambda: frozenset({Profile.QAT}))
@@ -126,5 +89,8 @@ class Check:
     about: Callable[[Context], Iterable[str]] | None = None
     """The BDFs it looks at; None when it is about the host alone. When there are none, the result is "blocked" if
     something upstream is broken, else "skipped"."""
-    explain: str = ""
-    """What `qatprep explain` prints: what it means, why it matters, how it is found out, how to mend it."""
+
+    @property
+    def title(self) -> str:
+        """The statement, as it reads when it holds: from its page."""
+        return title(self.id)

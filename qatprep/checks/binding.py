@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep import devices
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
-    BOOTSTRAP,
-    attribute,
-    failed,
-    for_each,
-    have,
-    listed,
-    log_lines,
-    some_vfs,
-    unseen,
-    vfs,
-    warned,
-)
+from qatprep import hardware
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines, some_vfs, unseen, vfs
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import listed
 
 _BIND = "echo vfio-pci > $q/driver_override; echo $vf > /sys/bus/pci/drivers/vfio-pci/bind"
 
@@ -35,7 +25,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
     groups: dict[str | None, list[Vf]] = {}
     blind = [vf for vf in every if isinstance(vf.driver, Unknown)]
     for vf in every:
-        if not isinstance(vf.driver, Unknown) and vf.driver not in devices.VFIO_DRIVERS:
+        if not isinstance(vf.driver, Unknown) and vf.driver not in hardware.VFIO_DRIVERS:
             groups.setdefault(vf.driver, []).append(vf)
     for vf in blind[:1]:
         if isinstance(vf.driver, Unknown):
@@ -62,7 +52,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
                 step=BOOTSTRAP,
             )
         else:
-            native = {f"{f.debug_class}vf" for f in devices.FAMILIES} | {f.vf_driver for f in devices.FAMILIES}
+            native = {family.vf_driver for family in hardware.FAMILIES}
             yield failed(
                 "QP-VFIO-001",
                 f"{who} {'is' if len(bdfs) == 1 else 'are'} bound to {driver} instead of vfio-pci",
@@ -79,10 +69,10 @@ def _bound(ctx: Context) -> Iterable[Finding]:
 
 
 def _why_unbound(ctx: Context, mine: list[Vf], total: int) -> str:
-    foreign = sorted({vf.override for vf in mine if isinstance(vf.override, str)} - set(devices.VFIO_DRIVERS))
+    foreign = sorted({vf.override for vf in mine if isinstance(vf.override, str)} - set(hardware.VFIO_DRIVERS))
     if foreign:
         return f"driver_override names {listed(foreign)}, and no other driver may take them; a tool left it there."
-    waiting = [vf for vf in mine if vf.override in devices.VFIO_DRIVERS]
+    waiting = [vf for vf in mine if vf.override in hardware.VFIO_DRIVERS]
     closed = [pf for pf in ctx.facts.pci.pfs if pf.autoprobe is False and any(vf.pf == pf.bdf for vf in mine)]
     cause = (
         "Nobody has bound them since they were made: no kernel driver takes a QAT VF by itself."
@@ -138,7 +128,7 @@ def _viable(ctx: Context) -> Iterable[Finding]:
             f"{listed(neighbours) if len(neighbours) < 3 else f'{len(neighbours)} devices'} with another driver",
             subjects=bdfs,
             evidence=tuple(
-                Evidence(f"{devices.PCI_DEVICES}/{bdf}/iommu_group/devices", " ".join(neighbours)) for bdf in bdfs
+                Evidence(f"{hardware.PCI_DEVICES}/{bdf}/iommu_group/devices", " ".join(neighbours)) for bdf in bdfs
             ),
             cause="The PCIe path to the device does not isolate its functions (no ACS), so they share one group; VFIO "
             "hands a "
@@ -154,63 +144,22 @@ CHECKS = (
     Check(
         "QP-VFIO-001",
         Stage.BINDING,
-        "each VF is bound to vfio-pci (or qat_vfio_pci)",
         _bound,
         needs=("QP-SRIOV-001", "QP-IOMMU-002", "QP-IOMMU-004", "QP-MOD-004"),
         about=vfs,
-        explain="""\
-qatlib, and with it Envoy, opens a VF through VFIO. The VF has to be bound to vfio-pci, or to qat_vfio_pci, the
-variant driver for live migration (Linux 6.10), which makes the same nodes.
-
-Why it matters: a VF without a driver, or with another one, has no device node. Hosts that are half bound look fine
-to tools which only ask whether anything is bound.
-
-How it is found out: the link driver of each VF. drivers_probe and some tools report success although no driver took
-the device; the link does not lie. No mainline driver takes a QAT VF of generation 4 by itself; 4xxxvf and the like
-belong to the out-of-tree stack.
-
-How to mend it: qatprep bootstrap, or for one VF:
-
-    echo vfio-pci > /sys/bus/pci/devices/<VF>/driver_override
-    echo <VF> > /sys/bus/pci/drivers/vfio-pci/bind
-
-Do not use new_id: it claims every device of that id and stays. EINVAL from bind: no IOMMU group. ENODEV: no
-override.""",
     ),
     Check(
         "QP-VFIO-002",
         Stage.BINDING,
-        "no driver_override names another driver than the one bound",
         _overrides,
         needs=("QP-PF-001", "QP-VFIO-001"),
         about=lambda ctx: [f.bdf for f in _functions(ctx)],
-        explain="""\
-driver_override of a device lets only the named driver take it. It stays when the device changes hands.
-
-Why it matters: everything works until the next probe, and then the device cannot go back to its driver. An empty
-write does not clear it, a newline does.
-
-How it is found out: driver_override against the link driver, for PFs and VFs. Unset reads "(null)".
-
-How to mend it:
-
-    echo > /sys/bus/pci/devices/<BDF>/driver_override""",
     ),
     Check(
         "QP-VFIO-003",
         Stage.BINDING,
-        "each VF's IOMMU group can be handed out",
         _viable,
         needs=("QP-VFIO-001",),
         about=vfs,
-        explain="""\
-VFIO hands out IOMMU groups, not devices. All functions of a group must be bound to VFIO or have no driver.
-
-Why it matters: otherwise the group cannot be opened: "Group is not viable".
-
-How it is found out: /sys/kernel/iommu_groups/<N>/devices of each VF, and the driver of each device there. With ACS
-on the path, as on Xeon servers, every QAT VF has a group of its own. Bridges do not count.
-
-How to mend it: bind the others to vfio-pci as well, or have ACS switched on in the BIOS.""",
     ),
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep import devices
-from qatprep.checks.base import Check, Context, Evidence, Finding, Profile, Stage
-from qatprep.checks.words import change_arguments, failed, in_vm, listed, unseen, warned
+from qatprep import hardware
+from qatprep.checks.base import Check, Context, Profile, Stage
+from qatprep.checks.text import change_arguments, in_vm, unseen
 from qatprep.facts.base import Unknown
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import listed
 
 _PROFILES = frozenset({Profile.CRYPTOMB})
 
@@ -43,7 +45,7 @@ def _instructions(ctx: Context) -> Iterable[Finding]:
         return
     evidence = tuple(
         Evidence(f"cpuid {bit.leaf:#x}.{bit.subleaf} {bit.register}[{bit.bit}]", f"0: no {bit.name}")
-        for bit in devices.CRYPTO_MB_BITS
+        for bit in hardware.CRYPTO_MB_BITS
         if bit.name in cpu.missing
     )
     if in_vm(ctx.facts):
@@ -53,7 +55,7 @@ def _instructions(ctx: Context) -> Iterable[Finding]:
         )
         fix: tuple[str, ...] = (
             "On the VM's host, see whether the CPU has them: grep -o -w -E 'avx512ifma|avx512_vbmi2' /proc/cpuinfo",
-            "If it has, give the VM that CPU (QEMU: -cpu host, libvirt: host-passthrough), and start the VM anew.",
+            "If it has, give the VM that CPU (QEMU: -cpu host, libvirt: host-passthrough), and restart the VM.",
         )
     else:
         cause = (
@@ -96,7 +98,7 @@ def _states(ctx: Context) -> Iterable[Finding]:
         fix = change_arguments(ctx.facts, remove=guilty)
     elif in_vm(ctx.facts):
         cause = "The hypervisor offers the AVX-512 instructions but not the saving of their registers (XSAVE, XCR0)."
-        fix = ("On the VM's host, give the VM the whole CPU (QEMU: -cpu host), and start the VM anew.",)
+        fix = ("On the VM's host, give the VM the whole CPU (QEMU: -cpu host), and restart the VM.",)
     else:
         cause = "The CPU has the instructions, but the operating system has not switched on their registers."
         fix = ("Look for lines about xsave or x86/fpu at the start of dmesg, and run a newer kernel.",)
@@ -139,56 +141,21 @@ CHECKS = (
     Check(
         "QP-CPU-001",
         Stage.CPU,
-        "the CPU has every instruction set that CryptoMB needs",
         _instructions,
         profiles=_PROFILES,
-        explain="""\
-crypto_mb, the library inside Envoy's CryptoMB provider, works through eight RSA operations at once with AVX-512. It
-needs all of BMI2, AVX512F, AVX512DQ, AVX512BW, AVX512IFMA and AVX512VBMI2: IFMA alone, as some guides test for, is
-not enough.
-
-Why it matters: with one of them missing Envoy says "Multi-buffer CPU instructions not available." and rejects the
-listener or its secrets; a program that does not ask first dies of SIGILL.
-
-How it is found out: the bits of CPUID leaf 7 themselves (cpu_features.c in crypto_mb asks the same). The hypervisor
-bit of leaf 1 tells a CPU that lacks them from a hypervisor that masks them.
-
-How to mend it: on the machine itself, only by another CPU (or a BIOS switch for AVX-512). In a VM, by another CPU
-model: -cpu host, host-passthrough.""",
     ),
     Check(
         "QP-CPU-002",
         Stage.CPU,
-        "the operating system has switched on the AVX-512 register states",
         _states,
         needs=("QP-CPU-001",),
         profiles=_PROFILES,
-        explain="""\
-That a CPU has AVX-512 does not mean that it may be used: the operating system must save the registers when it
-switches between programs. It says so by OSXSAVE in CPUID leaf 1 and by bits 1, 2, 5, 6 and 7 of XCR0.
-
-Why it matters: without these bits the first AVX-512 instruction is a SIGILL. VMs of hypervisors that hide XSAVE
-crashed programs that trusted the feature bits alone.
-
-How it is found out: CPUID leaf 1, then XGETBV.
-
-How to mend it: take noxsave or clearcpuid= off the kernel command line; in a VM, give it the whole CPU model.""",
     ),
     Check(
         "QP-CPU-003",
         Stage.CPU,
-        "/proc/cpuinfo agrees with cpuid",
         _agreement,
         needs=("QP-CPU-001", "QP-CPU-002"),
         profiles=_PROFILES,
-        explain="""\
-/proc/cpuinfo shows what the kernel chose to use; cpuid tells what programs will find. Mostly they agree.
-
-Why it matters: people, Ansible facts and node labels read /proc/cpuinfo, crypto_mb asks cpuid. Where they differ,
-one of them tells a wrong story about this node.
-
-How it is found out: the flags line of the first processor against the same bits of cpuid.
-
-How to mend it: usually clearcpuid= on the kernel command line is the reason. It is only ever a warning.""",
     ),
 )

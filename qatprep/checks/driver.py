@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
-    BOOTSTRAP,
-    attribute,
-    failed,
-    for_each,
-    log_lines,
-    pfs,
-    some_pfs,
-    unseen,
-)
-from qatprep.devices import PCI_DRIVERS, VFIO_DRIVERS
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import BOOTSTRAP, attribute, for_each, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
+from qatprep.findings import Evidence, Finding, failed
+from qatprep.hardware import PCI_DRIVERS, VFIO_DRIVERS
 
 
 class _Reason(NamedTuple):
@@ -33,7 +25,7 @@ class _Reason(NamedTuple):
     """Whether binding it by hand is worth a try once `fix` is done."""
 
 
-# qat_4xxx/adf_drv.c, qat_common/adf_init.c, adf_accel_engine.c, qat_uclo.c, adf_anti_rb.c; the most telling first.
+# qat_*/adf_drv.c, qat_common/adf_init.c, adf_accel_engine.c, qat_uclo.c, adf_anti_rb.c; the most telling first.
 _REASONS = (
     _Reason(
         "numa",
@@ -200,46 +192,16 @@ CHECKS = (
     Check(
         "QP-PF-001",
         Stage.DRIVER,
-        "each PF is bound to its own driver",
         _bound,
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003", "QP-KRN-001", "QP-KRN-004", "QP-MOD-001", "QP-MOD-002",
                "QP-MOD-003", "QP-FW-001"),
         about=pfs,
-        explain="""\
-The PF must be held by the QAT driver of the kernel: 4xxx (for 4xxx, 401xx and 402xx), 420xx or 6xxx. The driver's
-name is not the module's: qat_4xxx registers the driver 4xxx.
-
-Why it matters: services and VFs are the driver's doing. A PF without a driver, or one that vfio-pci or the
-out-of-tree stack took, offers nothing.
-
-How it is found out: the link driver of each PF, not the list of modules. Where there is none, the kernel log is
-searched for what the driver said: probe error -14 follows nearly every failure, the line before it is the one that
-counts.
-
-How to mend it: as the finding says. A PF that a failed probe left behind is tried again by qatprep bootstrap,
-unless the log names a reason that trying again cannot cure.""",
     ),
     Check(
         "QP-PF-002",
         Stage.DRIVER,
-        "each PF is up",
         _up,
         needs=("QP-PF-001",),
         about=pfs,
-        explain="""\
-Since Linux 6.0 a PF is up or down (qat/state). It has to be down to change its services, and is brought up by "up"
-or by making VFs.
-
-Why it matters: a PF that is down has no VFs; going down destroys those there were. A service change that stopped
-half way leaves it so.
-
-How it is found out: qat/state. Before 6.0 there is no such attribute, and a PF with a driver is taken to be up.
-
-How to mend it:
-
-    echo up > /sys/bus/pci/devices/<PF>/qat/state
-
-If that fails, the end of dmesg tells why; the driver has put the device down again. qatprep bootstrap brings PFs
-up.""",
     ),
 )  # fmt: skip

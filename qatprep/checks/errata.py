@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import functions, unseen, warned
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import functions, unseen
 from qatprep.facts.base import Unknown
+from qatprep.findings import Evidence, Finding, warned
 
 _RELEASE = "/proc/sys/kernel/osrelease"
 
@@ -88,22 +89,8 @@ CHECKS = (
     Check(
         "QP-KRN-005",
         Stage.KERNEL,
-        "no known erratum of this kernel applies",
         _errata,
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003"),
         about=functions,
-        explain="""\
-A small table of kernel releases with known trouble for QAT:
-
-5.11 to 5.16: no messages between VF and PF, so that qatlib cannot learn what a VF offers (qatlib INSTALL).
-
-6.1.0 to 6.1.148: qatlib 24.09 and 25.08 fail with "Failed to get enabled services" (qatlib README, QATE-106085).
-
-Why it matters: everything on the host looks right, and the library still fails.
-
-How it is found out: by the stable release. Debian's 6.1.0-30-amd64 does not say it, its uname -v does. Where
-neither does, the result is unknown.
-
-How to mend it: a newer kernel of the same series is enough.""",
     ),
 )

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import (
-    finding,
-    listed,
-    log_lines,
-    pfs,
-    some_pfs,
-)
-from qatprep.devices import FIRMWARE_SUFFIXES
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import log_lines, pfs, some_pfs
 from qatprep.facts.pci import Pf
+from qatprep.findings import Evidence, Finding, Status
+from qatprep.hardware import FIRMWARE_SUFFIXES, Family
+from qatprep.text import listed
 
 _COMPRESSION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}
 _UNPACK = {".zst": "zstd -d", ".xz": "xz -dk"}
@@ -72,7 +68,7 @@ def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -
     else:
         half = len(lacking) < len(images)
         title = f"the firmware {what} {are} missing" + (" (the other half is there)" if half else "")
-        cause = _where_from(mine[0].name, half)
+        cause = _where_from(mine[0].family, half)
         fix = [
             f"Install the firmware package of this distribution that has {what}, or fetch the files:",
             *(f"curl -fLo /lib/firmware/{image.name} {_GIT}/{image.name}" for image in lacking),
@@ -89,7 +85,7 @@ def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -
         )
         cause += "went away, or from the initramfs. The next loading of the driver will fail."
         again = again[:1]
-    return finding(
+    return Finding(
         "QP-FW-001",
         Status.WARN if runs else Status.FAIL,
         title,
@@ -110,49 +106,18 @@ def _dangling(ctx: Context, path: str) -> bool:
     return not isinstance(config, dict) or config.get(_COMPRESSION[_suffix(path)]) == "y"
 
 
-def _where_from(name: str, half: bool) -> str:
+def _where_from(family: Family, half: bool) -> str:
     if half:
         return "The driver needs both images, MMP first. One was copied without the other, or a package is damaged."
-    if name in ("4xxx", "401xx"):
-        return (
-            "The firmware package is not installed, or is too old: Debian 13's firmware-intel-misc (20250410) does "
-            "not have it yet, 20260916 of forky and sid has."
-        )
-    if name == "6xxx":
-        return (
-            "The firmware package is not installed, or is too old: even Debian's firmware-intel-misc 20260916 does "
-            "not have it."
-        )
-    return "The firmware package is not installed (Debian: firmware-intel-misc; elsewhere linux-firmware)."
+    return f"The firmware package is not installed, or is too old: {family.firmware_note}."
 
 
 CHECKS = (
     Check(
         "QP-FW-001",
         Stage.FIRMWARE,
-        "both firmware images of each PF are where this kernel looks",
         _images,
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003", "QP-KRN-001"),
         about=pfs,
-        explain="""\
-Each PF needs two files when its driver starts it, the MMP image first: qat_4xxx_mmp.bin and qat_4xxx.bin for 4xxx
-and 401xx, qat_402xx*, qat_420xx*, qat_6xxx* for the others. The name goes by the device, not by the driver: 402xx
-uses the driver of 4xxx and other files.
-
-Why it matters: without them the probe fails with "Failed to load MMP firmware", "Failed to load acceleration FW"
-and "error -14", the PF stays without a driver, and no VFs ever appear.
-
-How it is found out: each name, plain, .zst and .xz, in firmware_class.path, /lib/firmware/updates/<release>,
-/lib/firmware/updates, /lib/firmware/<release> and /lib/firmware, in the kernel's order. Not good enough: a
-compression the kernel was not built for, a link that leads nowhere, a copy below intel/qat/ only (the kernel asks
-for the flat name). A PF that runs without its files on disk is a warning.
-
-How to mend it: Debian: firmware-intel-misc, for 4xxx from version 20260916 on (forky, sid; not in Debian 13).
-Elsewhere: linux-firmware. Or by hand from the intel/qat/ directory of linux-firmware.git, under the flat names. If
-the module is loaded from the initramfs, the firmware must be in there as well:
-
-    update-initramfs -u        (Debian, Ubuntu)
-    dracut --force             (Fedora, RHEL, SUSE)
-    modprobe -r qat_4xxx; modprobe qat_4xxx""",
     ),
 )

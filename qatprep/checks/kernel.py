@@ -6,24 +6,14 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from qatprep import devices
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
-    attribute,
-    change_arguments,
-    failed,
-    functions,
-    have,
-    listed,
-    pfs,
-    share,
-    some_pfs,
-    unseen,
-    warned,
-)
+from qatprep import hardware
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import attribute, change_arguments, functions, have, pfs, share, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import argument
 from qatprep.facts.pci import Pf, Services
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import listed
 
 _RELEASE = "/proc/sys/kernel/osrelease"
 
@@ -34,7 +24,7 @@ def _release(ctx: Context) -> Evidence:
 
 def _knows(ctx: Context) -> Iterable[Finding]:
     kernel = ctx.facts.kernel
-    for family in devices.FAMILIES:
+    for family in hardware.FAMILIES:
         mine = [pf for pf in ctx.pfs if pf.family == family]
         module = ctx.facts.modules.get(family.module)
         # Backports are common: the version only speaks where the driver itself is nowhere to be seen.
@@ -54,7 +44,7 @@ def _knows(ctx: Context) -> Iterable[Finding]:
             )
     stuck: dict[str, list[Pf]] = {}
     for pf in ctx.pfs:
-        want = ctx.wish.of(pf).services
+        want = ctx.config.of(pf).services
         if (
             pf.driver == pf.family.driver
             and pf.configurable is False
@@ -169,7 +159,7 @@ def _debugfs(ctx: Context) -> Iterable[Finding]:
             "QP-KRN-003",
             "debugfs is not mounted, and this kernel tells the services nowhere else",
             evidence=(
-                Evidence(devices.DEBUGFS, "empty or not there"),
+                Evidence(hardware.DEBUGFS, "empty or not there"),
                 *(attribute(pf.bdf, "qat/cfg_services", None) for pf in mine[:1]),
                 *((Evidence("/proc/cmdline", f"debugfs={' '.join(off)}"),) if off else ()),
             ),
@@ -178,7 +168,7 @@ def _debugfs(ctx: Context) -> Iterable[Finding]:
             else "Nothing has mounted it (systemd does by sys-kernel-debug.mount; containers do not see it).",
             fix=change_arguments(ctx.facts, remove=[f"debugfs={word}" for word in sorted(off)])
             if off
-            else (f"mount -t debugfs none {devices.DEBUGFS}",),
+            else (f"mount -t debugfs none {hardware.DEBUGFS}",),
         )
     elif kernel.lockdown not in (None, "none") and any(
         isinstance(pf.services, Unknown) and pf.services.denied for pf in mine
@@ -201,7 +191,7 @@ _ID = re.compile(r"8086:([0-9a-fA-F]{1,4})(?::|$)")
 
 def _is_qat(text: str) -> bool:
     match = _ID.match(text.strip())
-    return match is not None and int(match[1], 16) in {*devices.BY_PF_ID, *devices.BY_VF_ID}
+    return match is not None and int(match[1], 16) in {*hardware.BY_PF_ID, *hardware.BY_VF_ID}
 
 
 def _ids(ctx: Context) -> list[tuple[Evidence, str]]:
@@ -222,8 +212,8 @@ def _grabbed(ctx: Context) -> Iterable[Finding]:
         if match:
             taken.setdefault(int(match[1], 16), evidence)
     pf_list = [pf for pf in ctx.pfs if pf.family.pf_id in taken]
-    now = [pf.bdf for pf in pf_list if pf.driver == devices.VFIO_PCI]
-    later = [pf.bdf for pf in pf_list if pf.driver != devices.VFIO_PCI]
+    now = [pf.bdf for pf in pf_list if pf.driver == hardware.VFIO_PCI]
+    later = [pf.bdf for pf in pf_list if pf.driver != hardware.VFIO_PCI]
     for bdfs, tell, words in (
         (now, failed, "{} {} taken by vfio-pci, as it was told"),
         (later, warned, "vfio-pci is told to take {}, and will when it comes first"),
@@ -235,7 +225,7 @@ def _grabbed(ctx: Context) -> Iterable[Finding]:
                 "QP-KRN-004",
                 words.format(some_pfs(ctx, bdfs), verb),
                 subjects=tuple(bdfs),
-                evidence=sources + tuple(attribute(bdf, "driver", devices.VFIO_PCI) for bdf in bdfs if bdf in now),
+                evidence=sources + tuple(attribute(bdf, "driver", hardware.VFIO_PCI) for bdf in bdfs if bdf in now),
                 cause="The id of the PF stands among vfio-pci's ids. Only VFs may go to vfio-pci: without its own "
                 "driver a PF has neither services nor VFs.",
                 fix=_without_ids(ctx, sources),
@@ -276,85 +266,30 @@ CHECKS = (
     Check(
         "QP-KRN-001",
         Stage.KERNEL,
-        "the kernel knows the devices and can give them the wished services",
         _knows,
         needs=_DEVICE,
         about=pfs,
-        explain="""\
-The driver of each family came with some Linux version: 4xxx with 5.11, 401xx with 5.19, 402xx with 6.4, 420xx with
-6.8, 6xxx with 6.16. Services can be set since 6.0 (qat/cfg_services).
-
-Why it matters: an older kernel either does not see the device at all, or leaves half of the PFs with the service dc
-(compression), which is of no use for TLS.
-
-How it is found out: distributions carry newer drivers in older kernels, so the version is not what decides. The
-finding is made only where the module is nowhere to be seen, or where a PF that runs has no cfg_services and not the
-services wished for. The version is what the words are taken from.
-
-How to mend it: a newer kernel. 6.12 or later is best: there the VFs can also be taken away again without stopping
-the PF. Where the services a PF has will do, set devices.services to keep.""",
     ),
     Check(
         "QP-KRN-002",
         Stage.KERNEL,
-        "the kernel was built with SR-IOV and VFIO",
         _built,
         needs=_DEVICE,
         about=functions,
-        explain="""\
-QAT under qatlib needs these options of the kernel: CONFIG_PCI_IOV for the VFs, CONFIG_VFIO_PCI for their driver,
-CONFIG_VFIO_IOMMU_TYPE1, and from the kernels on that have them, CONFIG_VFIO_GROUP (6.6) and CONFIG_VFIO_CONTAINER
-(6.2): qatlib opens /dev/vfio/<group> and /dev/vfio/vfio, it does not use iommufd.
-
-Why it matters: what was not built cannot be loaded. Without PCI_IOV the files sriov_* are missing; without VFIO the
-binding fails.
-
-How it is found out: /boot/config-<release>; whatever is seen to work counts as built, so that a host without that
-file is judged by its modules.
-
-How to mend it: the distribution's general kernel in place of a cloud or minimal one.""",
     ),
     Check(
         "QP-KRN-003",
         Stage.KERNEL,
-        "debugfs can be read where only it tells the services",
         _debugfs,
         needs=_DEVICE,
         applies=lambda ctx: bool(_needs_debugfs(ctx)),
         about=lambda ctx: [pf.bdf for pf in _needs_debugfs(ctx)],
-        explain="""\
-Before Linux 6.0 there is no qat/cfg_services in sysfs. The services of a PF then stand in debugfs only:
-/sys/kernel/debug/qat_<driver>_<BDF>/dev_cfg, ServicesEnabled in [GENERAL].
-
-Why it matters: without it nobody can tell whether a PF does TLS (asym) or only compression (dc).
-
-How it is found out: whether /sys/kernel/debug holds anything. It is for root alone, and not to be seen in
-containers. Where cfg_services is there, debugfs is not needed and this check is skipped.
-
-How to mend it:
-
-    mount -t debugfs none /sys/kernel/debug
-
-Under lockdown (Secure Boot), run a kernel from 6.0 on.""",
     ),
     Check(
         "QP-KRN-004",
         Stage.KERNEL,
-        "vfio-pci is not told to take QAT devices by id",
         _grabbed,
         needs=_DEVICE,
         about=functions,
-        explain="""\
-vfio-pci.ids= on the kernel command line, or "options vfio-pci ids=" in modprobe.d, makes vfio-pci take every device
-of these ids by itself.
-
-Why it matters: with the id of a PF (4940, 4942 ...) the PF loses its driver, and with it services and VFs: a
-failure. With the id of a VF (4941 ...) new VFs are bound before anybody sets the permissions of their nodes, and
-qatlib before 26.02 then skips that step (QAT20-41023): a warning. qatlib's own INSTALL recommends it nevertheless.
-
-How it is found out: the values are taken apart at commas and colons; the driver that has the PF now decides between
-failure and warning.
-
-How to mend it: take the ids away. qatprep binds VFs by driver_override and needs none.""",
     ),
 )

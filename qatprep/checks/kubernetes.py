@@ -1,17 +1,18 @@
-"""What Kubernetes makes of the node's VFs: the device plugin's resources, CPUs, and who stands in its way."""
+"""What Kubernetes makes of the node's VFs: the device plugin's resources, CPUs, and what prevents it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.kubernetes_pages import PAGES, TITLES
-from qatprep.checks.runtime import Run, never, nothing, with_devices
-from qatprep.checks.words import failed, finding, listed, many, pfs, unseen, vfs, warned
-from qatprep.facts.base import Unknown
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.runtime import Run
+from qatprep.checks.text import pfs, unseen, vfs
+from qatprep.facts.base import Unknown, whole
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
 from qatprep.facts.runtime import flag
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import listed, plural
 
 CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
 QAT_LABEL = "intel.feature.node.kubernetes.io/qat"
@@ -41,8 +42,8 @@ def _expected(ctx: Context) -> dict[str, int]:
 
 def _most(ctx: Context) -> int:
     """The plugin's -max-num-devices; 64 by default since v0.27."""
-    given = flag(ctx.facts.runtime.plugin or "", "max-num-devices")
-    return int(given) if given.isdigit() else 64
+    given = whole(flag(ctx.facts.runtime.plugin or "", "max-num-devices"))
+    return 64 if given is None else given
 
 
 def _registered(ctx: Context) -> Iterable[Finding]:
@@ -60,7 +61,7 @@ def _registered(ctx: Context) -> Iterable[Finding]:
         if have < count and not (total > _most(ctx) and have):
             yield failed(
                 "QP-K8S-001",
-                f"the kubelet knows {have} of {many(count, 'device')} {resource}",
+                f"the kubelet knows {have} of {plural(count, 'device')} {resource}",
                 evidence=(
                     Evidence(CHECKPOINT, f"{resource}: {have}"),
                     Evidence("cfg_services of the PFs", f"{resource}: {count}"),
@@ -111,10 +112,11 @@ def _why_missing(ctx: Context, known: dict[str, set[str]], resource: str) -> str
     plugin = ctx.facts.runtime.plugin
     if plugin is None:
         return "No device plugin runs on this node; what the kubelet knows is from earlier."
-    drivers = flag(plugin, "kernel-vf-drivers")
-    families = {pf.family.generation for pf in ctx.pfs}
-    if 6 in families and "6xxxvf" not in drivers:
-        return "The plugin knows VFs of the 6xxx family only with -kernel-vf-drivers=...,6xxxvf."
+    told = flag(plugin, "kernel-vf-drivers").split(",")
+    for family in dict.fromkeys(pf.family for pf in ctx.pfs):
+        if not (family.plugin_default if told == [""] else family.vf_driver in told):
+            name = family.vf_driver
+            return f"The plugin knows VFs of the {family.name} family only with -kernel-vf-drivers=...,{name}."
     if known.keys() - {resource}:
         return f"Its VFs may be known by an older name: {listed(sorted(known))}. Services were changed afterwards."
     return "The plugin passes over VFs that another driver than vfio-pci holds, and PFs whose services it cannot read."
@@ -134,7 +136,7 @@ def _truncated(ctx: Context) -> Iterable[Finding]:
             Evidence(CHECKPOINT, f"{have} devices"),
         ),
         cause="-max-num-devices takes the first VFs it comes by, so that whole PFs can be missing. The default is 64 "
-        "since v0.27 and was 32 before; it was never the 16 of the paper.",
+        "since v0.27 and was 32 before; it was never 16, as Intel's guide says.",
         fix=(f"In the plugin's DaemonSet: -max-num-devices={expected}", "qatprep render kubernetes --as device-plugin"),
     )
 
@@ -214,71 +216,6 @@ def _same_pf(ctx: Context) -> Iterable[Finding]:
             )
 
 
-# -- Envoy, as the node sees it ---------------------------------------------------------------------------------------
-
-
-def count_cpus(text: str) -> int:
-    """How many CPUs a kernel list such as 0-3,8 names; 0 for one that cannot be read."""
-    total = 0
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
-            return 0
-        total += int(high) - int(low) + 1 if dash else 1
-    return total
-
-
-def envoys(ctx: Context) -> bool:
-    return any(container.envoy_workers for container in ctx.facts.runtime.containers)
-
-
-def _workers(ctx: Context) -> Iterable[Finding]:
-    for container in ctx.facts.runtime.containers:
-        cpus = count_cpus(container.cpus)
-        if not container.envoy_workers or not cpus or container.envoy_workers == cpus:
-            continue
-        more = container.envoy_workers > cpus
-        yield finding(
-            "QP-ENVOY-010",
-            Status.WARN,
-            f"Envoy of {container.label} has {many(container.envoy_workers, 'worker')} on {many(cpus, 'CPU')}",
-            evidence=(
-                Evidence(f"/proc/{container.pid}/task", f"{container.envoy_workers} threads wrk:worker_N"),
-                Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),
-            ),
-            cause="Workers take turns on a CPU."
-            if more
-            else "CPUs of its own stay idle; or it is not pinned, and shares all CPUs of the node.",
-            fix=(
-                "Start Envoy with --cpuset-threads, or --concurrency N for N CPUs; with Istio: concurrency in the "
-                "proxy.istio.io/config annotation.",
-            ),
-        )
-
-
-def _isolated(ctx: Context) -> Iterable[Finding]:
-    used = {c.pid for c, _ in with_devices(ctx)}
-    pools: dict[str, list[str]] = {}
-    for container in ctx.facts.runtime.containers:
-        pools.setdefault(container.cpus, []).append(container.label)
-    for container in ctx.facts.runtime.containers:
-        if container.command != "envoy" or not container.cpus or (used and container.pid not in used):
-            continue
-        others = len(pools[container.cpus]) - 1
-        if others:
-            yield warned(
-                "QP-ENVOY-011",
-                f"Envoy of {container.label} shares its CPUs ({container.cpus}) with {many(others, 'other container')}",
-                evidence=(Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),),
-                cause="Envoy's speed hangs on warm caches. Measurements in such a place vary.",
-                fix=("Give the pod whole CPUs under the static CPU manager policy: QP-K8S-007.",),
-            )
-
-
-_NOT_HERE = ("QP-K8S-005", "QP-K8S-006", "QP-K8S-008", "QP-K8S-010", "QP-K8S-011")
-"""Found by `qatprep inspect` in what it is given, never on the node."""
-
-
 def _check(
     id: str,
     run: Run,
@@ -286,7 +223,7 @@ def _check(
     needs: tuple[str, ...] = (),
     about: Callable[[Context], Iterable[str]] | None = None,
 ) -> Check:
-    return Check(id, Stage.KUBERNETES, TITLES[id], run, needs, applies=applies, about=about, explain=PAGES[id])
+    return Check(id, Stage.KUBERNETES, run, needs, applies=applies, about=about)
 
 
 CHECKS = (
@@ -297,6 +234,4 @@ CHECKS = (
     _check("QP-K8S-007", _cpu_manager, node),
     _check("QP-K8S-009", _same_pf, _served),
     _check("QP-K8S-012", _labelled, _asked),
-    *(_check(id, nothing, never) for id in _NOT_HERE),
 )
-ENVOY_ON_NODE = {"QP-ENVOY-010": _workers, "QP-ENVOY-011": _isolated}

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import (
-    BOOTSTRAP,
-    change_arguments,
-    failed,
-    finding,
-    functions,
-    listed,
-    pfs,
-    unseen,
-)
-from qatprep.devices import VFIO_VARIANT
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import BOOTSTRAP, change_arguments, functions, pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import Ban, Module
 from qatprep.facts.pci import Pf
+from qatprep.findings import Evidence, Finding, Status, failed
+from qatprep.hardware import VFIO_VARIANT
+from qatprep.text import listed
 
 _VFIO = ("vfio_pci", "vfio_iommu_type1")
-# drivers/crypto/intel/qat/Kconfig
-_QAT_OPTIONS = {
-    "qat_4xxx": "CONFIG_CRYPTO_DEV_QAT_4XXX",
-    "qat_420xx": "CONFIG_CRYPTO_DEV_QAT_420XX",
-    "qat_6xxx": "CONFIG_CRYPTO_DEV_QAT_6XXX",
-}
 
 
 def _by_module(ctx: Context) -> dict[str, list[Pf]]:
@@ -52,7 +39,7 @@ def _shipped(ctx: Context) -> Iterable[Finding]:
         if isinstance(module.file, Unknown):
             yield unseen("QP-MOD-001", f"cannot tell whether this kernel ships {name}", module.file, subjects)
             continue
-        option = _QAT_OPTIONS.get(name, "")
+        option = mine[0].family.option
         config = kernel.config
         evidence = [Evidence(dep, f"no {name}.ko")]
         setting = None if isinstance(config, Unknown) else config.get(option)
@@ -95,7 +82,7 @@ def _allowed(ctx: Context) -> Iterable[Finding]:
         if name == "intel_qat":
             subjects = every  # every QAT module stands on it
         loaded = module.loaded is True
-        yield finding(
+        yield Finding(
             "QP-MOD-002",
             Status.WARN if loaded else Status.FAIL,
             f"{name} is loaded, but something forbids loading it" if loaded else f"something forbids loading {name}",
@@ -151,8 +138,8 @@ def _loaded(ctx: Context) -> Iterable[Finding]:
 
 
 def _vfio_modules(ctx: Context) -> tuple[str, ...]:
-    wishes = [ctx.wish.of(pf) for pf in ctx.pfs] or [ctx.wish.devices]
-    drivers = {wish.driver for wish in wishes if wish.vfs}
+    configs = [ctx.config.of(pf) for pf in ctx.pfs] or [ctx.config.devices]
+    drivers = {config.driver for config in configs if config.vfs}
     if drivers <= {"none"}:
         return ()
     return (*_VFIO, VFIO_VARIANT) if VFIO_VARIANT in drivers else _VFIO
@@ -184,7 +171,7 @@ def _vfio(ctx: Context) -> Iterable[Finding]:
 
 def _variant_wanted(ctx: Context) -> tuple[str, ...]:
     """The PFs whose VFs shall have the variant driver: the others do without its module."""
-    return tuple(pf.bdf for pf in ctx.pfs if ctx.wish.of(pf).driver == VFIO_VARIANT)
+    return tuple(pf.bdf for pf in ctx.pfs if ctx.config.of(pf).driver == VFIO_VARIANT)
 
 
 def _not_loaded(idle: list[Module]) -> Finding:
@@ -205,85 +192,30 @@ CHECKS = (
     Check(
         "QP-MOD-001",
         Stage.MODULES,
-        "this kernel ships the QAT module that the devices need",
         _shipped,
         needs=(*_DEVICE, "QP-KRN-001"),
         about=pfs,
-        explain="""\
-qat_4xxx drives 4xxx, 401xx and 402xx, qat_420xx drives 420xx, qat_6xxx drives 6xxx. A kernel of the right version
-may still have been built or packaged without them.
-
-Why it matters: no module, no driver, no VFs. Debian's own kernels are the best known case:
-CONFIG_CRYPTO_DEV_QAT_4XXX is not set in any of them, although Debian has qatlib. Elsewhere the module is in a
-package of its own that was not installed.
-
-How it is found out: modules.dep and modules.builtin of the running release; CONFIG_CRYPTO_DEV_QAT_* tells "not
-built" from "not installed".
-
-How to mend it: another kernel, or the package with the further modules.""",
     ),
     Check(
         "QP-MOD-002",
         Stage.MODULES,
-        "nothing forbids loading the modules",
         _allowed,
         needs=(*_DEVICE, "QP-KRN-001", "QP-MOD-001"),
         about=functions,
-        explain="""\
-A module can be kept out by "blacklist X" or "install X /bin/false" in modprobe.d, or by module_blacklist= and
-modprobe.blacklist= on the kernel command line.
-
-Why it matters: the advice to blacklist intel_qat for the out-of-tree stack has been copied for years; the file
-outlives the stack. A module that is loaded nevertheless is a warning: it may not come back after the next boot.
-
-How it is found out: all directories of modprobe.d(5), and /proc/cmdline.
-
-How to mend it: take the line out; write the initramfs again if the module is in it. qatprep does not edit other
-people's files.""",
     ),
     Check(
         "QP-MOD-003",
         Stage.MODULES,
-        "the QAT module is loaded",
         _loaded,
         needs=(*_DEVICE, "QP-MOD-001", "QP-MOD-002"),
         about=pfs,
-        explain="""\
-The module is on disk and allowed, but not in the kernel.
-
-Why it matters: the PFs stay without a driver.
-
-How it is found out: /sys/module/<name>, or a PF that is bound, or modules.builtin: a driver that is built in never
-shows in /proc/modules, on which Intel's qat_init waits in vain.
-
-How to mend it:
-
-    modprobe qat_4xxx
-
-or let qatprep bootstrap do it.""",
     ),
     Check(
         "QP-MOD-004",
         Stage.MODULES,
-        "vfio-pci and vfio_iommu_type1 are available and loaded",
         _vfio,
         needs=(*_DEVICE, "QP-KRN-002", "QP-MOD-002"),
         applies=lambda ctx: bool(_vfio_modules(ctx)),
         about=functions,
-        explain="""\
-vfio-pci is the driver the VFs get; vfio_iommu_type1 is the IOMMU back end that qatlib asks for. They must be
-shipped by the kernel, and loaded.
-
-Why it matters: nothing loads vfio-pci by itself, so after a boot the binding fails with "No such file or directory"
-although everything else is right. The Kubernetes plugin's init container says "vfio-pci driver needed by QAT VFs
-must be loaded".
-
-How it is found out: /sys/module, modules.dep and modules.builtin; dashes and underscores are the same.
-
-How to mend it:
-
-    modprobe -a vfio_pci vfio_iommu_type1
-
-or let qatprep bootstrap do it.""",
     ),
 )

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.words import (
-    BOOTSTRAP,
-    failed,
-    finding,
-    functions,
-    some_vfs,
-    unseen,
-    vfs,
-)
-from qatprep.devices import VFIO_DEV
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import BOOTSTRAP, functions, some_vfs, unseen, vfs
 from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import CONTAINER_NODE
 from qatprep.facts.pci import DeviceNode, Vf
+from qatprep.findings import Evidence, Finding, Status, failed
+from qatprep.hardware import VFIO_DEV
 
 _ALL = 0o006
 """The bits by which everybody may read or write."""
@@ -30,8 +23,8 @@ def _mine(ctx: Context) -> list[Vf]:
 
 def _drivers(ctx: Context) -> set[str]:
     """What VFs are to be bound to."""
-    wishes = [ctx.wish.of(pf) for pf in ctx.pfs] or [ctx.wish.devices]
-    return {wish.driver for wish in wishes if wish.vfs}
+    configs = [ctx.config.of(pf) for pf in ctx.pfs] or [ctx.config.devices]
+    return {config.driver for config in configs if config.vfs}
 
 
 def _words(ctx: Context, node: DeviceNode) -> str:
@@ -40,18 +33,18 @@ def _words(ctx: Context, node: DeviceNode) -> str:
 
 
 def _group(ctx: Context) -> Iterable[Finding]:
-    gid = ctx.facts.nodes.gid(ctx.wish.group)
+    gid = ctx.facts.nodes.gid(ctx.config.group)
     if isinstance(gid, Unknown):
-        yield unseen("QP-NODE-004", f"cannot tell whether the group {ctx.wish.group} exists", gid)
+        yield unseen("QP-NODE-004", f"cannot tell whether the group {ctx.config.group} exists", gid)
     elif gid is None:
         yield failed(
             "QP-NODE-004",
-            f"the group {ctx.wish.group}, which shall own the device nodes, does not exist",
-            evidence=(Evidence("/etc/group", f"no {ctx.wish.group}"),),
+            f"the group {ctx.config.group}, which shall own the device nodes, does not exist",
+            evidence=(Evidence("/etc/group", f"no {ctx.config.group}"),),
             cause="Nobody has made it: qatlib's packages do when they are installed. Groups from a directory "
             "service are not looked at.",
             fix=(
-                f"groupadd --system {ctx.wish.group}",
+                f"groupadd --system {ctx.config.group}",
                 "Or name a group that exists: --set nodes.group=NAME",
             ),
             step=BOOTSTRAP,
@@ -66,38 +59,38 @@ def _open_to_all(ctx: Context) -> Iterable[Finding]:
             groups.setdefault(_words(ctx, vf.node), []).append(vf)
     for words, mine in groups.items():
         bdfs = tuple(vf.bdf for vf in mine)
-        wished = bool(ctx.wish.mode & _ALL)
+        configured = bool(ctx.config.mode & _ALL)
         mode = mine[0].node.mode if isinstance(mine[0].node, DeviceNode) else 0
         cause = (
-            f"The wish ({ctx.wish.source}) says mode {ctx.wish.mode:04o}."
-            if wished
+            f"The configuration ({ctx.config.source}) says mode {ctx.config.mode:04o}."
+            if configured
             else "Somebody gave them away by chmod, as guides do (chmod a+rw /dev/vfio/*)."
             if mode & 0o002
             else "Somebody used chmod a+r, as guides do. It opens the nodes to everybody for reading and still is "
             "not enough: VFIO is used through read and write."
         )
-        yield finding(
+        yield Finding(
             "QP-NODE-002",
-            Status.WARN if wished else Status.FAIL,
+            Status.WARN if configured else Status.FAIL,
             f"everybody on this host may open {some_vfs(ctx, bdfs)} ({words})",
             subjects=bdfs,
             evidence=_evidence(ctx, mine),
             cause=cause + " Every user and every container with the node can then use or block the device.",
-            fix=("Name a mode without access for others: --set nodes.mode=0660",) if wished else _repair(ctx, mine),
-            step="" if wished else BOOTSTRAP,
+            fix=("Name a mode without access for others: --set nodes.mode=0660",) if configured else _repair(ctx, mine),
+            step="" if configured else BOOTSTRAP,
         )
 
 
 def _owned(ctx: Context) -> Iterable[Finding]:
     every = _mine(ctx)
-    gid = ctx.facts.nodes.gid(ctx.wish.group)
-    wish = f"group {ctx.wish.group} and mode {ctx.wish.mode:04o}"
+    gid = ctx.facts.nodes.gid(ctx.config.group)
+    config = f"group {ctx.config.group} and mode {ctx.config.mode:04o}"
     missing = [vf for vf in every if vf.node is None]
     blind = [vf for vf in every if isinstance(vf.node, Unknown)]
     wrong: dict[str, list[Vf]] = {}
     for vf in every:
         if isinstance(vf.node, DeviceNode) and (
-            vf.node.mode != ctx.wish.mode or (not isinstance(gid, Unknown) and vf.node.gid != gid)
+            vf.node.mode != ctx.config.mode or (not isinstance(gid, Unknown) and vf.node.gid != gid)
         ):
             wrong.setdefault(_words(ctx, vf.node), []).append(vf)
     for vf in blind[:1]:
@@ -120,7 +113,7 @@ def _owned(ctx: Context) -> Iterable[Finding]:
         yield failed(
             "QP-NODE-001",
             f"the {'node' if len(bdfs) == 1 else 'nodes'} of {some_vfs(ctx, bdfs)} "
-            f"{'is' if len(bdfs) == 1 else 'are'} {words}, not of {wish}",
+            f"{'is' if len(bdfs) == 1 else 'are'} {words}, not of {config}",
             subjects=bdfs,
             evidence=_evidence(ctx, mine),
             cause="This is how the kernel makes them, at every boot, binding and making of VFs. Only root can use "
@@ -139,19 +132,19 @@ def _evidence(ctx: Context, mine: list[Vf]) -> tuple[Evidence, ...]:
 
 def _repair(ctx: Context, mine: list[Vf]) -> tuple[str, ...]:
     paths = [vf.node.path for vf in mine if isinstance(vf.node, DeviceNode)]
-    mode = f"{ctx.wish.mode:04o}"
+    mode = f"{ctx.config.mode:04o}"
     if len(paths) <= 16:
         joined = " ".join(paths)
-        return (f"chgrp {ctx.wish.group} {joined}", f"chmod {mode} {joined}")
+        return (f"chgrp {ctx.config.group} {joined}", f"chmod {mode} {joined}")
     return (
-        f"chgrp {ctx.wish.group} {paths[0]}; chmod {mode} {paths[0]}",
+        f"chgrp {ctx.config.group} {paths[0]}; chmod {mode} {paths[0]}",
         f"The same for the other {len(paths) - 1}: --output json lists them.",
     )
 
 
 def _container(ctx: Context) -> Iterable[Finding]:
     node = ctx.facts.nodes.container
-    gid = ctx.facts.nodes.gid(ctx.wish.group)
+    gid = ctx.facts.nodes.gid(ctx.config.group)
     if isinstance(node, Unknown):
         yield unseen("QP-NODE-003", f"cannot look at {CONTAINER_NODE}", node)
     elif node is None:
@@ -183,82 +176,30 @@ CHECKS = (
     Check(
         "QP-NODE-004",
         Stage.NODES,
-        "the group that shall own the nodes exists",
         _group,
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003"),
         applies=lambda ctx: bool(_drivers(ctx) - {"none"}),
         about=functions,
-        explain="""\
-The nodes of the VFs are given to a group (nodes.group of the wish, qat unless told otherwise); members of it may
-use the devices.
-
-Why it matters: without the group the nodes stay root's.
-
-How it is found out: /etc/group of the host. Groups that come from LDAP or the like are not seen.
-
-How to mend it: qatprep bootstrap makes a system group. By hand:
-
-    groupadd --system qat
-    usermod -aG qat <user>
-
-A user has to log in anew before he is in the group.""",
     ),
     Check(
         "QP-NODE-002",
         Stage.NODES,
-        "no QAT node is open to everybody",
         _open_to_all,
         needs=("QP-VFIO-001",),
         about=vfs,
-        explain="""\
-A node with access for others (0666, 0644) can be opened by every user of the host.
-
-Why it matters: whoever opens a VF has it alone, and can block it for all others. Guides use chmod a+r or a+rw
-because it is short; it also opens all other VFIO devices of the host, and is gone with the next binding.
-
-How it is found out: owner and mode of the VFs' nodes. It is a warning only where the wish itself asks for such a
-mode.
-
-How to mend it: a group and 0660: qatprep bootstrap.""",
     ),
     Check(
         "QP-NODE-001",
         Stage.NODES,
-        "each VF's node is there, with the wished group and mode",
         _owned,
         needs=("QP-VFIO-001", "QP-NODE-002", "QP-NODE-004"),
         about=vfs,
-        explain="""\
-Each VF that is bound to VFIO has a node /dev/vfio/<N>. The kernel makes it for root alone (0600).
-
-Why it matters: everybody else gets "Open vfio file /dev/vfio/<N> failed" and "No device found". The number N is
-that of the IOMMU group and differs from boot to boot; never write it down anywhere.
-
-How it is found out: owner, group and mode of each VF's node, against nodes.group and nodes.mode of the wish.
-
-How to mend it: qatprep bootstrap. The kernel makes the nodes anew at each boot, binding and making of VFs, so it
-has to be done again after each. qatlib's own service does it only for VFs that it binds itself, and on Debian
-(26.08.0-2) its udev rule names a script that is not there.""",
     ),
     Check(
         "QP-NODE-003",
         Stage.NODES,
-        "/dev/vfio/vfio is there and usable",
         _container,
         needs=("QP-VFIO-001",),
         about=vfs,
-        explain="""\
-/dev/vfio/vfio is the door through which every user of VFIO goes; the node of a group comes second.
-
-Why it matters: kernel and udev make it 0666. On some hosts it was found 0600, and then a correct node of a VF does
-not help.
-
-How it is found out: the mode of /dev/vfio/vfio; access for the wished group is enough.
-
-How to mend it:
-
-    chmod 0666 /dev/vfio/vfio
-
-and find the rule that closed it. The node gives access to nothing by itself.""",
     ),
 )

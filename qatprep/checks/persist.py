@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep import persist
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import BOOTSTRAP, failed, unseen, warned
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import BOOTSTRAP, unseen
 from qatprep.facts import persist as facts_of
 from qatprep.facts.base import Unknown
+from qatprep.findings import Evidence, Finding, failed, warned
 
 _UNIT = "qatprep-apply.service"
 
 
 def _wanted(ctx: Context) -> bool:
-    """Whether this host is to be prepared at every boot: the plan asks the same (steps/persist.py)."""
+    """Whether this host is to be prepared at every boot: the plan asks the same (plan/persistence.py)."""
     found = ctx.facts.persist
-    if ctx.wish.persist is False or found.systemd is not True or not ctx.facts.has_qat:
+    if ctx.config.persist is False or found.systemd is not True or not ctx.facts.has_qat:
         return False
-    return bool(found.program) or ctx.wish.persist is True
+    return bool(found.program) or ctx.config.persist is True
 
 
 def _lasting(ctx: Context) -> Iterable[Finding]:
@@ -28,24 +29,38 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
             "QP-PERS-001",
             "nothing can prepare this node at boot: there is no qatprep on it",
             evidence=(Evidence(facts_of.APPLY, "there" if found.text(facts_of.APPLY) else "not there"),),
-            cause="The wish asks for it, and the unit would have to start a program of this host.",
+            cause="The configuration asks for it, and the unit would have to start a program of this host.",
             fix=("Install qatprep on the host itself, as /usr/bin/qatprep.", "Or say --set persist=false."),
         )
         return
-    gaps = persist.gaps(found, ctx.wish)
+    if found.doubt:
+        yield warned(
+            "QP-PERS-001",
+            "nothing prepares this node at boot: others than root can change this qatprep",
+            evidence=(Evidence(" ".join(found.program), found.doubt),),
+            cause="The unit at boot runs as root. Whoever can change the program, its interpreter or its packages "
+            "would be root at the next boot, so no unit is installed for it.",
+            fix=(
+                "Install qatprep for the whole host: the Debian package, or the single file as root's in "
+                "/usr/local/bin; then run that one.",
+                "Or say --set persist=false.",
+            ),
+        )
+        return
+    gaps = persist.gaps(found, ctx.config)
     blind = [gap for gap in gaps if gap.trouble == "unseen"]
     foreign = [gap for gap in gaps if gap.trouble == "foreign"]
-    mendable = [gap for gap in gaps if gap not in blind and gap not in foreign]
+    fixable = [gap for gap in gaps if gap not in blind and gap not in foreign]
     for gap in blind[:1]:
         fact = found.files[gap.file.path]
         yield unseen("QP-PERS-001", f"cannot look at {gap.file.path}", _reason(fact, gap.why))
     for gap in foreign:
-        if gap.file.path == facts_of.WISH:
+        if gap.file.path == facts_of.CONFIG:
             yield warned(
                 "QP-PERS-001",
                 f"at the next boot {gap.file.path} holds, which says otherwise than what is asked for now",
                 evidence=(Evidence(gap.file.path, "says otherwise"),),
-                cause=f"What is asked for now comes from {ctx.wish.source} and the command line; the unit at boot "
+                cause=f"What is asked for now comes from {ctx.config.source} and the command line; the unit at boot "
                 f"reads {gap.file.path}. It is not qatprep's own file, and is left as it is.",
                 fix=(f"Write what you want into {gap.file.path}.",),
             )
@@ -57,19 +72,19 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
                 cause="qatprep replaces only files of its own, so what belongs there is not installed.",
                 fix=(f"mv {gap.file.path} {gap.file.path}.before-qatprep", f"qatprep {BOOTSTRAP}"),
             )
-    if mendable:
-        unit = next((gap for gap in mendable if gap.file.path == facts_of.APPLY), None)
+    if fixable:
+        unit = next((gap for gap in fixable if gap.file.path == facts_of.APPLY), None)
         yield warned(
             "QP-PERS-001",
-            "after the next boot the devices will be as the kernel makes them, not as wished"
+            "after the next boot the devices will be as the kernel makes them, not as configured"
             if unit
-            else "after the next boot not all will be as wished",
-            evidence=tuple(Evidence(gap.file.path, gap.why) for gap in mendable),
+            else "after the next boot not all will be as configured",
+            evidence=tuple(Evidence(gap.file.path, gap.why) for gap in fixable),
             cause="Services, VFs, bindings and the nodes' modes are lost at every boot, and nothing sets them again."
             if unit
             else "Some of the files by which qatprep sets up the node at boot are missing or not as this version "
-            "writes them for this wish.",
-            fix=("Or say that it is done by other means: persist: false in the wish.",),
+            "writes them for this configuration.",
+            fix=("Or say that it is done by other means: persist: false in the configuration.",),
             step=BOOTSTRAP,
         )
 
@@ -81,7 +96,19 @@ def _reason(fact: object, why: str) -> Unknown:
 def _program(ctx: Context) -> Iterable[Finding]:
     found = ctx.facts.persist
     program = found.starts[0] if found.starts else ""
-    if isinstance(found.starts_there, Unknown):
+    if found.starts_doubt:
+        yield failed(
+            "QP-PERS-002",
+            f"{_UNIT} runs as root what others can change",
+            evidence=(
+                Evidence(facts_of.APPLY, f"ExecStart={' '.join(found.starts)}"),
+                Evidence(program, found.starts_doubt),
+            ),
+            cause="Whoever can change the program is root at the next boot.",
+            fix=("systemctl disable qatprep-apply.service", "Install qatprep for the whole host, then:"),
+            step=BOOTSTRAP,
+        )
+    elif isinstance(found.starts_there, Unknown):
         yield unseen("QP-PERS-002", f"cannot see whether {program} is there", found.starts_there)
     elif not found.starts_there:
         what = f"{program} is not there, or cannot be run" if program else "its ExecStart= names no program"
@@ -92,8 +119,8 @@ def _program(ctx: Context) -> Iterable[Finding]:
                 Evidence(facts_of.APPLY, f"ExecStart={' '.join(found.starts)}"),
                 Evidence(program or facts_of.APPLY, "not a file that can be run"),
             ),
-            cause="qatprep was removed or moved since the unit was installed (a virtual environment that was made "
-            "anew, a package that was replaced).",
+            cause="qatprep was removed or moved since the unit was installed (a virtual environment that was "
+            "recreated, a package that was replaced).",
             fix=("Or, to be rid of it: systemctl disable qatprep-apply.service",),
             step=BOOTSTRAP,
         )
@@ -124,60 +151,21 @@ CHECKS = (
     Check(
         "QP-PERS-001",
         Stage.PERSISTENCE,
-        "the node is prepared again at every boot",
         _lasting,
         needs=_NEEDS,
         applies=_wanted,
-        explain="""\
-The kernel forgets services, VFs, bindings and the modes of device nodes at every boot. Where systemd runs the host,
-bootstrap therefore installs a few files that do it again: a unit that runs before containerd, CRI-O, kubelet and
-others, a list of modules, the group, and a udev rule that gives QAT nodes to their group whenever they appear.
-
-Why it matters: without them the first reboot takes the node out of use, often months later.
-
-How it is found out: the files are compared with what this version writes for this wish, and the link by which the
-unit is enabled is looked for. A node on which persistence is declined (persist: false in the wish), and a host that
-systemd does not run, are not judged.
-
-How to mend it: qatprep bootstrap. Every file begins with "Written by qatprep" and is taken away by qatprep rollback
-or by bootstrap --set persist=false; files of others are never touched. qatprep gen-conf prints them. See
-docs/persistence.md.""",
     ),
     Check(
         "QP-PERS-002",
         Stage.PERSISTENCE,
-        "the program that the unit starts at boot is there",
         _program,
         applies=lambda ctx: ctx.facts.persist.text(facts_of.APPLY) is not None,
-        explain="""\
-qatprep-apply.service starts qatprep by the absolute path it had when bootstrap installed the unit.
-
-Why it matters: when that program is gone, the unit fails at boot and the devices stay as the kernel makes them. A
-boot is not held up by it.
-
-How it is found out: the path in the unit's ExecStart= is looked at on this host.
-
-How to mend it: run bootstrap with the qatprep that is to be used from now on: it writes the unit anew (a unit whose
-program is there is left with it). Install qatprep where it stays: a package, /opt.""",
     ),
     Check(
         "QP-PERS-003",
         Stage.PERSISTENCE,
-        "nothing else sets up the devices at boot",
         _others,
         needs=_NEEDS,
         applies=lambda ctx: ctx.facts.persist.systemd is True and ctx.facts.has_qat,
-        explain="""\
-qatlib brings a service of its own, qat.service, which distributions enable when qatlib is installed. It makes and
-binds VFs, may set services, and starts qatmgr, from which programs that use qatlib get their VFs.
-
-Why it matters: two that set up the same devices undo each other's work. qatlib's script stops a PF whenever the text
-of its services is not exactly the one it was told, and with that destroys all its VFs, also those in use. Whoever
-comes first wins, and which one that is differs from boot to boot. qatprep's unit runs before qat.service.
-
-How it is found out: the link that enables qat.service.
-
-How to mend it: on nodes that serve containers, disable it. Where programs on the host need qatmgr, keep it and leave
-ServicesEnabled unset.""",
     ),
 )

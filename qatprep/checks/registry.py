@@ -12,14 +12,13 @@ import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Profile, Stage, Status
-from qatprep.checks.table import BY_ID, CHECKS, CRASH, CRASH_TITLE, select
+from qatprep.checks.base import Check, Context, Profile, Stage
+from qatprep.checks.table import BY_ID, CHECKS, select
 from qatprep.checks.verdict import Verdict, verdicts
+from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.facts import Facts
-from qatprep.wish import Wish
-
-_WORST = (Status.FAIL, Status.UNKNOWN, Status.WARN)
+from qatprep.findings import CRASH, Evidence, Finding, Status, worst
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ class Report:
     @property
     def worst(self) -> Status:
         """fail, unknown, warn or ok: the worst that was found."""
-        found = {f.status for f in self.findings}
-        return next((status for status in _WORST if status in found), Status.OK)
+        return worst(self.findings)
 
     def of(self, *statuses: Status) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if f.status in statuses)
@@ -75,7 +73,7 @@ def _position(id: str) -> int:
 
 def evaluate(
     facts: Facts,
-    wish: Wish,
+    config: NodeConfig,
     profile: Profile = Profile.AUTO,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
@@ -110,7 +108,7 @@ def evaluate(
         elif no_device and Profile.QAT in check.profiles:
             results = [_left_out(check, "there is no QAT device on this host")]
         else:
-            results = _run(check, Context(facts, wish, profile, findings=tuple(findings)), upstream)
+            results = _run(check, Context(facts, config, profile, findings=tuple(findings)), upstream)
             results = [_weigh(facts, profile, f) for f in results]
         state[check.id] = _behind(facts, upstream, results)
         findings += results
@@ -118,10 +116,10 @@ def evaluate(
             shown += results
     every = tuple(shown)
     left_out = frozenset(c.id for c in checks) - frozenset(c.id for c in told if c.id not in skipped)
-    return Report(profile, judged, every, verdicts(facts, wish, judged, tuple(findings), left_out))
+    return Report(profile, judged, every, verdicts(facts, config, judged, tuple(findings), left_out))
 
 
-def verify(facts: Facts, wish: Wish, bdfs: Iterable[str]) -> tuple[Finding, ...]:
+def verify(facts: Facts, config: NodeConfig, bdfs: Iterable[str]) -> tuple[Finding, ...]:
     """What is still wrong with these PFs (in a VM, VFs) after they were set up: failures, and what cannot be seen.
 
     Looks at driver, services, VFs, binding and nodes; where one of these is blocked for such a device, at what blocks
@@ -129,7 +127,7 @@ def verify(facts: Facts, wish: Wish, bdfs: Iterable[str]) -> tuple[Finding, ...]
     """
     mine = set(bdfs)
     mine |= {vf.bdf for vf in facts.pci.all_vfs if vf.pf in mine}
-    report = evaluate(facts, wish, Profile.QAT)
+    report = evaluate(facts, config, Profile.QAT)
     touching = [
         f
         for f in report.findings
@@ -223,7 +221,7 @@ def _crash(check: Check, error: Exception) -> Finding:
         Status.FAIL,
         f"the check {check.id} itself failed: {type(error).__name__} at {where}",
         evidence=(Evidence(check.id, f"{type(error).__name__}: {error}"),),
-        cause=f"{CRASH_TITLE[0].upper()}{CRASH_TITLE[1:]}. Whether {check.title} is not known.",
+        cause=f"A check itself failed: a bug in qatprep. It is unknown whether {check.title}.",
         fix=("Report it with the line above and a capture of this host.", f"qatprep doctor --skip {check.id}"),
     )
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage, Status
-from qatprep.checks.runtime_pages import PAGES
-from qatprep.checks.words import BOOTSTRAP, failed, finding, listed, many, unseen, warned
-from qatprep.facts.base import Unknown
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import BOOTSTRAP, unseen
+from qatprep.config import memlock_for
+from qatprep.facts.base import Unknown, whole
 from qatprep.facts.runtime import Container, UnitLimit
+from qatprep.findings import Evidence, Finding, Status, failed, warned
 from qatprep.runtime import containerd, crio
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.units import drop_in_path
-from qatprep.wish import memlock_for
+from qatprep.text import listed, plural
 
 Run = Callable[[Context], Iterable[Finding]]
 
-RECREATE = "Delete these pods (kubectl delete pod NAME), so that they are made anew."
+RECREATE = "Delete these pods (kubectl delete pod NAME), so that they are created again."
 
 
 def applies(ctx: Context) -> bool:
@@ -26,18 +27,11 @@ def applies(ctx: Context) -> bool:
     return running or isinstance(facts.processes, Unknown)
 
 
-def never(ctx: Context) -> bool:
-    """Of statements that `qatprep inspect` judges by what it is given, never by the node."""
-    return False
-
-
-def nothing(ctx: Context) -> Iterable[Finding]:
-    return ()
-
-
 def wanted(ctx: Context) -> int:
-    """Bytes a container should be allowed to lock: what the wish says, else for one VF of each PF that can sign."""
-    return memlock_for(ctx.facts, ctx.wish)
+    """Bytes a container should be allowed to lock: what the configuration says, else for one VF of each PF that can
+    sign.
+    """
+    return memlock_for(ctx.facts, ctx.config)
 
 
 def with_devices(ctx: Context) -> list[tuple[Container, int]]:
@@ -74,7 +68,7 @@ def _unit(ctx: Context) -> Iterable[Finding]:
     if isinstance(facts.unit, Unknown):
         yield unseen("QP-MEM-001", f"cannot read the limits of {facts.runtime.unit}", facts.unit)
     elif facts.unit is not None and facts.unit.limit.soft < size and not _by_crio(ctx, size):
-        yield finding(
+        yield Finding(
             "QP-MEM-001",
             Status.FAIL if ctx.facts.kubernetes.here else Status.WARN,
             f"containers of {facts.runtime.unit} may lock {spell(facts.unit.limit.soft)} of memory; "
@@ -84,8 +78,8 @@ def _unit(ctx: Context) -> Iterable[Finding]:
                 Evidence(facts.runtime.unit, facts.runtime.why),
             ),
             cause="A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
-            "for it: a container inherits the limit of the daemon that started it. The paper's 16777216 is one VF, and "
-            "leaves nothing for anything else.",
+            "for it: a container inherits the limit of the daemon that started it. Intel's 16777216 is one VF "
+            "and nothing else.",
             fix=_memlock_fix(facts.runtime.unit, facts.unit.source, size),
             step=BOOTSTRAP if ctx.facts.kubernetes.here else "",
         )
@@ -99,7 +93,7 @@ def _by_crio(ctx: Context, size: int) -> bool:
     for item in crio.judge(files).ulimits:
         name, _, value = item.partition("=")
         soft = value.partition(":")[0]
-        if name == "memlock" and (soft == "-1" or (soft.isdigit() and int(soft) >= size)):
+        if name == "memlock" and (soft == "-1" or (whole(soft) or 0) >= size):
             return True
     return False
 
@@ -122,7 +116,7 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
         yield unseen("QP-MEM-002", f"cannot read the limits of the running {facts.runtime.unit}", facts.daemon)
     elif facts.daemon.soft < facts.unit.limit.soft:
         enough = facts.daemon.soft >= size
-        yield finding(
+        yield Finding(
             "QP-MEM-002",
             Status.WARN if enough else Status.FAIL,
             f"{facts.runtime.unit} still runs with {spell(facts.daemon.soft)}; its files say "
@@ -131,7 +125,7 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
                 Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
                 Evidence(facts.unit.source or "systemd's default", f"LimitMEMLOCK={spell(facts.unit.limit.soft)}"),
             ),
-            cause="A limit is given when the daemon starts: since the file was written it has not been started anew.",
+            cause="A limit is given when the daemon starts: it has not been restarted since the file was written.",
             fix=(
                 f"systemctl daemon-reload && systemctl restart {facts.runtime.unit}",
                 "Running pods go on meanwhile (their shims are not stopped), and keep their old limit.",
@@ -149,11 +143,11 @@ def _containers(ctx: Context) -> Iterable[Finding]:
     if small:
         yield failed(
             "QP-MEM-003",
-            f"{many(len(small), 'container')} with QAT devices may lock too little memory: "
+            f"{plural(len(small), 'container')} with QAT devices may lock too little memory: "
             f"{listed(dict.fromkeys(c.label for c, _ in small))}",
             evidence=tuple(
                 Evidence(
-                    f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {_soft(c.limit)}, for {many(number, 'VF')}"
+                    f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {_soft(c.limit)}, for {plural(number, 'VF')}"
                 )
                 for c, number in small[:8]
             ),
@@ -210,7 +204,7 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
         yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.unit}", state)
     elif state is False:
         users = [c for c, _ in with_devices(ctx) if isinstance(c.uid, int) and c.uid != 0]
-        yield finding(
+        yield Finding(
             "QP-RT-001",
             Status.FAIL if users and not _open_by_group(ctx) else Status.WARN,
             "device nodes in containers belong to root: pods that do not run as root cannot open their VFs",
@@ -225,7 +219,7 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
 
 def _open_by_group(ctx: Context) -> bool:
     """Whether any user may open the nodes anyway."""
-    return ctx.wish.mode & 0o006 == 0o006
+    return ctx.config.mode & 0o006 == 0o006
 
 
 def _state(ctx: Context) -> tuple[bool | Unknown | None, str, str]:
@@ -249,7 +243,8 @@ def _state(ctx: Context) -> tuple[bool | Unknown | None, str, str]:
         on = f"{containerd.KEY} = true" in text
         return on, file.path if file else "", _said(on, containerd.KEY if containerd.KEY in text else "")
     if facts.containerd is None or isinstance(facts.containerd, Unknown):
-        return facts.containerd or Unknown("containerd's configuration"), "", ""
+        state = Unknown("containerd's configuration was not read") if facts.containerd is None else facts.containerd
+        return state, "", ""
     verdict = containerd.judge(facts.containerd, facts.version)
     return verdict.on, verdict.where or facts.containerd.main.path, _said(bool(verdict.on), verdict.where)
 
@@ -280,7 +275,7 @@ def _problems(id: str) -> Run:
             if problem.kind not in _KINDS[id] or (problem.kind == "cri-disabled" and docker):
                 continue
             bad = id in ("QP-RT-003", "QP-RT-004") or problem.fatal
-            yield finding(
+            yield Finding(
                 id,
                 Status.FAIL if bad else Status.WARN,
                 f"{problem.path}: {problem.text}",
@@ -301,38 +296,26 @@ _CAUSES = {
     "QP-RT-005": "containerd passes over it in silence, or with a warning in its log.",
 }
 _FIXES: dict[str, tuple[str, ...]] = {
-    "QP-RT-002": ("Mend the file, and check it: containerd config dump",),
+    "QP-RT-002": ("Fix the file, then check it: containerd config dump",),
     "QP-RT-003": ("Put the keys into the main file and take the drop-in away.", "containerd config dump"),
     "QP-RT-004": ("Take cri out of disabled_plugins, if Kubernetes shall use this containerd.",),
     "QP-RT-005": ("qatprep bootstrap --set containers.device_ownership=true", "containerd config dump"),
 }
 
 
-def _check(id: str, stage: Stage, title: str, run: Run) -> Check:
-    return Check(id, stage, title, run, applies=applies, explain=PAGES[id])
+def _check(id: str, stage: Stage, run: Run) -> Check:
+    return Check(id, stage, run, applies=applies)
 
 
 CHECKS = (
-    _check("QP-MEM-001", Stage.MEMLOCK, "the unit that runs containers lets them lock what their VFs need", _unit),
-    _check("QP-MEM-002", Stage.MEMLOCK, "the running daemon has the limit its files give it", _daemon),
-    _check(
-        "QP-MEM-003", Stage.MEMLOCK, "running containers with QAT devices have a limit that is high enough", _containers
-    ),
-    _check("QP-MEM-004", Stage.MEMLOCK, "systemd takes every LimitMEMLOCK it is given", _ignored),
-    Check(
-        "QP-MEM-005",
-        Stage.MEMLOCK,
-        "no log tells of memory that could not be locked",
-        nothing,
-        applies=never,
-        explain=PAGES["QP-MEM-005"],
-    ),
-    _check("QP-MEM-006", Stage.MEMLOCK, "no container without root counts on IPC_LOCK", _ipc_lock),
-    _check("QP-RT-002", Stage.RUNTIME, "the runtime can read its configuration", _problems("QP-RT-002")),
-    _check("QP-RT-004", Stage.RUNTIME, "containerd's CRI plugin is on", _problems("QP-RT-004")),
-    _check("QP-RT-003", Stage.RUNTIME, "no drop-in resets containerd's CRI settings", _problems("QP-RT-003")),
-    _check(
-        "QP-RT-005", Stage.RUNTIME, "no setting of containerd's stands where it has no effect", _problems("QP-RT-005")
-    ),
-    _check("QP-RT-001", Stage.RUNTIME, "device nodes in containers belong to the container's user", _ownership),
+    _check("QP-MEM-001", Stage.MEMLOCK, _unit),
+    _check("QP-MEM-002", Stage.MEMLOCK, _daemon),
+    _check("QP-MEM-003", Stage.MEMLOCK, _containers),
+    _check("QP-MEM-004", Stage.MEMLOCK, _ignored),
+    _check("QP-MEM-006", Stage.MEMLOCK, _ipc_lock),
+    _check("QP-RT-002", Stage.RUNTIME, _problems("QP-RT-002")),
+    _check("QP-RT-004", Stage.RUNTIME, _problems("QP-RT-004")),
+    _check("QP-RT-003", Stage.RUNTIME, _problems("QP-RT-003")),
+    _check("QP-RT-005", Stage.RUNTIME, _problems("QP-RT-005")),
+    _check("QP-RT-001", Stage.RUNTIME, _ownership),
 )

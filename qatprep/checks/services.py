@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
-    BOOTSTRAP,
-    failed,
-    for_each,
-    log_lines,
-    pfs,
-    some_pfs,
-    unseen,
-)
-from qatprep.devices import SERVICES_5_ENTRIES, parse_services, spell_services
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import BOOTSTRAP, for_each, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Services
+from qatprep.findings import Evidence, Finding, failed
+from qatprep.hardware import SERVICES_5_ENTRIES, parse_services, spell_services
 
 _OLD_VOCABULARY = ((6, 0), (6, 5))
 """Kernels that take only two values (Documentation/ABI/testing/sysfs-driver-qat of 6.4)."""
@@ -45,10 +38,10 @@ def _readable(ctx: Context) -> Iterable[Finding]:
             )
 
 
-def _wished(ctx: Context) -> Iterable[Finding]:
+def _configured(ctx: Context) -> Iterable[Finding]:
     wrong: dict[tuple[str, str, bool], list[Pf]] = {}
     for pf in ctx.pfs:
-        want = ctx.wish.of(pf).services
+        want = ctx.config.of(pf).services
         if want is None or not isinstance(pf.services, Services) or pf.services.tokens == want:
             continue
         wrong.setdefault((pf.services.text, spell_services(want), bool(pf.vfs)), []).append(pf)
@@ -106,46 +99,15 @@ CHECKS = (
     Check(
         "QP-SVC-002",
         Stage.SERVICES,
-        "the services of each PF can be read",
         _readable,
         needs=("QP-PF-001", "QP-KRN-003"),
         about=pfs,
-        explain="""\
-A PF's services stand in qat/cfg_services (Linux 6.0 and later), before in debugfs only (see QP-KRN-003).
-
-Why it matters: what cannot be read cannot be compared with the wish, and the Kubernetes plugin names such a device
-"generic".
-
-How it is found out: sysfs first: it needs no root, and lockdown does not close it. The tokens asym, sym, dc, decomp
-and dcc are known, and cy, the out-of-tree word for asym and sym.
-
-How to mend it: as root if that was the reason; otherwise load the driver again.""",
     ),
     Check(
         "QP-SVC-001",
         Stage.SERVICES,
-        "each PF offers the services wished for",
-        _wished,
+        _configured,
         needs=("QP-PF-002", "QP-SVC-002"),
         about=lambda ctx: [pf.bdf for pf in ctx.pfs if not isinstance(pf.services, Unknown)],
-        explain="""\
-A PF and all its VFs offer asym (RSA, ECDSA: TLS handshakes), sym (ciphers), dc (compression) or a mixture. The wish
-says which; without one it is sym;asym.
-
-Why it matters: left alone, the driver gives sym;asym to every other PF and dc to the rest. Envoy then finds half of
-the devices useless, or, with the wrong half, says "No working instance is available".
-
-How it is found out: qat/cfg_services as a set: sym;asym and asym;sym are the same, and kernels from 6.15 on write
-their own order back.
-
-How to mend it: qatprep bootstrap. By hand: down, write, up; this destroys the VFs of the PF on every kernel:
-
-    echo down > /sys/bus/pci/devices/<PF>/qat/state
-    echo 'sym;asym' > /sys/bus/pci/devices/<PF>/qat/cfg_services
-    echo up > /sys/bus/pci/devices/<PF>/qat/state
-
-"Invalid argument" means that the PF is up, or that this kernel does not know the combination: 6.0 to 6.4 know only
-sym;asym and dc. To leave services as they are, wish devices.services: keep. The change is lost with the next boot
-or reload.""",
     ),
 )

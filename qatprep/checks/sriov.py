@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import (
-    BOOTSTRAP,
-    attribute,
-    failed,
-    for_each,
-    have,
-    log_lines,
-    many,
-    pfs,
-    some_pfs,
-    unseen,
-    warned,
-)
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
+from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.text import plural
 
 
 def _possible(ctx: Context) -> Iterable[Finding]:
@@ -27,7 +17,7 @@ def _possible(ctx: Context) -> Iterable[Finding]:
     for pf in ctx.pfs:
         if isinstance(pf.total_vfs, Unknown):
             yield unseen("QP-SRIOV-002", f"cannot see how many VFs PF {pf.bdf} can have", pf.total_vfs, (pf.bdf,))
-        elif not pf.total_vfs and ctx.wish.of(pf).vfs:
+        elif not pf.total_vfs and ctx.config.of(pf).vfs:
             groups.setdefault(pf.total_vfs, []).append(pf)
     for total, mine in groups.items():
         bdfs = tuple(pf.bdf for pf in mine)
@@ -71,7 +61,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
     none: dict[str, list[Pf]] = {}
     surplus: list[Pf] = []
     for pf in ctx.pfs:
-        wanted = ctx.wish.of(pf).vfs
+        wanted = ctx.config.of(pf).vfs
         if isinstance(pf.num_vfs, Unknown):
             yield _blocked_read(ctx, pf, pf.num_vfs)
         elif wanted and (not pf.num_vfs or not pf.vfs):
@@ -112,10 +102,10 @@ def _made(ctx: Context) -> Iterable[Finding]:
         count = sum(len(pf.vfs) for pf in surplus)
         yield failed(
             "QP-SRIOV-001",
-            f"{some_pfs(ctx, bdfs)} {have(bdfs)} {many(count, 'VF')}, and the wish wants none",
+            f"{some_pfs(ctx, bdfs)} {have(bdfs)} {plural(count, 'VF')}, and the configuration wants none",
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in surplus),
-            cause=f"The wish ({ctx.wish.source}) says vfs: false.",
+            cause=f"The configuration ({ctx.config.source}) says vfs: false.",
             fix=for_each(bdfs, "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; echo up > $q/state"),
             step=BOOTSTRAP,
         )
@@ -162,62 +152,22 @@ CHECKS = (
     Check(
         "QP-SRIOV-002",
         Stage.SRIOV,
-        "each PF can have VFs",
         _possible,
         needs=("QP-PF-001", "QP-KRN-002"),
         about=pfs,
-        explain="""\
-sriov_totalvfs says how many VFs a PF can have: 16 for every QAT device since generation 4.
-
-Why it matters: without VFs there is nothing to hand to Envoy. The file is absent, or says 0, when SR-IOV is off in
-the BIOS; writing sriov_numvfs fails with ENOMEM when the BIOS left no address space.
-
-How it is found out: sriov_totalvfs of each PF, and "not enough MMIO resources for SR-IOV" in the kernel log.
-
-How to mend it: in the BIOS setup: SR-IOV, ARI, MMIO above 4 GB.""",
     ),
     Check(
         "QP-SRIOV-001",
         Stage.SRIOV,
-        "each PF has its VFs",
         _made,
         needs=("QP-PF-002", "QP-SVC-001", "QP-SRIOV-002", "QP-IOMMU-002", "QP-IOMMU-004"),
         about=pfs,
-        explain="""\
-The VFs are what programs and pods get. They are made by writing to sriov_numvfs of the PF, all of them at once: the
-QAT driver ignores the number and always makes sriov_totalvfs.
-
-Why it matters: VFs do not survive a reboot, a reload of the driver, or the PF going down, which every change of
-services does.
-
-How it is found out: sriov_numvfs against sriov_totalvfs and the wish. Reading it takes the device's lock; where it
-blocks, somebody is removing VFs that are still in use.
-
-How to mend it: qatprep bootstrap, or
-
-    echo 16 > /sys/bus/pci/devices/<PF>/sriov_numvfs
-
-EBUSY: there are VFs, or kernel crypto users (dm-crypt, IPsec) hold the device. EINVAL: no IOMMU (kernels 6.12 to
-6.16), or, for 0, a kernel before 6.12: write down to qat/state there. ENOENT: no driver. ENOMEM: see QP-SRIOV-002.
-Never take VFs away that somebody has open: the kernel waits for him without end.""",
     ),
     Check(
         "QP-SRIOV-003",
         Stage.SRIOV,
-        "drivers may take new VFs by themselves, or none needs to",
         _autoprobe,
         needs=("QP-SRIOV-001",),
         about=pfs,
-        explain="""\
-sriov_drivers_autoprobe=0 keeps drivers from taking the VFs of a PF, unless a VF has a driver_override.
-
-Why it matters: tools that bind without an override (the Kubernetes plugin does) fail with "No such device". qatprep
-sets the override and does not depend on it, so it is a warning, and only while there are VFs without a driver.
-
-How it is found out: the attribute of each PF.
-
-How to mend it:
-
-    echo 1 > /sys/bus/pci/devices/<PF>/sriov_drivers_autoprobe""",
     ),
 )

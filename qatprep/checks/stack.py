@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qatprep.checks.base import Check, Context, Evidence, Finding, Stage
-from qatprep.checks.words import failed, log_lines, warned
+from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import log_lines
 from qatprep.facts.stack import SHARED
+from qatprep.findings import Evidence, Finding, failed, warned
 
 _HARMLESS = ("_dev", "adf_ctl")
 
@@ -56,23 +57,6 @@ CHECKS = (
     Check(
         "QP-STACK-001",
         Stage.STACK,
-        "no trace of the out-of-tree QAT driver",
         _two_stacks,
-        explain="""\
-Intel ships QAT drivers twice: in the Linux kernel (qat_4xxx and friends, used through VFIO by qatlib), and as an
-out-of-tree package (qat_service, usdm_drv, qat_api, /etc/4xxx_dev0.conf). They want opposite things of a host, and
-traces of the second survive its removal.
-
-Why it matters: with both on one host the wrong module is loaded, firmware is overwritten (probe errors, "Invalid
-header", "authentication error"), VFs get a kernel driver, and advice found on the web is for the other stack. This
-finding therefore outranks all others: what hangs on the driver is not judged before it is mended.
-
-How it is found out: modules usdm_drv and qat_api in /sys/module; QAT modules below updates/ or extra/ in
-modules.dep; qat_service as init script or unit; adf_ctl; /dev/qat_dev_processes and /dev/usdm_drv;
-/etc/<device>_dev<N>.conf. /dev/qat_adf_ctl alone says nothing, kernels before 6.12 make it as well. Files that do
-nothing by themselves are a warning only.
-
-How to mend it: uninstall the package the way it was installed, remove what is left, install the distribution's
-firmware again, reboot. qatprep never removes foreign files.""",
     ),
 )

@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qatprep.checks.base import Finding, Profile, Status
-from qatprep.checks.table import BY_ID, CRASH
-from qatprep.checks.words import listed, many
-from qatprep.devices import spell_services
+from qatprep.checks.base import Profile
+from qatprep.checks.table import BY_ID
+from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Services
-from qatprep.wish import Wish
+from qatprep.findings import CRASH, Finding, Status
+from qatprep.hardware import spell_services
+from qatprep.text import listed, plural
 
 
 class State(StrEnum):
     READY = "ready"
     NOT_READY = "not ready"
-    """There is something to mend."""
+    """There is something to fix."""
     NOT_PRESENT = "not present"
-    """The node has no such device: nothing to mend."""
+    """The node has no such device: nothing to fix."""
     NOT_POSSIBLE = "not possible"
     """What there is cannot be used."""
     UNKNOWN = "unknown"
@@ -39,11 +40,15 @@ class Verdict:
 
 
 def verdicts(
-    facts: Facts, wish: Wish, judged: tuple[Profile, ...], findings: tuple[Finding, ...], left_out: frozenset[str]
+    facts: Facts,
+    config: NodeConfig,
+    judged: tuple[Profile, ...],
+    findings: tuple[Finding, ...],
+    left_out: frozenset[str],
 ) -> tuple[Verdict, ...]:
     """One for each way to fast TLS that was judged. `left_out`: ids that --only and --skip kept from being told."""
     made = {Profile.QAT: _qat, Profile.CRYPTOMB: _cryptomb}
-    return tuple(made[profile](facts, wish, findings, left_out) for profile in judged)
+    return tuple(made[profile](facts, config, findings, left_out) for profile in judged)
 
 
 def _common(subject: Profile, mine: list[Finding], left_out: frozenset[str]) -> Verdict | None:
@@ -56,7 +61,7 @@ def _common(subject: Profile, mine: list[Finding], left_out: frozenset[str]) -> 
     skipped = sorted(id for id in left_out if subject in BY_ID[id].profiles)
     if skipped:
         return Verdict(
-            subject, State.PARTIAL, f"no fault in what was looked at; {many(len(skipped), 'check')} left out"
+            subject, State.PARTIAL, f"no fault in what was looked at; {plural(len(skipped), 'check')} left out"
         )
     unseen = [f for f in mine if f.status is Status.UNKNOWN and f.id != "QP-LOG-001"]
     if unseen:
@@ -70,7 +75,7 @@ def _of(subject: Profile, findings: tuple[Finding, ...]) -> list[Finding]:
     return [f for f in findings if subject in BY_ID[f.id if f.id != CRASH else f.evidence[0].path].profiles]
 
 
-def _qat(facts: Facts, wish: Wish, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:
+def _qat(facts: Facts, config: NodeConfig, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:
     mine = _of(Profile.QAT, findings)
     pci = facts.pci
     if isinstance(pci.visible, Unknown):
@@ -90,13 +95,13 @@ def _inventory(facts: Facts) -> str:
     """What a node that is ready has: 8 PFs with sym;asym, 128 VFs."""
     pfs = [pf for pf in facts.pci.pfs if pf.family.supported]
     if not pfs:
-        return f"{many(len([vf for vf in facts.pci.vfs if vf.family.supported]), 'VF')} of this VM"
+        return f"{plural(len([vf for vf in facts.pci.vfs if vf.family.supported]), 'VF')} of this VM"
     offered = sorted({spell_services(pf.services.tokens) for pf in pfs if isinstance(pf.services, Services)})
     services = f" with {listed(offered)}" if offered else ""
-    return f"{many(len(pfs), 'PF')}{services}, {many(sum(len(pf.vfs) for pf in pfs), 'VF')}"
+    return f"{plural(len(pfs), 'PF')}{services}, {plural(sum(len(pf.vfs) for pf in pfs), 'VF')}"
 
 
-def _cryptomb(facts: Facts, wish: Wish, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:
+def _cryptomb(facts: Facts, config: NodeConfig, findings: tuple[Finding, ...], left_out: frozenset[str]) -> Verdict:
     mine = _of(Profile.CRYPTOMB, findings)
     told = next(
         (f for f in mine if f.status in (Status.FAIL, Status.WARN) and f.id in ("QP-CPU-001", "QP-CPU-002")), None

@@ -27,7 +27,7 @@ VERBS = {
     "metrics": "Print or write the node's state for Prometheus.",
     "features": "Print labels for node-feature-discovery.",
     "capture": "Record this node in one file, without secrets, for a bug report or to look at elsewhere.",
-    "explain": "Tell what a finding means and how to mend it.",
+    "explain": "Tell what a finding means and how to fix it.",
     "device": "List devices, set services, create and remove VFs, bind and unbind.",
     "hosts": "List the hosts that --simulate knows.",
 }
@@ -76,8 +76,17 @@ def _version(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
+def _verbose(ctx: typer.Context, value: bool) -> None:
+    session: Session = ctx.obj
+    session.verbose = value
+
+
 @app.callback()
 def qatprep(
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", callback=_verbose, help="Tell every read, write and program on stderr."),
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,

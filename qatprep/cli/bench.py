@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -37,7 +36,7 @@ def rsa(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """Signatures a second of all that signs here: crypto_mb, OpenSSL, BoringSSL, cryptography, qatengine, QAT."""
-    from qatprep.crypto import bench
+    from qatprep.measure import bench
     from qatprep.report import bench as report
     from qatprep.report import charts
     from qatprep.report.meter import Meter
@@ -48,7 +47,9 @@ def rsa(
     with Meter(session.talk(), "bench rsa") as meter:
         result = bench.rsa(host, key, workers, rounds=rounds, seconds=seconds, wanted=library, progress=meter)
     if chart:
-        save(host, chart, charts.rsa(result, chart))
+        from qatprep.host.user_files import write_file
+
+        write_file(chart, charts.rsa(result, chart))
     if output is Output.json:
         session.json(report.rsa_document(result))
     else:
@@ -67,7 +68,7 @@ def aes(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """AES-GCM with and without this CPU's vector AES: Table 3 of the service mesh paper, measured here."""
-    from qatprep.crypto import aes as bench
+    from qatprep.measure import aes as bench
     from qatprep.report import bench as report
     from qatprep.report import charts
     from qatprep.report.meter import Meter
@@ -78,7 +79,9 @@ def aes(
     with Meter(session.talk(), "bench aes") as meter:
         result = bench.aes(host, openssl=openssl, rounds=rounds, progress=meter)
     if chart:
-        save(host, chart, charts.aes(result, chart))
+        from qatprep.host.user_files import write_file
+
+        write_file(chart, charts.aes(result, chart))
     if output is Output.json:
         session.json(report.aes_document(result))
     else:
@@ -97,7 +100,7 @@ def queue(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """What the CryptoMB queue costs: kept full, against the bare crypto_mb loop."""
-    from qatprep.crypto import bench
+    from qatprep.measure import bench
     from qatprep.report import bench as report
 
     session: Session = ctx.obj
@@ -118,13 +121,3 @@ def this_machine(session: Session) -> Host:
     if host.simulated:
         raise InputError(f"{host.label} cannot be measured: only the running machine can")
     return host
-
-
-def save(host: Host, path: str, data: bytes) -> None:
-    """Write a result where the user wants it, all of it or nothing. QatprepError when that fails."""
-    from qatprep.errors import QatprepError
-
-    try:
-        host.replace(os.path.abspath(path), data, mode=0o644, uid=os.geteuid(), gid=os.getegid())
-    except OSError as e:
-        raise QatprepError(f"cannot write {path!r}: {e.strerror}") from e

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from qatprep.cli.session import Session
+from qatprep.config import NodeConfig
 from qatprep.exits import ExitCode
 from qatprep.host.base import Host
-from qatprep.wish import Wish
 
 
-def at_boot(session: Session, host: Host, wanted: Wish, *, as_json: bool) -> ExitCode:
+def at_boot(session: Session, host: Host, wanted: NodeConfig, *, as_json: bool) -> ExitCode:
     """Status 0: everything there is, is ready (a host without QAT is). 3: some devices are not. 4, 5: none is."""
     from qatprep.engine.boot import prepare
     from qatprep.report import boot as report
 
     found = prepare(host, wanted)
-    code = _code(found.result.status, left=bool(found.given_up or found.result.left))
+    code = _code(found.result.status, incomplete=bool(found.given_up or found.result.skipped))
     if as_json:
         session.json({**report.document(found, host.label, wanted.source), "exit": int(code)})
     else:
@@ -23,8 +23,8 @@ def at_boot(session: Session, host: Host, wanted: Wish, *, as_json: bool) -> Exi
     return code
 
 
-def _code(status: str, *, left: bool) -> ExitCode:
+def _code(status: str, *, incomplete: bool) -> ExitCode:
     if status in ("applied", "unchanged"):
-        return ExitCode.FINDINGS if left else ExitCode.OK
+        return ExitCode.FINDINGS if incomplete else ExitCode.OK
     codes = {"rolled back": ExitCode.ROLLED_BACK, "partial": ExitCode.PARTIAL, "interrupted": ExitCode.INTERRUPTED}
     return codes.get(status, ExitCode.ERROR)

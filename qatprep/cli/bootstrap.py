@@ -21,7 +21,7 @@ from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
     from qatprep.engine.bootstrap import Result
-    from qatprep.steps.lanes import Plan
+    from qatprep.plan.model import Plan
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ app = typer.Typer()
 def bootstrap(
     ctx: typer.Context,
     device: DeviceOption = None,
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     check: Annotated[bool, typer.Option("--check", help="Only say what would change.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Show before and after of each subject.")] = False,
@@ -49,18 +49,18 @@ def bootstrap(
     Every change is written to a journal, read back, and undone again when one fails. A second run changes nothing.
     Kernel arguments and the BIOS are never touched.
     """
-    from qatprep import facts, wish
+    from qatprep import config, facts
     from qatprep.cli.ask import agreed
     from qatprep.cli.select import chooser, name_of, to_undo
     from qatprep.engine.bootstrap import Result
     from qatprep.engine.bootstrap import bootstrap as run
+    from qatprep.plan.node import make_plan
     from qatprep.report import plan as report
     from qatprep.report.progress import Watcher
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
-    wanted = wish.load(host, config, setting or ())
+    wanted = config.load(host, config_file, setting or ())
     if boot:
         from qatprep.cli.boot import at_boot
         from qatprep.errors import InputError
@@ -69,8 +69,8 @@ def bootstrap(
             raise InputError("--boot takes the whole node and changes it: not with --check, --diff or --device")
         return at_boot(session, host, wanted, as_json=output is Output.json)
     found = facts.gather(host)
-    for words in wish.unmatched(wanted, found):
-        session.say(words)
+    for text in config.unmatched(wanted, found):
+        session.say(text)
     only = chooser(found, device or [])
     as_json = output is Output.json
     console, talk = session.console(), session.talk()
@@ -83,8 +83,10 @@ def bootstrap(
 
     if check:
         plan = make_plan(found, wanted, only)
-        result = Result("refused" if plan.refused else "unchanged" if plan.empty else "planned", plan, left=plan.left)
-        if not plan.empty or plan.left:
+        result = Result(
+            "refused" if plan.refused else "unchanged" if plan.empty else "planned", plan, skipped=plan.skipped
+        )
+        if not plan.empty or plan.skipped:
             show(plan)
     else:
         watcher = Watcher(talk, quiet=as_json)
@@ -114,7 +116,7 @@ def bootstrap(
 
 def _code(result: Result, smoke_ok: bool) -> ExitCode:
     code = OF_STATUS[result.status]
-    if code is ExitCode.OK and (result.left or not smoke_ok):
+    if code is ExitCode.OK and (result.skipped or not smoke_ok):
         return ExitCode.FINDINGS
     return code
 

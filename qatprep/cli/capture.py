@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +11,9 @@ from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
+    from qatprep.config import NodeConfig
     from qatprep.host.base import Host
     from qatprep.host.record import Recorder
-    from qatprep.wish import Wish
 
 app = typer.Typer()
 
@@ -41,7 +40,7 @@ _DEBUG_DEADLINE = 1.0
 def capture(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="[FILE]", help="Where to write it; stdout unless given.")] = "",
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
     simulate: SimulateOption = "",
@@ -52,7 +51,7 @@ def capture(
     Names of hosts and users, addresses, machine ids and secrets are taken out. Run it as root for all there is; read it
     before you send it: it is text.
     """
-    from qatprep import wish
+    from qatprep import config
     from qatprep.errors import InputError
     from qatprep.host.record import Recorder
     from qatprep.host.redact import redact
@@ -65,12 +64,14 @@ def capture(
     began = host.now()
     recorder = Recorder(host)
     recorder.prefetch()
-    survey(recorder, wish.load(recorder, config, setting or ()))
+    survey(recorder, config.load(recorder, config_file, setting or ()))
     extra(recorder)
     names = _names(host)
-    text, removed = redact(recorder.tree, recorder.touched, names, _groups(recorder, config, setting or []))
+    text, removed = redact(recorder.tree, recorder.touched, names, _groups(recorder, config_file, setting or []))
     if file:
-        _write(file, text)
+        from qatprep.host.user_files import write_file
+
+        write_file(file, text.encode(), mode=0o600)
     else:
         session.out.write(text)
     seconds = host.now() - began
@@ -82,7 +83,7 @@ def capture(
     return ExitCode.OK
 
 
-def survey(recorder: Recorder, wanted: Wish) -> None:
+def survey(recorder: Recorder, wanted: NodeConfig) -> None:
     """Look at everything that the read-only verbs look at: doctor, plan, status, device list, rollback --list."""
     from qatprep import facts
     from qatprep.checks.base import Profile
@@ -90,7 +91,7 @@ def survey(recorder: Recorder, wanted: Wish) -> None:
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
     from qatprep.facts import pci
-    from qatprep.steps.plan import make_plan
+    from qatprep.plan.node import make_plan
 
     found = facts.gather(recorder)
     for profile in Profile:
@@ -106,8 +107,8 @@ def survey(recorder: Recorder, wanted: Wish) -> None:
 
 def extra(recorder: Recorder) -> None:
     """Files for people. What is not there, or blocks, is passed over."""
-    from qatprep.devices import DEBUGFS
     from qatprep.facts.base import Unknown, names
+    from qatprep.hardware import DEBUGFS
 
     for path in EXTRA:
         _touch(recorder, path)
@@ -143,17 +144,7 @@ def _names(host: Host) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name and not any(c.isspace() for c in name)))
 
 
-def _groups(recorder: Recorder, config: str, settings: list[str]) -> set[str]:
-    from qatprep import wish
+def _groups(recorder: Recorder, config_file: str, settings: list[str]) -> set[str]:
+    from qatprep import config
 
-    return {"root", "qat", wish.load(recorder, config, settings).group}
-
-
-def _write(path: str, text: str) -> None:
-    from qatprep.errors import QatprepError
-    from qatprep.host.linux import LinuxHost
-
-    try:
-        LinuxHost().replace(os.path.abspath(path), text.encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
-    except OSError as e:
-        raise QatprepError(f"cannot write {path!r}: {e.strerror}") from e
+    return {"root", "qat", config.load(recorder, config_file, settings).group}

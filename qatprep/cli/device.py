@@ -1,107 +1,54 @@
-"""qatprep device: the low-level verbs as typer declares them; what they do is in qatprep.cli.devices."""
+"""qatprep device: typer's commands, made of the table in qatprep.cli.device_verbs."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from qatprep.cli import devices as verbs
+from qatprep.cli.device_verbs import OPTIONS, VERBS, Options, Verb
 from qatprep.cli.options import Output, OutputOption, RootOption, SimulateOption, YesOption
 from qatprep.exits import ExitCode
 
 app = typer.Typer(no_args_is_help=True, help="List devices, set services, create and remove VFs, bind and unbind.")
 
-Devices = Annotated[list[str], typer.Argument(metavar="BDF...", help="BDFs or globs of them; 6b:00.1 is 0000:6b:00.1.")]
-CheckOption = Annotated[bool, typer.Option("--check", help="Only say what would change.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Take PFs, network interfaces and disks too.")]
+_SHARED = {"yes": YesOption, "root": RootOption, "simulate": SimulateOption, "output": OutputOption}
+_GLOBS = typer.Argument(metavar="BDF...", help="BDFs or globs of them; 6b:00.1 is 0000:6b:00.1.")
 
 
-@app.command("list")
-def list_devices(
-    ctx: typer.Context,
-    vfs: Annotated[bool, typer.Option("--vfs/--no-vfs", help="Show each VF, or only the PFs.")] = True,
-    every: Annotated[bool, typer.Option("--all", "-a", help="Show every PCI function of the host.")] = False,
-    root: RootOption = "/",
-    simulate: SimulateOption = "",
-    output: OutputOption = Output.human,
-) -> ExitCode:
-    """Every QAT device: driver, state, services, VFs, IOMMU group, device node, NUMA node, holder."""
-    return verbs.show(ctx.obj, [], vfs=vfs, every=every, root=root, simulate=simulate, output=output)
+def _command(verb: Verb) -> Callable[..., ExitCode]:
+    """A function whose signature is what typer reads a verb's words and options from."""
+
+    def run(ctx: typer.Context, **given: Any) -> ExitCode:
+        words = [given.pop(word.name) for word in verb.words]
+        return verb.run(ctx.obj, [*words, *given.pop("devices", [])], Options(**given))
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
+    for word in verb.words:
+        argument = typer.Argument(metavar=word.metavar, help=word.help or None)
+        parameters.append(inspect.Parameter(word.name, kind, annotation=Annotated[str, argument]))
+    if verb.devices:
+        parameters.append(inspect.Parameter("devices", kind, annotation=Annotated[list[str], _GLOBS]))
+    for name in verb.options:
+        default = Options._field_defaults[name]
+        annotation = _SHARED.get(name) or _option(name, default)
+        default = Output(default) if name == "output" else default
+        parameters.append(inspect.Parameter(name, kind, annotation=annotation, default=default))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    run.__doc__ = verb.help
+    return run
 
 
-@app.command()
-def bind(
-    ctx: typer.Context,
-    devices: Devices,
-    driver: Annotated[str, typer.Option("--driver", metavar="NAME", help="The driver.")] = "vfio-pci",
-    group: Annotated[str, typer.Option("--group", metavar="NAME", help="Give the device nodes to this group.")] = "",
-    mode: Annotated[
-        str, typer.Option("--mode", metavar="OCTAL", help="Mode of the device nodes, with --group.")
-    ] = "0660",
-    check: CheckOption = False,
-    force: ForceOption = False,
-    yes: YesOption = False,
-    root: RootOption = "/",
-    simulate: SimulateOption = "",
-    output: OutputOption = Output.human,
-) -> ExitCode:
-    """Bind VFs (or any PCI device) to a driver by driver_override, and read the binding back."""
-    return verbs.bind(
-        ctx.obj, devices, driver=driver, group=group, mode=mode, check=check, force=force, yes=yes, root=root,
-        simulate=simulate, output=output,
-    )  # fmt: skip
+def _option(name: str, default: object) -> Any:
+    """How typer is told of an option of the device verbs alone."""
+    option = OPTIONS[name]
+    made = typer.Option(*option.flags, help=option.help, metavar=option.metavar or None, min=option.least)
+    return Annotated[int | None if default is None else type(default), made]
 
 
-@app.command()
-def unbind(
-    ctx: typer.Context,
-    devices: Devices,
-    check: CheckOption = False,
-    force: ForceOption = False,
-    yes: YesOption = False,
-    root: RootOption = "/",
-    simulate: SimulateOption = "",
-    output: OutputOption = Output.human,
-) -> ExitCode:
-    """Take VFs (or any PCI device) from their driver."""
-    return verbs.unbind(
-        ctx.obj, devices, check=check, force=force, yes=yes, root=root, simulate=simulate, output=output
-    )
-
-
-@app.command()
-def services(
-    ctx: typer.Context,
-    wanted: Annotated[
-        str, typer.Argument(metavar="SERVICES", help="asym;sym, asym, dc ... in any order; cy is asym;sym.")
-    ],
-    devices: Devices,
-    check: CheckOption = False,
-    yes: YesOption = False,
-    root: RootOption = "/",
-    simulate: SimulateOption = "",
-    output: OutputOption = Output.human,
-) -> ExitCode:
-    """Set what PFs offer. Their VFs are destroyed by it, made again, and bound as they were."""
-    return verbs.services(
-        ctx.obj, [wanted, *devices], check=check, yes=yes, root=root, simulate=simulate, output=output
-    )
-
-
-@app.command()
-def vfs(
-    ctx: typer.Context,
-    action: Annotated[str, typer.Argument(metavar="create|remove")],
-    devices: Devices,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="Not for QAT, which makes all or none.")] = None,
-    check: CheckOption = False,
-    yes: YesOption = False,
-    root: RootOption = "/",
-    simulate: SimulateOption = "",
-    output: OutputOption = Output.human,
-) -> ExitCode:
-    """Create or remove the VFs of PFs."""
-    return verbs.vfs(
-        ctx.obj, [action, *devices], count=count, check=check, yes=yes, root=root, simulate=simulate, output=output
-    )
+for _name, _verb in VERBS.items():
+    app.command(_name)(_command(_verb))

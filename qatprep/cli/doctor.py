@@ -38,7 +38,7 @@ def doctor(
     every: Annotated[bool, typer.Option("--all", "-a", help="Tell what is well, blocked and skipped, too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was read, and every device.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Status 3 also for what could not be seen.")] = False,
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
     simulate: SimulateOption = "",
@@ -48,14 +48,15 @@ def doctor(
 
     One broken link is one failure: what hangs on it is "blocked". Status 0 when nothing failed, 3 when something did.
     """
-    from qatprep import facts, wish
-    from qatprep.checks.base import Profile, Status
+    from qatprep import config, facts
+    from qatprep.checks.base import Profile
     from qatprep.checks.registry import evaluate
     from qatprep.cli.select import same_host
+    from qatprep.findings import Status
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
-    wanted = wish.load(host, config, setting or ())
+    wanted = config.load(host, config_file, setting or ())
     found = facts.gather(host)
     result = evaluate(found, wanted, Profile(profile.value), only or (), skip or ())
     from qatprep.report import doctor as report
@@ -63,7 +64,7 @@ def doctor(
     if output is Output.json:
         session.json(report.document(result, found, wanted.source))
     else:
-        again = same_host(root, simulate, config, setting or [])
+        again = same_host(root, simulate, config_file, setting or [])
         report.print_report(session.console(), result, found, wanted.source, again, every=every, verbose=verbose)
     bad = (Status.FAIL, Status.UNKNOWN) if strict else (Status.FAIL,)
     return ExitCode.FINDINGS if result.of(*bad) else ExitCode.OK

@@ -21,12 +21,12 @@ def explain(
     ] = "",
     output: OutputOption = Output.human,
 ) -> ExitCode:
-    """Tell what a finding means, why it matters, how it is found out and how to mend it. Lists all ids without one."""
-    from qatprep.checks.pages import find, pages
+    """Tell what a finding means, why it matters, how it is found and how to fix it. Lists all ids without one."""
+    from qatprep.findings.pages import find, pages
     from qatprep.report import explain as report
 
     session: Session = ctx.obj
-    found = find(name) if name else list(pages())
+    found = find(name) if name else list(pages().values())
     if output is Output.json:
         session.json(report.document(found))
         return ExitCode.OK

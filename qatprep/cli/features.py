@@ -15,7 +15,7 @@ app = typer.Typer()
 FILE = "/etc/kubernetes/node-feature-discovery/features.d/qatprep"
 """Read by NFD's `local` source: docs/usage/customization-guide.md, "Feature files"."""
 READY = "/run/qatprep/ready"
-"""There while the devices are as wished. Below /run, so that no boot begins with it."""
+"""There while the devices are as configured. Below /run, so that no boot begins with it."""
 
 
 @app.command()
@@ -25,7 +25,7 @@ def features(
     expire: Annotated[
         int, typer.Option("--expire", metavar="MINUTES", min=0, help="The labels lapse then; 0: never.")
     ] = 0,
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
     simulate: SimulateOption = "",
@@ -35,20 +35,21 @@ def features(
 
     With --write also the file that a device plugin's init container waits for.
     """
-    from qatprep import facts, wish
+    from qatprep import config, facts
     from qatprep.checks.base import Profile
     from qatprep.checks.registry import evaluate
     from qatprep.errors import NeedsRoot
+    from qatprep.host.trust import require
+    from qatprep.plan.node import make_plan
     from qatprep.report import features as report
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
-    wanted = wish.load(host, config, setting or ())
+    wanted = config.load(host, config_file, setting or ())
     found = facts.gather(host)
     plan = make_plan(found, wanted)
     has_qat = bool(found.pci.pfs or found.pci.vfs)
-    prepared = has_qat and plan.empty and not plan.left and not plan.refused
+    prepared = has_qat and plan.empty and not plan.skipped and not plan.refused
     labels = report.labels(evaluate(found, wanted, Profile.AUTO), found, prepared=prepared)
     text = report.feature_file(labels, report.later(host.wallclock(), expire) if expire else "")
     if write:
@@ -56,6 +57,7 @@ def features(
             raise NeedsRoot(f"{FILE} is root's", "run it with sudo, or without --write to see the labels")
         for path in (FILE, READY):
             host.mkdir(path.rsplit("/", 1)[0])
+            require(host, path, "the file")
         host.replace(FILE, text.encode())
         if prepared:
             host.replace(READY, b"")

@@ -13,8 +13,8 @@ from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
+    from qatprep.config import NodeConfig
     from qatprep.report.genconf import Set
-    from qatprep.wish import Wish
 
 app = typer.Typer()
 
@@ -46,7 +46,7 @@ def gen_conf(
         typer.Option("--stage-kernel-arguments", help="Put them into this host's grub.d; update-grub is left to you."),
     ] = False,
     yes: YesOption = False,
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
     simulate: SimulateOption = "",
@@ -56,7 +56,7 @@ def gen_conf(
 
     Nothing on the host is changed, except by --stage-kernel-arguments.
     """
-    from qatprep import wish
+    from qatprep import config
     from qatprep.errors import InputError
     from qatprep.report import genconf as report
 
@@ -68,7 +68,9 @@ def gen_conf(
         return stage_arguments(session, host, yes=yes, as_json=output is Output.json)
     if not program.startswith("/"):
         raise InputError(f"--program {program!r} is not an absolute path", "systemd starts only those")
-    what = _collect(wish.load(host, config, setting or ()), program, standalone=standalone, arguments=with_arguments)
+    what = _collect(
+        config.load(host, config_file, setting or ()), program, standalone=standalone, arguments=with_arguments
+    )
     if write:
         _write(session, write, what)
     elif output is Output.json:
@@ -78,7 +80,7 @@ def gen_conf(
     return ExitCode.OK
 
 
-def _collect(wanted: Wish, program: str, *, standalone: bool, arguments: bool) -> Set:
+def _collect(wanted: NodeConfig, program: str, *, standalone: bool, arguments: bool) -> Set:
     from qatprep import persist
     from qatprep.errors import InputError
     from qatprep.persist import arguments as kernel
@@ -87,7 +89,7 @@ def _collect(wanted: Wish, program: str, *, standalone: bool, arguments: bool) -
     if standalone and wanted.metrics:
         raise InputError("metrics are written by qatprep itself: not with --standalone")
     files = persist.standalone_files(wanted) if standalone else persist.files(wanted, (program,))
-    asked = None if standalone else persist.wish_file(wanted, None)
+    asked = None if standalone else persist.config_file(wanted, None)
     return Set((*((asked,) if asked else ()), *files), wanted.source, kernel.NEEDED if arguments else ())
 
 
@@ -111,6 +113,7 @@ def _write(session: Session, directory: str, what: Set) -> None:
     from qatprep.errors import InputError, QatprepError
     from qatprep.facts.persist import is_ours
     from qatprep.host.linux import LinuxHost
+    from qatprep.host.user_files import write_file
     from qatprep.persist import arguments
 
     here = LinuxHost()
@@ -123,7 +126,7 @@ def _write(session: Session, directory: str, what: Set) -> None:
     try:
         for path, (text, mode) in files.items():
             here.mkdir(os.path.dirname(path))
-            here.replace(path, text.encode(), mode=mode, uid=os.geteuid(), gid=os.getegid())
+            write_file(path, text.encode(), mode=mode, only_regular=True)
         for path, target in what.links:
             here.mkdir(os.path.dirname(top + path))
             if not os.path.lexists(top + path):

@@ -20,8 +20,8 @@ def hosts(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """List the hosts that --simulate knows, or tell the story of one."""
-    from qatprep.host.scenarios import scenario, scenarios
     from qatprep.report import hosts as report
+    from qatprep.simulator.scenarios import scenario, scenarios
 
     session: Session = ctx.obj
     found = [scenario(name)] if name else scenarios()

@@ -13,9 +13,10 @@ from qatprep.errors import InputError
 from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
-    from qatprep.checks.dumps import Queue
-    from qatprep.mesh.source import Input
-    from qatprep.mesh.stats import Stats
+    from collections.abc import Sequence
+
+    from qatprep.findings import Finding
+    from qatprep.mesh.inspect.source import Input
 
 app = typer.Typer(no_args_is_help=True, help="Read config dumps, statistics, logs and manifests.")
 
@@ -45,9 +46,9 @@ def config_dump(
     kubectl port-forward -n istio-system POD 15000 & qatprep inspect config-dump http://127.0.0.1:15000
     istioctl proxy-config all POD -o json | qatprep inspect config-dump -
     """
-    from qatprep.checks.dumps import judge_dump
-    from qatprep.mesh import config_dump as dumps
-    from qatprep.mesh import source
+    from qatprep.mesh.inspect import config_dump as dumps
+    from qatprep.mesh.inspect import source
+    from qatprep.mesh.inspect.judge.config_dump import judge
     from qatprep.mesh.provider import Kind
     from qatprep.report import inspect as report
 
@@ -55,12 +56,12 @@ def config_dump(
     url = source.is_url(place) and not source.has_path(place)
     given = source.read(source.admin_url(place, "/config_dump") if url else place)
     dump = dumps.parse(given)
-    findings = judge_dump(dump, None if expect is Expected.any else Kind(expect.value))
+    findings = judge(dump, None if expect is Expected.any else Kind(expect.value))
     if output is Output.json:
         session.json(report.dump_document(given.name, dump, findings))
     else:
         report.print_dump(session.console(), dump, findings)
-    return ExitCode.FINDINGS if report.result(findings) == "fail" else ExitCode.OK
+    return _status(findings)
 
 
 @app.command()
@@ -93,9 +94,10 @@ def stats(
     qatprep inspect stats http://127.0.0.1:15000 --interval 10
     kubectl exec POD -c istio-proxy -- pilot-agent request GET stats?histogram_buckets=detailed | qatprep inspect stats
     """
-    from qatprep.checks.dumps import Rate, judge_stats
-    from qatprep.mesh import source
-    from qatprep.mesh import stats as statistics
+    from qatprep.mesh.inspect import source
+    from qatprep.mesh.inspect import stats as statistics
+    from qatprep.mesh.inspect.histogram import Form, queues
+    from qatprep.mesh.inspect.judge.stats import judge
     from qatprep.report import inspect as report
 
     session: Session = ctx.obj
@@ -117,21 +119,21 @@ def stats(
     elif before:
         found = found.minus(statistics.parse(source.read(before)))
     found.concurrency = workers or found.concurrency
-    queues = _queues(found, version, buckets)
-    rate = Rate(span, found.concurrency or 0, signs) if span else None
-    findings = judge_stats(found, queues, rate)
+    sizes = queues(found.histograms, version, Form(buckets.value) if buckets else None)
+    rate = statistics.Rate(span, found.concurrency or 0, signs) if span else None
+    findings = judge(found, sizes, rate)
     if output is Output.json:
-        session.json(report.stats_document(found.name, found, queues, rate, findings))
+        session.json(report.stats_document(found.name, found, sizes, rate, findings))
     else:
-        report.print_stats(session.console(), found, queues, rate, findings)
-    return ExitCode.FINDINGS if report.result(findings) == "fail" else ExitCode.OK
+        report.print_stats(session.console(), found, sizes, rate, findings)
+    return _status(findings)
 
 
 def _fetch(place: str) -> Input:
     from urllib.parse import quote
 
-    from qatprep.mesh import source
-    from qatprep.mesh.stats import FILTER
+    from qatprep.mesh.inspect import source
+    from qatprep.mesh.inspect.stats import FILTER
 
     if source.is_url(place) and not source.has_path(place):
         path = f"/stats?histogram_buckets=detailed&filter={quote(FILTER, safe='')}"
@@ -153,7 +155,7 @@ def _ask_version(place: str) -> tuple[int, int] | None:
     import json
 
     from qatprep.errors import QatprepError
-    from qatprep.mesh import source
+    from qatprep.mesh.inspect import source
 
     try:
         answer = json.loads(source.fetch(source.admin_url(place, "/server_info"), limit=4 << 20, deadline=5))
@@ -170,36 +172,24 @@ def _version(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _queues(found: Stats, version: tuple[int, int] | None, buckets: Buckets | None) -> list[Queue]:
-    from qatprep.checks.dumps import Queue
-    from qatprep.mesh.histogram import Form, sizes
-
-    made = []
-    for histogram in found.histograms:
-        try:
-            made.append(Queue(histogram, sizes(histogram, version, Form(buckets.value) if buckets else None)))
-        except ValueError as e:
-            made.append(Queue(histogram, None, str(e)))
-    return made
-
-
 @app.command()
 def log(ctx: typer.Context, place: Place = "-", output: OutputOption = Output.human) -> ExitCode:
     """Lines of a pod that does not start, of Envoy, containerd or the kernel: each with its cause and what to do.
 
     kubectl logs POD | qatprep inspect log -        dmesg | qatprep inspect log -
     """
-    from qatprep.mesh import logs, source
+    from qatprep.mesh.inspect import logs, source
+    from qatprep.mesh.inspect.judge.logs import judge
     from qatprep.report import inspect as report
 
     session: Session = ctx.obj
-    name = "standard input" if place == "-" else place
-    found = logs.read(source.lines(place))
+    found = logs.read("standard input" if place == "-" else place, source.lines(place))
+    findings = judge(found)
     if output is Output.json:
-        session.json(report.log_document(name, found))
+        session.json(report.log_document(found, findings))
     else:
-        report.print_log(session.console(), name, found)
-    return ExitCode.FINDINGS if any(not hit.rule.good for hit in found.hits) else ExitCode.OK
+        report.print_log(session.console(), found, findings)
+    return _status(findings)
 
 
 @app.command()
@@ -208,15 +198,22 @@ def manifest(ctx: typer.Context, place: Place = "-", output: OutputOption = Outp
 
     qatprep inspect manifest deployment.yaml        kubectl get deploy NAME -o yaml | qatprep inspect manifest -
     """
-    from qatprep.mesh import manifest as manifests
-    from qatprep.mesh import source
+    from qatprep.mesh.inspect import manifest as manifests
+    from qatprep.mesh.inspect import source
+    from qatprep.mesh.inspect.judge.manifest import judge
     from qatprep.report import inspect as report
 
     session: Session = ctx.obj
-    given = source.read(place, limit=manifests.LARGEST, hint="a manifest is smaller than that")
-    mistakes, known = manifests.check(given)
+    found = manifests.parse(source.read(place, limit=manifests.LARGEST, hint="a manifest is smaller than that"))
+    findings, known = judge(found)
     if output is Output.json:
-        session.json(report.manifest_document(given.name, known, mistakes))
+        session.json(report.manifest_document(found, known, findings))
     else:
-        report.print_manifest(session.console(), given.name, known, mistakes)
-    return ExitCode.FINDINGS if any(m.serious for m in mistakes) else ExitCode.OK
+        report.print_manifest(session.console(), found, known, findings)
+    return _status(findings)
+
+
+def _status(findings: Sequence[Finding]) -> ExitCode:
+    from qatprep.findings import Status, worst
+
+    return ExitCode.FINDINGS if worst(findings) is Status.FAIL else ExitCode.OK

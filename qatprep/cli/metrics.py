@@ -20,7 +20,7 @@ def metrics(
     write: Annotated[
         str, typer.Option("--write", metavar="FILE", help="Replace FILE at once, as a whole; its name ends in .prom.")
     ] = "",
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
     simulate: SimulateOption = "",
@@ -29,16 +29,16 @@ def metrics(
 
     Status 0 whatever the node is like: what to make of it is for the alerts (docs/alerts.yaml).
     """
-    from qatprep import facts, wish
+    from qatprep import config, facts
     from qatprep.checks.registry import evaluate
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
+    from qatprep.plan.node import make_plan
     from qatprep.report.prometheus import render
-    from qatprep.steps.plan import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
-    wanted = wish.load(host, config, setting or ())
+    wanted = config.load(host, config_file, setting or ())
     found = facts.gather(host)
     try:
         runs = journal.runs(host)
@@ -47,27 +47,34 @@ def metrics(
         runs = None
     text = render(found, wanted, evaluate(found, wanted), make_plan(found, wanted), runs)
     if write:
-        _replace(write, text)
+        _write(write, text)
     else:
         session.out.write(text)
     return ExitCode.OK
 
 
-def _replace(path: str, text: str) -> None:
-    """A file of this machine, whichever host was looked at: temporary file beside it, then rename.
+def _write(path: str, text: str) -> None:
+    """A regular file of this machine, whichever host was looked at, replaced as a whole.
 
     The collector must never read half a file, nor one that is not called *.prom (node_exporter, collector/textfile.go).
     """
     from qatprep.errors import InputError, QatprepError
     from qatprep.host.linux import LinuxHost
+    from qatprep.host.trust import require
+    from qatprep.host.user_files import write_file
 
     if not path.endswith(".prom"):
         raise InputError(f"--write {path!r}: the textfile collector reads only files whose name ends in .prom")
-    full = os.path.abspath(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.geteuid() == 0:
+        # The folder may be the collector's own; who can exchange the folder itself says where root writes.
+        require(LinuxHost(), os.path.dirname(folder), "the folder above the metrics")
     try:
-        LinuxHost().replace(full, text.encode(), uid=os.geteuid(), gid=os.getegid())
-    except OSError as e:
+        write_file(path, text.encode(), only_regular=True)
+    except InputError:
+        raise
+    except QatprepError as e:
         raise QatprepError(
-            f"cannot write {path!r}: {e.strerror}",
+            e.message,
             "its directory must be there: it is the one node_exporter was given by --collector.textfile.directory",
         ) from e

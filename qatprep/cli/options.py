@@ -40,12 +40,15 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ConfigOption = Annotated[
     str,
     typer.Option(
-        "--config", metavar="FILE", help="The wish; /etc/qatprep.yaml of the host unless given.", callback=_given
+        "--config",
+        metavar="FILE",
+        help="The configuration; /etc/qatprep.yaml of the host unless given.",
+        callback=_given,
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the wish, e.g. nodes.group=qat."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the configuration, e.g. nodes.group=qat."),
 ]
 DeviceOption = Annotated[
     list[str] | None,

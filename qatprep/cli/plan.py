@@ -17,7 +17,7 @@ app = typer.Typer()
 def plan(
     ctx: typer.Context,
     device: DeviceOption = None,
-    config: ConfigOption = "",
+    config_file: ConfigOption = "",
     setting: SetOption = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show before and after of each subject.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each VF.")] = False,
@@ -26,16 +26,16 @@ def plan(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """Show every change that bootstrap would make. Changes nothing; status 3 when there is something to do."""
-    from qatprep import facts, wish
+    from qatprep import config, facts
     from qatprep.cli.select import chooser, name_of
-    from qatprep.steps.plan import make_plan
+    from qatprep.plan.node import make_plan
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
-    wanted = wish.load(host, config, setting or ())
+    wanted = config.load(host, config_file, setting or ())
     found = facts.gather(host)
-    for words in wish.unmatched(wanted, found):
-        session.say(words)
+    for text in config.unmatched(wanted, found):
+        session.say(text)
     result = make_plan(found, wanted, chooser(found, device or []))
     from qatprep.report import plan as report
 
@@ -43,12 +43,12 @@ def plan(
         session.json(report.plan_document(result, host.label, wanted.source, diff=diff))
     else:
         console = session.console()
-        if result.empty and not result.left and not result.refused:
-            console.print(report.idle(result.left, host.label, qat=found.has_qat), style="ok")
+        if result.empty and not result.skipped and not result.refused:
+            console.print(report.idle(result.skipped, host.label, qat=found.has_qat), style="ok")
         else:
             report.print_plan(console, result, f"Plan for {host.label}", name_of(found), every=verbose)
         if diff:
             report.print_diff(console, result)
     if result.refused:
         return ExitCode.ERROR
-    return ExitCode.OK if result.empty and not result.left else ExitCode.FINDINGS
+    return ExitCode.OK if result.empty and not result.skipped else ExitCode.FINDINGS

@@ -78,9 +78,10 @@ def envoy(
     qatprep render envoy -p qat > envoy.yaml
     qatprep render envoy -p cryptomb --generate . --key-type p256 > envoy.yaml
     """
-    from qatprep.mesh import envoy as render
-    from qatprep.mesh import keys, names
+    from qatprep.mesh import keys
     from qatprep.mesh.provider import choose
+    from qatprep.mesh.render import envoy as render
+    from qatprep.mesh.render import names
     from qatprep.report import mesh as report
 
     session: Session = ctx.obj
@@ -143,10 +144,10 @@ def istio(
 
     qatprep render istio -p qat > values.yaml; helm upgrade --install NAME istio/gateway -f values.yaml
     """
-    from qatprep.mesh import istio as render
-    from qatprep.mesh import names
-    from qatprep.mesh.kubernetes import ISTIO_UID, Workload
     from qatprep.mesh.provider import choose
+    from qatprep.mesh.render import istio as render
+    from qatprep.mesh.render import names
+    from qatprep.mesh.render.kubernetes import ISTIO_UID, Workload
     from qatprep.report import mesh as report
 
     session: Session = ctx.obj
@@ -204,9 +205,9 @@ def kubernetes(
 
     qatprep render kubernetes --as device-plugin | kubectl apply -f -
     """
-    from qatprep.mesh import kubernetes as render
-    from qatprep.mesh import names
     from qatprep.mesh.provider import choose
+    from qatprep.mesh.render import kubernetes as render
+    from qatprep.mesh.render import names
     from qatprep.report import mesh as report
 
     session: Session = ctx.obj

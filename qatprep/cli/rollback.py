@@ -61,7 +61,7 @@ def rollback(
     if not (yes or host.simulated or agreed((), "Undo this?")):
         session.line("Nothing was changed.")
         return ExitCode.OK
-    left: list[str] = []
+    not_undone: list[str] = []
     with locked(host):
         if bootstrap.undoable(host, run) != chain:
             raise QatprepError("another qatprep changed this host meanwhile", "look again: qatprep rollback --check")
@@ -74,11 +74,11 @@ def rollback(
             )
         with Watcher(session.talk(), quiet=as_json) as watcher:
             for each in chain:
-                left += undo_run(host, each, watcher)
-    status = "partial" if left else "rolled back"
-    session.code = ExitCode.PARTIAL if left else ExitCode.OK
+                not_undone += undo_run(host, each, watcher)
+    status = "partial" if not_undone else "rolled back"
+    session.code = ExitCode.PARTIAL if not_undone else ExitCode.OK
     if as_json:
-        session.json(report.rollback_document(host.label, status, chain, left))
+        session.json(report.rollback_document(host.label, status, chain, not_undone))
     else:
-        report.print_outcome(session.console(), chain, left)
+        report.print_outcome(session.console(), chain, not_undone)
     return session.code

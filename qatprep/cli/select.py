@@ -6,8 +6,9 @@ import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from qatprep.devices import BDF
 from qatprep.errors import InputError
+from qatprep.hardware import BDF
+from qatprep.text import did_you_mean
 
 if TYPE_CHECKING:
     from qatprep.cli.session import Session
@@ -35,10 +36,7 @@ def matching(patterns: Iterable[str], known: Iterable[str], what: str) -> list[s
         whole = pattern.lower() if pattern.count(":") >= 2 else f"0000:{pattern.lower()}"
         found = [bdf for bdf in known if fnmatch.fnmatchcase(bdf, whole) or fnmatch.fnmatchcase(bdf, pattern.lower())]
         if not found:
-            import difflib
-
-            close = difflib.get_close_matches(whole, known, 1)
-            hint = f"did you mean {close[0]}?" if close else "qatprep device list shows them all"
+            hint = did_you_mean(whole, known, "qatprep device list shows them all")
             raise InputError(f"no {what} matches {pattern!r}", hint)
         chosen.update(found)
     return [bdf for bdf in known if bdf in chosen]
@@ -62,10 +60,10 @@ def names(pci: PciFacts) -> Callable[[str], str]:
     return lambda bdf: table.get(bdf, "")
 
 
-def same_host(root: str, simulate: str, config: str = "", settings: Sequence[str] = ()) -> str:
-    """The options by which another verb works on the same host with the same wish."""
+def same_host(root: str, simulate: str, config_file: str = "", settings: Sequence[str] = ()) -> str:
+    """The options by which another verb works on the same host with the same configuration."""
     words = [
-        word for name, value in (("--simulate", simulate), ("--config", config)) if value for word in (name, value)
+        word for name, value in (("--simulate", simulate), ("--config", config_file)) if value for word in (name, value)
     ]
     words += ["--root", root] if root != "/" else []
     words += [word for setting in settings for word in ("--set", setting)]

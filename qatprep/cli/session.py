@@ -63,16 +63,24 @@ class Session:
         self.env = env
         self.given_host = given_host
         """A host that stands in for what --root and --simulate would open."""
+        self.verbose = False
+        """Whether every operation on the host is told on stderr (qatprep -v)."""
         self.code: int | None = None
         """The exit status that is certain already, whatever becomes of the output."""
 
     def host(self, root: str = "/", simulate: str = "") -> Host:
         """The host the options name. InputError when there is none."""
-        if self.given_host is not None:
-            return self.given_host
-        from qatprep.host.select import open_host
+        host = self.given_host
+        if host is None:
+            from qatprep.cli.open_host import open_host
 
-        return open_host(root, simulate, self.env.get("QATPREP_STATE", ""))
+            host = open_host(root, simulate, self.env.get("QATPREP_STATE", ""))
+        log = self.env.get("QATPREP_LOG", "")
+        if log or self.verbose:
+            from qatprep.host.trace import open_log, trace
+
+            trace(host, open_log(log, self.say if self.verbose else None))
+        return host
 
     def json(self, document: Mapping[str, Any]) -> None:
         """Print a document; keys stay in the order the reporter gave them."""

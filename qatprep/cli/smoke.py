@@ -55,7 +55,7 @@ def _direct(
 
     from qatprep.crypto import smoke_direct
     from qatprep.crypto.direct_record import Record
-    from qatprep.direct.prover import Prover
+    from qatprep.crypto.prover import Prover
     from qatprep.report import direct as report
     from qatprep.report.meter import Meter
 

@@ -13,9 +13,9 @@ def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -
     from qatprep.cli.ask import agreed
     from qatprep.engine.bootstrap import Result, bootstrap
     from qatprep.persist.arguments import NEEDED
+    from qatprep.plan.arguments import stage
+    from qatprep.plan.model import Plan
     from qatprep.report.plan import result_document
-    from qatprep.steps.arguments import stage
-    from qatprep.steps.lanes import Plan
 
     found = stage(host, facts.gather(host))
     if found is None:

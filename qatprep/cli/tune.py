@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qatprep.cli.bench import ChartOption, LibraryOption, save, this_machine
+from qatprep.cli.bench import ChartOption, LibraryOption, this_machine
 from qatprep.cli.options import Output, OutputOption
 from qatprep.cli.session import Session
 from qatprep.crypto.keys import KeyKind
@@ -23,6 +23,15 @@ def main(
     workers: Annotated[
         int, typer.Option("--workers", min=0, max=512, help="Envoy's worker threads; one a usable CPU unless given.")
     ] = 0,
+    certificates: Annotated[
+        int,
+        typer.Option(
+            "--certificates",
+            min=1,
+            max=4096,
+            help="TLS contexts with a private key of their own (listeners, SDS secrets, clusters): a queue each.",
+        ),
+    ] = 1,
     rate: Annotated[
         float, typer.Option("--rate", min=0, metavar="N", help="Handshakes a second the node must stand.")
     ] = 0.0,
@@ -47,8 +56,9 @@ def main(
     every: Annotated[bool, typer.Option("--all", help="Show every load, not only the one the advice is for.")] = False,
     output: OutputOption = Output.human,
 ) -> ExitCode:
-    from qatprep.crypto import tune
-    from qatprep.crypto.advise import Goal
+    from qatprep.host.user_files import write_file
+    from qatprep.measure import tune
+    from qatprep.measure.advise import Goal
     from qatprep.report import charts
     from qatprep.report import tune as report
     from qatprep.report.meter import Meter
@@ -61,6 +71,7 @@ def main(
             host,
             key,
             workers=workers,
+            certificates=certificates,
             goal=Goal(rate, p99 / 1000),
             delays_ms=sorted(set(poll_delay)),
             loads=load,
@@ -70,11 +81,13 @@ def main(
         )
     document = report.tune_document(result)
     if save_to:
-        save(host, save_to, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+        write_file(save_to, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
     if chart:
-        save(host, chart, charts.tune(result, chart))
+        write_file(chart, charts.tune(result, chart))
     if output is Output.json:
         session.json(document)
     else:
         report.print_tune(session.console(), result, every=every)
-    return ExitCode.INTERRUPTED if result.interrupted else ExitCode.OK
+    if result.interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.FINDINGS if result.failed else ExitCode.OK

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from qatprep.crypto import native
@@ -47,7 +48,7 @@ def pkcs1_padded(digest: bytes, size: int) -> bytes:
     return b"\x00\x01" + b"\xff" * (size - len(tail) - 3) + b"\x00" + tail
 
 
-@dataclass
+@dataclass(eq=False)
 class Work:
     """One key and messages to sign with it."""
 
@@ -55,10 +56,45 @@ class Work:
     key: RSAPrivateKey | EllipticCurvePrivateKey
     """The independent implementation's."""
     messages: tuple[bytes, ...]
-    native_key: _native.Key
-    jobs: _native.Jobs
-    foreseen: bool
-    """Whether the jobs know what their results must be."""
+
+    @cached_property
+    def inputs(self) -> tuple[bytes, ...]:
+        """What the engines sign: padded messages as long as the modulus (RSA), or SHA-256 digests."""
+        digests = [hashlib.sha256(message).digest() for message in self.messages]
+        return tuple(pkcs1_padded(d, self.kind.bits // 8) if self.kind.is_rsa else d for d in digests)
+
+    @cached_property
+    def expected(self) -> tuple[bytes, ...]:
+        """What the results must be: the signatures of `cryptography` for RSA, bit by bit.
+
+        Empty for P-256, where a signature differs with its nonce: sign once, verify, expect that.
+        """
+        return tuple(self.sign(n) for n in range(len(self.messages))) if self.kind.is_rsa else ()
+
+    def der(self) -> bytes:
+        """A new copy of the key: PKCS#1 or SEC1. To be wiped by whoever asks for it: _native.wipe, _native.Key."""
+        from cryptography.hazmat.primitives import serialization
+
+        return self.key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        )
+
+    @cached_property
+    def native_key(self) -> _native.Key:
+        """The key for an engine in this process."""
+        from qatprep import _native
+
+        return _native.Key(self.der())
+
+    @cached_property
+    def jobs(self) -> _native.Jobs:
+        """All of it for an engine in this process."""
+        from qatprep import _native
+
+        jobs = _native.Jobs(self.native_key, self.inputs)
+        if self.expected:
+            jobs.expect(self.expected)
+        return jobs
 
     def wrong_among(self, results: Sequence[bytes | None]) -> list[int]:
         """Which of the results that are there are wrong, where the engine could not compare them itself."""
@@ -101,30 +137,15 @@ class Work:
 
 
 def make(kind: KeyKind, count: int = 16) -> Work:
-    """A fresh key and `count` messages. RSA results are expected to be those of `cryptography`, bit by bit.
-
-    An ECDSA signature differs with its nonce, so for P-256 nothing is expected yet: sign once, verify, expect that.
-    """
+    """A fresh key and `count` messages. QatprepError where there is no native module or no `cryptography`."""
     native.require()
     native.require_cryptography()
-    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-    from qatprep import _native
 
     key: RSAPrivateKey | EllipticCurvePrivateKey
     key = rsa.generate_private_key(65537, kind.bits) if kind.is_rsa else ec.generate_private_key(ec.SECP256R1())
-    native_key = _native.Key(
-        key.private_bytes(
-            serialization.Encoding.DER,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
-    )
-    messages = tuple(b"qatprep %d" % n for n in range(count))
-    digests = [hashlib.sha256(message).digest() for message in messages]
-    inputs = [pkcs1_padded(digest, kind.bits // 8) for digest in digests] if kind.is_rsa else digests
-    work = Work(kind, key, messages, native_key, _native.Jobs(native_key, inputs), kind.is_rsa)
-    if kind.is_rsa:
-        work.jobs.expect([work.sign(n) for n in range(count)])
-    return work
+    return Work(kind, key, messages(count))
+
+
+def messages(count: int) -> tuple[bytes, ...]:
+    return tuple(b"qatprep %d" % n for n in range(count))

@@ -1,29 +1,17 @@
-"""The process in which libqat runs. It may block, write to the standard streams, or take the process down: not ours.
-
-Requests come as lines of JSON on standard input, answers go as lines of JSON to the descriptor named on the command
-line; what libqat writes goes wherever the parent sent the standard streams. Started by qatprep.crypto.qat.
-"""
+"""The process in which libqat runs. Started by qatprep.crypto.qat."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from dataclasses import asdict
 from typing import Any
 
-Answer = dict[str, Any]
+from qatprep.crypto.serve import Answer, serve
 
 
 class Child:
     def __init__(self) -> None:
         self.qat: Any = None
         self.works: dict[str, Any] = {}
-
-    def answer(self, request: dict[str, Any]) -> Answer:
-        handler = getattr(self, f"do_{request.pop('do')}")
-        answer: Answer = handler(**request)
-        return answer
 
     def do_load(self, libqat: str, libusdm: str) -> Answer:
         from qatprep import _native
@@ -53,7 +41,7 @@ class Child:
         """`count` operations at once, or a Poisson load of `rate`, or (neither given) all that goes."""
         from array import array
 
-        from qatprep.crypto import keys, measure
+        from qatprep.crypto import keys, load
 
         if kind not in self.works:
             self.works[kind] = keys.make(keys.KeyKind(kind), max(16, count))
@@ -62,17 +50,17 @@ class Child:
         if count:
             arrivals = [array("Q", [0] * count)]
         elif rate:
-            arrivals = measure.poisson(rate, seconds, workers, seed)
+            arrivals = load.poisson(rate, seconds, workers, seed)
         report = self.qat.run(
             work.jobs,
             arrivals,
             workers=workers,
-            duration_ns=int(seconds * measure.NS),
-            poll_delay_ns=int(poll_delay * measure.NS),
+            duration_ns=int(seconds * load.NS),
+            poll_delay_ns=int(poll_delay * load.NS),
             depth=depth,
-            patience_ns=int(patience * measure.NS),
+            patience_ns=int(patience * load.NS),
         )
-        result = measure.measured(report["workers"], report["poll_cpu_ns"])
+        result = load.measured(report["workers"], report["poll_cpu_ns"])
         done = [
             (number, signature)
             for worker in report["workers"]
@@ -91,20 +79,5 @@ class Child:
         return {}
 
 
-def main() -> None:
-    out = int(sys.argv[1])
-    child = Child()
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = child.answer(request)
-        except Exception as e:
-            answer = {"error": f"{type(e).__name__}: {e}"}
-        os.write(out, json.dumps(answer).encode() + b"\n")
-    # Not through the interpreter's own end: libqat's handlers at exit may wait for a device that is gone.
-    sys.stdout.flush()
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    serve(Child())

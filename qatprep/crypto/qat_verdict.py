@@ -11,7 +11,7 @@ import re
 import resource
 from dataclasses import dataclass
 
-from qatprep import devices
+from qatprep import hardware
 from qatprep.crypto import native
 from qatprep.crypto.qat import Trouble
 from qatprep.facts import nodes, pci
@@ -107,7 +107,9 @@ def judge(node: QatNode, trouble: Trouble) -> Verdict:
     if trouble.kind == "absent":
         if not node.vfs and not node.pfs:
             return _absent(node)
-        return Verdict("no-module", "qatprep has no native module here: nothing can be sent to QAT", native.HINT)
+        return Verdict(
+            "no-module", "qatprep has no native module here: nothing can be sent to QAT", native.missing()[1]
+        )
     if trouble.kind == "hung":
         return Verdict(
             "hung",
@@ -155,7 +157,7 @@ def _of_node(node: QatNode, trouble: Trouble) -> Verdict | None:
     if not node.bound:
         return Verdict(
             "not-bound",
-            f"{_count(node.vfs, 'VF')}, none bound to {devices.VFIO_PCI}: libqat cannot open them",
+            f"{_count(node.vfs, 'VF')}, none bound to {hardware.VFIO_PCI}: libqat cannot open them",
             BOOTSTRAP,
         )
     allowed = [vf for vf in node.bound if node.usable(vf)]

@@ -6,12 +6,14 @@ to have run; nothing stands in for anything else.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from qatprep.crypto import library, native, smoke_qat
 from qatprep.crypto.keys import KeyKind, Work, make
 from qatprep.crypto.result import ProviderResult
+from qatprep.crypto.signer import WrongResults
 from qatprep.errors import QatprepError
 from qatprep.facts import cpu as cpu_facts
 from qatprep.facts.base import Unknown
@@ -103,18 +105,19 @@ def _one(provider: Provider, host: Host, work: Work) -> ProviderResult:
 
 
 def _cryptomb(host: Host, work: Work) -> ProviderResult:
-    from qatprep import _native
-
-    if missing := _native.missing():
+    if missing := library.missing():
         summary, fix = why_no_cryptomb(cpu_facts.gather(host))
         return ProviderResult("cryptomb", "unavailable", summary or f"this machine lacks {missing}", fix)
     try:
         choice = library.choose(work)
+    except WrongResults as e:
+        return ProviderResult("cryptomb", "failed", e.message, e.hint)
     except QatprepError as e:
         return ProviderResult("cryptomb", "unavailable", e.message, e.hint)
-    results = _native.sign(choice.signer, work.jobs)
-    evidence = (choice.reason,) if choice.rates else ()
-    return _checked("cryptomb", library.describe(choice.signer), work, results, "in batches of eight", evidence)
+    with contextlib.closing(choice.signer) as signer:
+        results = signer.sign(work)
+    evidence = ((choice.reason,) if choice.rates else ()) + tuple(f"refused: {said}" for said in choice.refused)
+    return _checked("cryptomb", signer.title, work, results, "in batches of eight", evidence)
 
 
 def _checked(

@@ -14,10 +14,10 @@ from typing import Literal
 
 from qatprep.crypto import direct_verdict
 from qatprep.crypto.keys import pkcs1_padded
+from qatprep.crypto.prover import Keep, Prover
 from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.smoke_qat import counters
 from qatprep.direct import pke
-from qatprep.direct.prover import Keep, Prover
 from qatprep.direct.result import Cause, Proof
 from qatprep.facts import kubernetes, nodes, pci
 from qatprep.facts.base import Unknown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qatprep import devices
+from qatprep import hardware
 from qatprep.crypto import qat_verdict
 from qatprep.crypto.qat import Libraries, QatRun, QatSession, Trouble
 from qatprep.crypto.qat_verdict import Verdict
@@ -99,7 +99,7 @@ def counters(host: Host, pfs: tuple[Pf, ...]) -> int | Unknown:
     """Responses of the firmware of all PFs so far: debugfs fw_counters, Linux 6.6, root only (adf_fw_counters.c)."""
     total = 0
     for pf in pfs:
-        path = f"{devices.DEBUGFS}/qat_{pf.family.debug_class}_{pf.bdf}/fw_counters"
+        path = f"{hardware.DEBUGFS}/qat_{pf.family.driver}_{pf.bdf}/fw_counters"
         try:
             text = host.read_text(path, deadline=3.0)
         except OSError as e:

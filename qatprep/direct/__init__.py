@@ -4,6 +4,5 @@ A userspace driver for one job. It opens a VF, speaks to the PF through the mail
 RSA-2048 request, compares the answer, and puts everything back. Each step that fails says its own cause. The register
 writes are those of libqat, in the same order (docs/direct-proof.md lists the differences).
 
-`prove.prove` proves one VF in this process; `prover.Prover` proves many, one after the other, from a process of their
-own.
+`prove.prove` proves one VF in this process. qatprep.crypto.prover does so in a process of its own.
 """

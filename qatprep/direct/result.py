@@ -70,7 +70,7 @@ class Cause(StrEnum):
     # any
     DEADLINE = "deadline"
     SYSTEM_ERROR = "system-error"
-    # said by who runs the proofs (prover.py)
+    # said by who runs the proofs (qatprep.crypto.prover)
     HUNG = "hung"
     DIED = "died"
 

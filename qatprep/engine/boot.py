@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qatprep.devices import BDF
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import BOOT, Result, bootstrap
 from qatprep.engine.run import Failure, Progress, need_writable
 from qatprep.errors import QatprepError
 from qatprep.facts import pci
+from qatprep.hardware import BDF
 from qatprep.host.base import Host
 
 if TYPE_CHECKING:
-    from qatprep.wish import Wish
+    from qatprep.config import NodeConfig
 
 SETTLE = 30.0
 """Seconds in which udev has to work off what the boot brought: until then a PF may still be without its driver."""
@@ -32,8 +32,8 @@ class Boot:
     """BDF -> why it could not be prepared."""
 
 
-def prepare(host: Host, wish: Wish, progress: Progress | None = None) -> Boot:
-    """Make the wish true for every PF for which it can be. Installs no files.
+def prepare(host: Host, config: NodeConfig, progress: Progress | None = None) -> Boot:
+    """Make the configuration true for every PF for which it can be. Installs no files.
 
     Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
     """
@@ -42,7 +42,7 @@ def prepare(host: Host, wish: Wish, progress: Progress | None = None) -> Boot:
     forget(host)
     given_up: dict[str, Failure] = {}
     while True:
-        result = bootstrap(host, wish, only=lambda bdf: bdf not in given_up, command=BOOT, progress=progress)
+        result = bootstrap(host, config, only=lambda bdf: bdf not in given_up, command=BOOT, progress=progress)
         bad = _culprits(host, result)
         if not bad.keys() - given_up.keys():
             return Boot(result, given_up)
@@ -52,7 +52,7 @@ def prepare(host: Host, wish: Wish, progress: Progress | None = None) -> Boot:
 def _culprits(host: Host, result: Result) -> dict[str, Failure]:
     """The devices that kept a run from its end: PFs, and VFs of a VM."""
     if result.status == "refused":
-        return {r.subject: Failure(None, r.why, "") for r in result.plan.refused}
+        return {r.subject: Failure(None, r.reason, "") for r in result.plan.refused}
     if result.status not in ("rolled back", "partial") or result.failure is None:
         return {}
     failure = result.failure
@@ -66,12 +66,14 @@ def _culprits(host: Host, result: Result) -> dict[str, Failure]:
 
 
 def forget(host: Host) -> None:
-    """Remove the journals of runs at earlier boots: what they did is gone with those boots."""
+    """Remove the journals of runs at earlier boots whose changes are gone with those boots: of ours all, of others all
+    but the newest."""
     try:
         known = journal.runs(host)
     except QatprepError:
         return
     for run in known:
         stands = any(entry.change.persistent for entry in run.standing)
-        if run.command == BOOT and run.boot != host.boot_id() and not stands and not run.problem:
+        old = run.command == BOOT or run in known[: -journal.KEPT]
+        if old and run.boot != host.boot_id() and not stands and not run.problem:
             host.unlink(f"{journal.DIRECTORY}/{run.id}.jsonl")

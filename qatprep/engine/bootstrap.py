@@ -1,4 +1,6 @@
-"""From a wish to a node that is so: look, plan, change, look again, and go back when anything is not as it should."""
+"""From a configuration to a node that is so: look, plan, change, look again, and go back when anything is not as it
+should.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,18 @@ from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, 
 from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
+from qatprep.plan.model import Plan, Skipped
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Left, Plan
 
 if TYPE_CHECKING:
-    from qatprep.checks.base import Finding
-    from qatprep.wish import Wish
+    from qatprep.config import NodeConfig
+    from qatprep.findings import Finding
 
 BOOT = "boot"
 """The command of runs that only do again, at a boot, what an earlier run did (engine/boot.py)."""
 
 _LOOKS = 4
-"""Times that a plan is made anew: once a module is loaded, and once more for PFs that its driver could not start."""
+"""Times that a plan is made again: once a module is loaded, and again for PFs that its driver could not start."""
 
 Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
 
@@ -37,10 +39,10 @@ class Result(NamedTuple):
     run: str = ""
     """The journal's id, "" when nothing was begun."""
     failure: Failure | None = None
-    left: tuple[Left, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     """Devices that could not be prepared for something that is broken above them."""
-    stuck: tuple[str, ...] = ()
-    """What could not be undone, in words."""
+    not_undone: tuple[str, ...] = ()
+    """What could not be undone, and why."""
     findings: tuple[Finding, ...] = ()
     """What the checks found afterwards."""
     resumed: str = ""
@@ -49,7 +51,7 @@ class Result(NamedTuple):
 
 def bootstrap(
     host: Host,
-    wish: Wish | None,
+    config: NodeConfig | None,
     *,
     only: Callable[[str], bool] | None = None,
     command: str = "bootstrap",
@@ -57,24 +59,24 @@ def bootstrap(
     confirm: Callable[[Plan], bool] | None = None,
     planner: Callable[[frozenset[str]], Plan] | None = None,
 ) -> Result:
-    """Make the wish (the defaults when None) true. Never half: what fails is rolled back.
+    """Make the configuration (the defaults when None) true. Never half: what fails is rolled back.
 
-    `confirm` sees the plan before anything is done. `planner` stands in for the wish where a verb asks for something
-    of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host itself.
-    Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
+    `confirm` sees the plan before anything is done. `planner` stands in for the configuration where a verb asks for
+    something of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host
+    itself. Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
     """
-    wanted: Wish | None = None
+    wanted: NodeConfig | None = None
     plan_now = planner
     if plan_now is None:
-        wanted, plan_now = _planner(host, wish, only)
+        wanted, plan_now = _planner(host, config, only)
     with locked(host):
         plan = plan_now(frozenset())
         if plan.refused:
-            return Result("refused", plan, left=plan.left)
+            return Result("refused", plan, skipped=plan.skipped)
         if plan.empty:
-            return Result("unchanged", plan, left=plan.left)
+            return Result("unchanged", plan, skipped=plan.skipped)
         if confirm is not None and not confirm(plan):
-            return Result("declined", plan, left=plan.left)
+            return Result("declined", plan, skipped=plan.skipped)
         resumed = cut_off(host)
         runner = Runner(host, command, progress)
         try:
@@ -82,7 +84,7 @@ def bootstrap(
             findings = _look_again(host, wanted, final, plan_now) if wanted else ()
             if not runner.made:  # only attempts, and all of them in vain: nothing that a rollback should undo
                 runner.rollback()
-                return Result("unchanged", plan, (), runner.id, None, final.left, (), findings, resumed)
+                return Result("unchanged", plan, (), runner.id, None, final.skipped, (), findings, resumed)
             runner.finish()
         except RunFailed as e:
             return _back(runner, plan, "rolled back", e.failure, resumed)
@@ -94,20 +96,20 @@ def bootstrap(
             return _back(runner, plan, "rolled back", Failure(None, e.message, e.hint), resumed)
         except Exception as e:
             back = _back(runner, plan, "rolled back", Failure(None, str(e), ""), resumed)
-            e.add_note("; ".join(back.stuck) or "what had been changed is undone")
+            e.add_note("; ".join(back.not_undone) or "what had been changed is undone")
             raise
-        return Result("applied", plan, runner.made, runner.id, None, final.left, (), findings, resumed)
+        return Result("applied", plan, runner.made, runner.id, None, final.skipped, (), findings, resumed)
 
 
 def _planner(
-    host: Host, wish: Wish | None, only: Callable[[str], bool] | None
-) -> tuple[Wish, Callable[[frozenset[str]], Plan]]:
-    """Plans for a wish."""
+    host: Host, config: NodeConfig | None, only: Callable[[str], bool] | None
+) -> tuple[NodeConfig, Callable[[frozenset[str]], Plan]]:
+    """Plans for a configuration."""
+    from qatprep.config import NodeConfig
     from qatprep.facts import gather
-    from qatprep.steps.plan import make_plan
-    from qatprep.wish import Wish
+    from qatprep.plan.node import make_plan
 
-    wanted = wish or Wish()
+    wanted = config or NodeConfig()
     return wanted, lambda tried: make_plan(gather(host), wanted, only, tried)
 
 
@@ -124,9 +126,9 @@ def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
             runner.execute({"": [change]})
         if not plan.forecast:
             break
-        plan = plan_now(frozenset(change.subject for change in runner.skipped))
+        plan = plan_now(frozenset(change.subject for change in runner.tried))
         if plan.refused:
-            raise RunFailed(Failure(None, plan.refused[0].why, ""))
+            raise RunFailed(Failure(None, plan.refused[0].reason, ""))
     else:
         waiting = ", ".join(plan.lanes)
         raise RunFailed(Failure(None, f"the driver does not run for {waiting}, although its module is loaded", ""))
@@ -136,15 +138,19 @@ def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
     return plan
 
 
-def _look_again(host: Host, wish: Wish, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> tuple[Finding, ...]:
-    """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the wish does not hold."""
+def _look_again(
+    host: Host, config: NodeConfig, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
+) -> tuple[Finding, ...]:
+    """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the configuration does
+    not hold.
+    """
     from qatprep.checks.registry import verify
     from qatprep.facts import gather
 
     host.settle()
-    left = frozenset(item.subject for item in plan.left)
+    skipped = frozenset(item.subject for item in plan.skipped)
     prepared = frozenset(plan.lanes)
-    findings = verify(gather(host), wish, prepared - left)
+    findings = verify(gather(host), config, prepared - skipped)
     if findings:
         first = findings[0]
         where = f" ({', '.join(first.subjects)})" if first.subjects else ""
@@ -152,7 +158,7 @@ def _look_again(host: Host, wish: Wish, plan: Plan, plan_now: Callable[[frozense
         raise RunFailed(
             Failure(None, f"{first.id}: {first.title}{where}, although every change succeeded", evidence or first.cause)
         )
-    again = plan_now(left)
+    again = plan_now(skipped)
     todo = [change for name, lane in again.lanes.items() if name in prepared for change in lane]
     todo += again.finish
     if todo:
@@ -168,8 +174,8 @@ def _back(runner: Runner, plan: Plan, status: Status, failure: Failure, resumed:
         runner.made,
         runner.id,
         failure,
-        plan.left,
-        tuple(runner.left),
+        plan.skipped,
+        tuple(runner.not_undone),
         (),
         resumed,
     )
@@ -217,13 +223,13 @@ def _named(host: Host, known: list[Run], run_id: str) -> list[Run]:
         raise QatprepError(run.problem)
     if not run.standing:
         return []
-    mine = _subjects(host, run)
-    over = [later for later in known[at + 1 :] if later.status != ROLLED_BACK and mine & _subjects(host, later)]
+    subjects = _subjects(host, run)
+    over = [later for later in known[at + 1 :] if later.status != ROLLED_BACK and subjects & _subjects(host, later)]
     built = [later for later in over if later.command != BOOT]
     if built:
         last = built[-1]
         raise InputError(
-            f"run {last.id} ({last.command}) changed the same since: {min(mine & _subjects(host, last))}",
+            f"run {last.id} ({last.command}) changed the same since: {min(subjects & _subjects(host, last))}",
             f"undo it first: qatprep rollback {last.id}",
         )
     return [*reversed(over), run]

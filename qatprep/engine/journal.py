@@ -3,7 +3,7 @@
 {"event": "start", "schema": "qatprep.journal/1", "run": ..., "time": ..., "boot": ..., "command": ...}
 {"event": "intent", "n": 1, "lane": "0000:6b:00.0", "change": {...}}
 {"event": "done", "n": 1, "outcome": {...}} | {"event": "failed", "n": 1, "error": ..., "outcome": {...}}
-{"event": "undone", "n": 1} | {"event": "stuck", "n": 1, "error": ...}
+{"event": "undone", "n": 1} | {"event": "not undone", "n": 1, "error": ...}
 {"event": "torn"}  the line before was cut off while it was written (full disk, power loss): nobody acted on it
 {"event": "end", "status": "applied" | "rolled back" | "partial"}
 
@@ -12,23 +12,32 @@ The names of the files are in the order of the runs, also when the clock went ba
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import posixpath
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from qatprep.errors import NeedsRoot, QatprepError
 from qatprep.facts.base import ABSENT
 from qatprep.host.base import Host
-from qatprep.steps.base import Change, restore
+from qatprep.host.trust import doubt, require
+from qatprep.steps.base import Change, accept_outcome, restore
 from qatprep.version import VERSION
 
 DIRECTORY = "/var/lib/qatprep/runs"
 SCHEMA = "qatprep.journal/1"
 APPLIED, ROLLED_BACK, PARTIAL = "applied", "rolled back", "partial"
 DAMAGED = "damaged"
+LIMIT = 64 << 20
+"""Bytes of one journal. The largest run seen, 64 PFs with 1024 VFs, writes 2 MB."""
+KEPT = 20
+"""Journals that stay when nothing of their runs is in effect, for people to look at."""
+_LINE_BEGINS = '{"event":'
 _NAME = r"(\d{8}T\d{6}Z-\d{4,})\.jsonl"
 _HINTS = {
     errno.ENOSPC: "make room there, then run this again",
@@ -67,7 +76,7 @@ class Run(NamedTuple):
     """"" while it is under way, or when it was cut off."""
     entries: tuple[Entry, ...]
     problem: str = ""
-    """Why it cannot be read (status DAMAGED), in words."""
+    """Why it cannot be read (status DAMAGED)."""
     torn: bool = False
     """Whether its last line was cut off."""
 
@@ -75,15 +84,15 @@ class Run(NamedTuple):
     def standing(self) -> tuple[Entry, ...]:
         """What may still be in effect, newest first: the order of undoing.
 
-        Where a change of a device could not be undone, what came before it in its lane is undone once more after it:
+        Where a change of a device could not be undone, what came before it in its lane is undone again after it:
         undoing VFs takes the PF down, and only undoing its services brings it up again.
         """
         found = []
-        stuck = set()
+        not_undone = set()
         for entry in reversed(self.entries):
             if not entry.undone and entry.lane:
-                stuck.add(entry.lane)
-            if not entry.undone or entry.lane in stuck:
+                not_undone.add(entry.lane)
+            if not entry.undone or entry.lane in not_undone:
                 found.append(entry)
         return tuple(found)
 
@@ -101,11 +110,16 @@ class Journal:
         self._number = 0
         self._torn = False
         try:
+            require(host, DIRECTORY, "the journal folder", to_be_made=True)
+            host.mkdir(posixpath.dirname(DIRECTORY), mode=0o700)
             host.mkdir(DIRECTORY, mode=0o700)
-            self.id = _next_id(host.wallclock(), host.listdir(DIRECTORY))
+            require(host, DIRECTORY, "the journal folder")
+            taken = host.listdir(DIRECTORY)
+            self.id = _next_id(host.wallclock(), taken)
         except OSError as e:
             raise JournalError(DIRECTORY, e) from e
         self.path = f"{DIRECTORY}/{self.id}.jsonl"
+        _prune(host, _ids_in(taken))
         self._append(
             {
                 "event": "start",
@@ -135,11 +149,19 @@ class Journal:
         with self._lock:
             self._append(*({"event": "done", "n": n, "outcome": outcome} for n, outcome in results))
 
-    def note(self, event: str, n: int, error: str = "", outcome: Mapping[str, Any] | None = None) -> None:
-        """failed, undone or stuck."""
-        more = {"error": error} if error else {}
+    def failed(self, n: int, error: str, outcome: Mapping[str, Any] | None) -> None:
         with self._lock:
-            self._append({"event": event, "n": n, **more, **({"outcome": outcome} if outcome else {})})
+            self._append({"event": "failed", "n": n, "error": error, **({"outcome": outcome} if outcome else {})})
+
+    def undone(self, results: list[tuple[int, str]]) -> None:
+        """Write down what became of undoing each change, in one write: "" or why it could not be undone."""
+        with self._lock:
+            self._append(
+                *(
+                    {"event": "not undone", "n": n, "error": error} if error else {"event": "undone", "n": n}
+                    for n, error in results
+                )
+            )
 
     def end(self, status: str) -> None:
         with self._lock:
@@ -163,6 +185,7 @@ class Reopened(Journal):
     """The journal of an earlier run, to which its undoing is added."""
 
     def __init__(self, host: Host, run: Run) -> None:
+        require(host, DIRECTORY, "the journal folder")
         self._host = host
         self._lock = threading.Lock()
         self.id = run.id
@@ -175,10 +198,13 @@ def _line(event: Mapping[str, Any]) -> str:
     return json.dumps(event, separators=(",", ":")) + "\n"
 
 
+_END_OF_UNDONE = _line({"event": "end", "status": ROLLED_BACK}).rstrip("\n").encode()
+
+
 def _next_id(wallclock: str, taken: list[str]) -> str:
     """The id of a new run: the time, but never before that of an earlier run, whatever the clock did since."""
     stamp = wallclock.replace("-", "").replace(":", "")
-    last, _, number = max(_ids_in(taken), default="").partition("-")
+    last, _, number = max(_ids_in(taken), key=_order, default="").partition("-")
     return f"{last}-{int(number) + 1:04d}" if last >= stamp else f"{stamp}-0001"
 
 
@@ -193,7 +219,7 @@ def last_run(host: Host) -> Run | None:
     if not ids:
         return None
     try:
-        end = json.loads(host.read_text(f"{DIRECTORY}/{ids[-1]}.jsonl", limit=1 << 26).rstrip("\n").rsplit("\n", 1)[-1])
+        end = json.loads(host.read_text(f"{DIRECTORY}/{ids[-1]}.jsonl", limit=LIMIT).rstrip("\n").rsplit("\n", 1)[-1])
         if end["event"] == "end":
             return Run(ids[-1], "", "", "", end["status"], ())
     except (OSError, ValueError, KeyError, TypeError):
@@ -208,27 +234,65 @@ def _ids(host: Host) -> list[str]:
     except OSError as e:
         if e.errno in ABSENT:
             return []
-        words = f"cannot read the journals in {DIRECTORY}: {e.strerror}"
+        message = f"cannot read the journals in {DIRECTORY}: {e.strerror}"
         if e.errno in (errno.EACCES, errno.EPERM):
-            raise NeedsRoot(words, "run this as root") from e
-        raise QatprepError(words) from e
+            raise NeedsRoot(message, "run this as root") from e
+        raise QatprepError(message) from e
+    require(host, DIRECTORY, "the journal folder")
     return _ids_in(listed)
 
 
 def _ids_in(names: list[str]) -> list[str]:
-    return [match[1] for name in names if (match := re.fullmatch(_NAME, name))]
+    return sorted((match[1] for name in names if (match := re.fullmatch(_NAME, name))), key=_order)
+
+
+def _order(run_id: str) -> tuple[str, int]:
+    """Ids in the order of the runs: the number has more than four digits where it has to."""
+    stamp, _, number = run_id.partition("-")
+    return stamp, int(number)
+
+
+@cache
+def _schema() -> Callable[[Any], Any]:
+    from importlib.resources import files
+
+    import fastjsonschema
+
+    text = files("qatprep.schema").joinpath("journal.json").read_text(encoding="utf-8")
+    check: Callable[[Any], Any] = fastjsonschema.compile(json.loads(text))
+    return check
+
+
+def _valid(event: Any) -> None:
+    """ValueError for what is no event of a journal."""
+    _schema()(event)
+
+
+def _prune(host: Host, ids: list[str]) -> None:
+    """Remove journals of runs that were undone whole, but for the newest: nobody has a use for them any more."""
+    if len(ids) < 2 * KEPT:
+        return
+    for run_id in ids[:-KEPT]:
+        path = f"{DIRECTORY}/{run_id}.jsonl"
+        with contextlib.suppress(OSError):
+            if host.read(path, limit=LIMIT).rstrip(b"\n").rsplit(b"\n", 1)[-1] == _END_OF_UNDONE:
+                host.unlink(path)
 
 
 def _read(host: Host, run_id: str) -> Run:
     path = f"{DIRECTORY}/{run_id}.jsonl"
+    if why := doubt(host, path):
+        return _damaged(run_id, f"the journal {path} is refused: {why}")
     try:
-        text = host.read_text(path, limit=1 << 26)
+        text = host.read_text(path, limit=LIMIT)
     except OSError as e:
         return _damaged(run_id, f"cannot read the journal {path}: {e.strerror}")
     start: dict[str, Any] = {}
     status = ""
     entries: dict[int, Entry] = {}
     *lines, cut = text.split("\n")
+    if (cut and not _LINE_BEGINS.startswith(cut[: len(_LINE_BEGINS)])) or "\0" in cut:
+        return _damaged(run_id, f"{path}: ends with {len(cut)} bytes that are no line of a journal: {cut[:20]!r}")
     broken = ""
     for number, line in enumerate(lines, 1):
         try:
@@ -243,10 +307,17 @@ def _read(host: Host, run_id: str) -> Run:
         if broken:
             return _damaged(run_id, broken)
         try:
+            if kind != "start":
+                _valid(event)
             if kind == "start":
                 start = event
                 if event["schema"] != SCHEMA:
                     raise ValueError(f"schema {event['schema']!r}, not {SCHEMA!r}")
+                _valid(event)
+                if event["run"] != run_id:
+                    raise ValueError(f"it is the journal of run {event['run']!r}")
+            elif not start:
+                raise ValueError("a journal begins with the event start")
             elif kind == "end":
                 status = event["status"]
             elif kind == "intent":
@@ -256,7 +327,9 @@ def _read(host: Host, run_id: str) -> Run:
                 entries[event["n"]] = old._replace(
                     done=old.done or kind == "done",
                     undone=old.undone or kind == "undone",
-                    outcome=event.get("outcome") if kind in ("done", "failed") else old.outcome,
+                    outcome=accept_outcome(old.change, event.get("outcome"))
+                    if kind in ("done", "failed")
+                    else old.outcome,
                 )
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             by = f", written by qatprep {start['version']}," if start.get("version", VERSION) != VERSION else ""

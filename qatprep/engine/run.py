@@ -6,15 +6,17 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from qatprep.engine import interrupts
 from qatprep.engine.journal import APPLIED, PARTIAL, ROLLED_BACK, Entry, Journal, JournalError, Reopened, Run
 from qatprep.errors import NeedsRoot, QatprepError
 from qatprep.host.base import Host
+from qatprep.host.trust import require
 from qatprep.steps.base import Change, ChangeFailed
 
 LOCK = "/run/qatprep.lock"
+_T = TypeVar("_T")
 
 
 class Progress(Protocol):
@@ -25,7 +27,7 @@ class Progress(Protocol):
     def failed(self, change: Change, error: str) -> None: ...
     def stopping(self) -> None: ...
     def undone(self, change: Change) -> None: ...
-    def stuck(self, change: Change, error: str) -> None: ...
+    def not_undone(self, change: Change, error: str) -> None: ...
 
 
 class _Watch:
@@ -76,6 +78,7 @@ def locked(host: Host) -> Iterator[None]:
     In here an interrupt comes once, as KeyboardInterrupt, and between changes only (engine/interrupts.py).
     """
     need_writable(host)
+    require(host, LOCK, "the lock", to_be_made=True)
     with interrupts.armed(), contextlib.ExitStack() as stack:
         try:
             stack.enter_context(host.lock(LOCK))
@@ -98,10 +101,10 @@ class Runner:
         self._made: dict[int, Entry] = {}
         self._mutex = threading.Lock()
         self._stop = threading.Event()
-        self.skipped: list[Change] = []
+        self.tried: list[Change] = []
         """Optional changes that failed."""
-        self.left: list[str] = []
-        """What rollback could not undo, in words."""
+        self.not_undone: list[str] = []
+        """What rollback could not undo, and why."""
 
     @property
     def id(self) -> str:
@@ -148,8 +151,7 @@ class Runner:
 
     def _lane(self, name: str, lane: Sequence[Change]) -> None:
         assert self._journal is not None
-        for _, same in groupby(enumerate(lane), key=lambda item: item[1].kind if item[1].batch else str(item[0])):
-            changes = [change for _, change in same]
+        for changes in _neighbours(lane, lambda change: change):
             if self._stop.is_set():
                 return
             try:
@@ -170,14 +172,14 @@ class Runner:
             refused = {}  # `do` comes upon the same, and tells whose it is
         try:
             for entry in entries:
-                self._one(entry, results, refused.get(entry.change.subject))
+                self._make(entry, results, refused.get(entry.change.subject))
         except BaseException:
             with contextlib.suppress(JournalError):  # what went wrong before is the news
                 self._journal.done(results)
             raise
         self._journal.done(results)
 
-    def _one(
+    def _make(
         self, entry: Entry, results: list[tuple[int, Mapping[str, Any] | None]], refused: ChangeFailed | None
     ) -> None:
         assert self._journal is not None
@@ -189,16 +191,16 @@ class Runner:
                 raise refused
             outcome = change.do(self._host)
         except (ChangeFailed, OSError) as e:
-            message, hint = _words(change, e)
+            message, hint = _explained(change, e)
             came = e.outcome if isinstance(e, ChangeFailed) else None
             with self._mutex:
                 self._made[entry.n] = entry._replace(outcome=came)
             self._watch.tell(lambda progress: progress.failed(change, message))
             with contextlib.suppress(JournalError):
-                self._journal.note("failed", entry.n, message, came)
+                self._journal.failed(entry.n, message, came)
             if not change.optional:
                 raise RunFailed(Failure(change, message, hint)) from e
-            self.skipped.append(change)
+            self.tried.append(change)
             return
         results.append((entry.n, outcome))
         with self._mutex:
@@ -216,12 +218,12 @@ class Runner:
         if self._journal is None:
             return True
         entries = list(reversed(self._made.values()))
-        self.left = _undo(self._host, self._journal, entries, self._watch)
-        return not self.left
+        self.not_undone = _undo(self._host, self._journal, entries, self._watch)
+        return not self.not_undone
 
 
 def undo_run(host: Host, run: Run, progress: Progress | None = None) -> list[str]:
-    """Undo an earlier run; what could not be undone, in words. A reboot has undone what was not persistent."""
+    """Undo an earlier run; what could not be undone, and why. A reboot has undone what was not persistent."""
     return _undo(host, Reopened(host, run), effective(host, run), _Watch(progress))
 
 
@@ -237,7 +239,7 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
     Nothing stops it but the end: not an interrupt, nor a change that cannot be undone, nor a journal that cannot be
     written (undoing a second time what is undone does no harm).
     """
-    left: list[str] = []
+    not_undone: list[str] = []
     stages: list[dict[str, list[Entry]]] = []
     for entry in entries:
         # A host-wide change separates what came after it from what came before it.
@@ -246,20 +248,23 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
         stages[-1].setdefault(entry.lane, []).append(entry)
     fatal: list[BaseException] = []
 
-    def lane(_: str, mine: list[Entry]) -> None:
-        for entry in mine:
-            error = ""
-            try:
-                entry.change.undo(host, entry.outcome)
-            except Exception as e:
-                error, _hint = _words(entry.change, e)
-                left.append(f"{entry.change.subject} {entry.change.what}: {error}")
-            except BaseException as e:
-                fatal.append(e)
-                return
+    def lane(_: str, entries: list[Entry]) -> None:
+        for same in _neighbours(entries, lambda entry: entry.change):
+            results: list[tuple[int, str]] = []
+            for entry in same:
+                error = ""
+                try:
+                    entry.change.undo(host, entry.outcome)
+                except Exception as e:
+                    error, _hint = _explained(entry.change, e)
+                    not_undone.append(f"{entry.change.subject} {entry.change.what}: {error}")
+                except BaseException as e:
+                    fatal.append(e)
+                    return
+                results.append((entry.n, error))
+                watch.tell(lambda p, c=entry.change, e=error: p.not_undone(c, e) if e else p.undone(c))  # type: ignore[misc]
             with contextlib.suppress(JournalError):
-                journal.note("stuck" if error else "undone", entry.n, error)
-            watch.tell(lambda p, c=entry.change, e=error: p.stuck(c, e) if e else p.undone(c))  # type: ignore[misc]
+                journal.undone(results)
 
     with interrupts.put_aside():
         for stage in stages:
@@ -267,8 +272,19 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
             if fatal:
                 raise fatal[0]
         with contextlib.suppress(JournalError):
-            journal.end(PARTIAL if left else ROLLED_BACK)
-    return left
+            journal.end(PARTIAL if not_undone else ROLLED_BACK)
+    return not_undone
+
+
+def _neighbours(items: Iterable[_T], change: Callable[[_T], Change]) -> Iterator[list[_T]]:
+    """Items of a lane in groups that share one write of the journal: neighbours of one kind that may, else single."""
+
+    def kind(item: tuple[int, _T]) -> str:
+        made = change(item[1])
+        return made.kind if made.batch else str(item[0])
+
+    for _, same in groupby(enumerate(items), key=kind):
+        yield [item for _, item in same]
 
 
 def _side_by_side(work: Callable[[str, Any], None], lanes: Iterable[tuple[str, Any]]) -> None:
@@ -280,7 +296,7 @@ def _side_by_side(work: Callable[[str, Any], None], lanes: Iterable[tuple[str, A
         thread.join()
 
 
-def _words(change: Change, error: Exception) -> tuple[str, str]:
+def _explained(change: Change, error: Exception) -> tuple[str, str]:
     if isinstance(error, ChangeFailed):
         return error.message, error.hint
     if isinstance(error, OSError):

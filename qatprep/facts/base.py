@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from typing import Any
 
 from qatprep.host.base import Host
 
@@ -55,6 +56,25 @@ def read_int(host: Host, path: str, *, deadline: float | None = None) -> int | U
         return int(text, 0)
     except ValueError:
         return Unknown(f"{path}: {text[:60]!r} is not a number")
+
+
+def whole(text: str) -> int | None:
+    """The number a text of up to 18 decimal digits is; None for any other text.
+
+    Stricter than str.isdigit() and int(): the one takes superscripts, the other refuses 4301 digits by an error.
+    """
+    return int(text) if len(text) <= 18 and text.isascii() and text.isdigit() else None
+
+
+def shaped(path: str, document: object, schema: dict[str, Any]) -> Unknown | None:
+    """Why a document that another program wrote does not have the form of a JSON schema; None when it has."""
+    import fastjsonschema
+
+    try:
+        fastjsonschema.validate(schema, document)
+    except fastjsonschema.JsonSchemaValueException as e:
+        return Unknown(f"{path}: {e.message[:200]}")
+    return None
 
 
 def link_name(host: Host, path: str) -> str | Unknown | None:

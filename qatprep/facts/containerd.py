@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import posixpath
 import tomllib
@@ -10,8 +9,8 @@ import tomllib
 from qatprep.facts.base import ABSENT, Unknown, names, unknown
 from qatprep.host.base import Host
 from qatprep.runtime.containerd import CONF_D, MAIN, ConfigSet, File
+from qatprep.runtime.toml import LIMIT, too_deep
 
-_LIMIT = 4 << 20
 _MOST_FILES = 64
 
 
@@ -19,7 +18,8 @@ def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unkn
     """The main file and its imports in the order containerd reads them.
 
     Relative imports are below the importing file's directory and globs are sorted (containerd
-    cmd/containerd/server/config/config.go, resolveImports). Unknown when the main file cannot be read.
+    cmd/containerd/server/config/config.go, resolveImports). Unknown when one of them cannot be read: it might be the
+    one that decides.
     """
     text = _read(host, main)
     if isinstance(text, Unknown):
@@ -35,12 +35,17 @@ def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unkn
         patterns = _patterns(file)
         if file.path == main:
             globs = tuple(pattern for pattern in patterns if pattern.endswith("/*.toml"))
-        for path in (path for pattern in patterns for path in _resolve(host, pattern)):
-            if path in seen:
-                continue
-            seen.add(path)
-            imported = _read(host, path)
-            if not isinstance(imported, Unknown):
+        for pattern in patterns:
+            found = _resolve(host, pattern)
+            if isinstance(found, Unknown):
+                return found
+            for path in found:
+                if path in seen:
+                    continue
+                seen.add(path)
+                imported = _read(host, path)
+                if isinstance(imported, Unknown):
+                    return imported
                 pending.append(File(path, imported))
     there = names(host, conf_d)
     ignored = []
@@ -54,11 +59,13 @@ def read(host: Host, main: str = MAIN, conf_d: str = CONF_D) -> ConfigSet | Unkn
 
 def _read(host: Host, path: str) -> str | Unknown | None:
     try:
-        return host.read(path, limit=_LIMIT).decode("utf-8")
+        text = host.read(path, limit=LIMIT).decode("utf-8")
     except OSError as e:
         return None if e.errno in ABSENT else unknown(e)
     except UnicodeDecodeError as e:
         return Unknown(f"{path}: not UTF-8 (byte {e.start})")
+    why = too_deep(text)
+    return Unknown(f"{path}: {why}") if why else text
 
 
 def _patterns(file: File) -> list[str]:
@@ -71,16 +78,13 @@ def _patterns(file: File) -> list[str]:
     return [posixpath.normpath(posixpath.join(posixpath.dirname(file.path), str(item))) for item in imports]
 
 
-def _resolve(host: Host, pattern: str) -> list[str]:
+def _resolve(host: Host, pattern: str) -> list[str] | Unknown:
     directory, name = posixpath.split(pattern)
     if not set("*?[") & set(pattern):
         return [pattern]
     if set("*?[") & set(directory):
         return []
-    try:
-        found = host.listdir(directory)
-    except OSError as e:
-        if e.errno in (*ABSENT, errno.EACCES, errno.EPERM):
-            return []
-        raise
+    found = names(host, directory)
+    if isinstance(found, Unknown):
+        return found
     return [f"{directory}/{item}" for item in found if fnmatch.fnmatchcase(item, name)]

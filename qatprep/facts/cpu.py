@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qatprep import devices
+from qatprep import hardware
 from qatprep.facts.base import Unknown, unknown
 from qatprep.host.base import Host
 
@@ -30,7 +30,7 @@ def gather(host: Host) -> CpuFacts:
     if isinstance(flags, Unknown):
         kernel_missing: tuple[str, ...] | Unknown = flags
     else:
-        kernel_missing = tuple(bit.name for bit in devices.CRYPTO_MB_BITS if bit.flag not in flags)
+        kernel_missing = tuple(bit.name for bit in hardware.CRYPTO_MB_BITS if bit.flag not in flags)
     if machine != "x86_64":
         nothing = Unknown(f"cpuid: not an x86-64 machine ({machine})")
         return CpuFacts(machine, model, nothing, nothing, nothing, nothing, kernel_missing)
@@ -39,25 +39,25 @@ def gather(host: Host) -> CpuFacts:
     hypervisor: bool | Unknown
     osxsave: bool | Unknown
     try:
-        hypervisor = _has(host, devices.HYPERVISOR_BIT)
-        osxsave = _has(host, devices.OSXSAVE_BIT)
-        missing = tuple(bit.name for bit in devices.CRYPTO_MB_BITS if not _has(host, bit))
+        hypervisor = _has(host, hardware.HYPERVISOR_BIT)
+        osxsave = _has(host, hardware.OSXSAVE_BIT)
+        missing = tuple(bit.name for bit in hardware.CRYPTO_MB_BITS if not _has(host, bit))
     except OSError as e:
         missing = osxsave = hypervisor = Unknown(f"cpuid: {e.strerror}")
     if isinstance(osxsave, Unknown):
         states = osxsave
     elif not osxsave:
-        states = tuple(name for name, _ in devices.XCR0_STATES)
+        states = tuple(name for name, _ in hardware.XCR0_STATES)
     else:
         try:
             xcr0 = host.xcr0()
-            states = tuple(name for name, bit in devices.XCR0_STATES if not xcr0 >> bit & 1)
+            states = tuple(name for name, bit in hardware.XCR0_STATES if not xcr0 >> bit & 1)
         except OSError as e:
             states = Unknown(f"XGETBV: {e.strerror}")
     return CpuFacts(machine, model, hypervisor, missing, osxsave, states, kernel_missing)
 
 
-def _has(host: Host, bit: devices.CpuBit) -> bool:
+def _has(host: Host, bit: hardware.CpuBit) -> bool:
     if bit.leaf > host.cpuid(0).eax:
         return False
     registers = host.cpuid(bit.leaf, bit.subleaf)
@@ -67,7 +67,7 @@ def _has(host: Host, bit: devices.CpuBit) -> bool:
 def _cpuinfo(host: Host) -> tuple[str, frozenset[str] | Unknown]:
     """Model name and flags of the first processor block."""
     try:
-        text = host.read_text("/proc/cpuinfo", limit=1 << 16)
+        text = host.read_text("/proc/cpuinfo", limit=16 << 20)
     except OSError as e:
         return "", unknown(e)
     fields: dict[str, str] = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qatprep.devices import FIRMWARE_SUFFIXES
 from qatprep.facts.base import Unknown, exists, read_line
 from qatprep.facts.kernel import KernelFacts
+from qatprep.hardware import FIRMWARE_SUFFIXES
 from qatprep.host.base import Host
 
 _COMPRESS_OPTION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qatprep.devices import IOMMU_GROUPS
 from qatprep.facts.base import Unknown, exists, names, read_line
+from qatprep.hardware import IOMMU_GROUPS
 from qatprep.host.base import Host
 
 ACPI_TABLES = "/sys/firmware/acpi/tables"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from qatprep.devices import DEBUGFS
 from qatprep.facts.base import Unknown, names, read_line, unknown
+from qatprep.hardware import DEBUGFS
 from qatprep.host.base import Host
 
 GRUB_CFGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from qatprep.facts.base import ABSENT, Unknown, exists, read_line, unknown
+from qatprep.facts.base import ABSENT, Unknown, exists, read_line, shaped, unknown, whole
 from qatprep.facts.pci import Pf, Services
 from qatprep.facts.runtime import flag
 from qatprep.host.base import Host
@@ -19,6 +19,72 @@ from qatprep.host.base import Host
 ROOT = "/var/lib/kubelet"
 PREFIX = "qat.intel.com/"
 _LIMIT = 16 << 20
+
+_TEXT = {"type": "string"}
+_IDS = {"type": "array", "items": _TEXT}
+_CHECKPOINT = {
+    "type": "object",
+    "required": ["Data"],
+    "properties": {
+        "Data": {
+            "type": "object",
+            "properties": {
+                "PodDeviceEntries": {
+                    "type": ["array", "null"],
+                    "items": {
+                        "type": "object",
+                        "required": ["PodUID", "ContainerName", "ResourceName", "DeviceIDs"],
+                        "properties": {
+                            "PodUID": _TEXT,
+                            "ContainerName": _TEXT,
+                            "ResourceName": _TEXT,
+                            # A flat list up to Kubernetes 1.19, since then lists by NUMA node.
+                            "DeviceIDs": {
+                                "type": ["array", "object", "null"],
+                                "items": _TEXT,
+                                "additionalProperties": _IDS,
+                            },
+                        },
+                    },
+                },
+                "RegisteredDevices": {"type": ["object", "null"], "additionalProperties": _IDS},
+            },
+        }
+    },
+}
+"""kubelet_internal_checkpoint: kubernetes pkg/kubelet/cm/devicemanager/checkpoint. Go writes null for an empty list."""
+_CPU_STATE = {
+    "type": "object",
+    "required": ["policyName"],
+    "properties": {
+        "policyName": _TEXT,
+        "defaultCpuSet": _TEXT,
+        # By container id in version 1, by pod and container since then.
+        "entries": {
+            "type": ["object", "null"],
+            "additionalProperties": {"type": ["string", "object"], "additionalProperties": _TEXT},
+        },
+    },
+}
+"""cpu_manager_state: kubernetes pkg/kubelet/cm/cpumanager/state."""
+_CONFIG = {
+    "type": ["object", "null"],
+    "properties": {
+        name: {"type": ["string", "number", "null"]}
+        for name in ("cpuManagerPolicy", "topologyManagerPolicy", "reservedSystemCPUs", "containerRuntimeEndpoint")
+    },
+}
+"""What is read of a KubeletConfiguration; `reservedSystemCPUs: 3` is a number to YAML."""
+_AMOUNTS = {"type": ["object", "null"], "additionalProperties": _TEXT}
+_NODE = {
+    "type": "object",
+    "required": ["status", "metadata"],
+    "properties": {
+        "status": {"type": "object", "properties": {"allocatable": _AMOUNTS}},
+        "metadata": {"type": "object", "properties": {"labels": _AMOUNTS}},
+    },
+}
+"""A v1 Node of the Kubernetes API."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +186,8 @@ def gather(host: Host, kubelet_line: str | None = None) -> KubernetesFacts:
     """`kubelet_line`: the kubelet's command line, None when it does not run."""
     root = flag(kubelet_line or "", "root-dir") or ROOT
     kubelet = _kubelet(host, root, kubelet_line or "")
-    checkpoint = _json(host, f"{root}/device-plugins/kubelet_internal_checkpoint")
-    state = _json(host, f"{root}/cpu_manager_state")
+    checkpoint = _json(host, f"{root}/device-plugins/kubelet_internal_checkpoint", _CHECKPOINT)
+    state = _json(host, f"{root}/cpu_manager_state", _CPU_STATE)
     here = kubelet_line is not None or checkpoint is not None or state is not None or kubelet != Kubelet()
     registered, pods = _devices(checkpoint)
     node = _node(host, flag(kubelet_line, "hostname-override")) if kubelet_line is not None else None
@@ -139,7 +205,10 @@ KUBECONFIGS = (
 
 def _node(host: Host, name: str) -> Node | Unknown | None:
     """Ask the API server for this node, briefly; nothing is asked of it but that."""
-    name = (name or str(read_line(host, "/proc/sys/kernel/hostname") or "")).strip().lower()
+    if not name:
+        own = read_line(host, "/proc/sys/kernel/hostname")
+        name = own if isinstance(own, str) else ""
+    name = name.strip().lower()
     config = next((path for path in KUBECONFIGS if exists(host, path) is True), "")
     if not config or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,252}", name):
         return None
@@ -150,75 +219,63 @@ def _node(host: Host, name: str) -> Node | Unknown | None:
     if done.rc:
         said = (done.stderr.strip().splitlines() or [f"status {done.rc}"])[-1]
         return Unknown(f"kubectl --kubeconfig {config}: {said[:200]}")
-    try:
-        document = json.loads(done.stdout)
-        status, metadata = document["status"], document["metadata"]
-        amounts = {str(k): str(v) for k, v in (status.get("allocatable") or {}).items()}
-        labels = {str(k): str(v) for k, v in (metadata.get("labels") or {}).items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Unknown(f"kubectl --kubeconfig {config}: not a node in JSON")
+    document = _loaded(f"kubectl --kubeconfig {config}", done.stdout, _NODE)
+    if isinstance(document, Unknown):
+        return document
+    amounts: dict[str, str] = document["status"].get("allocatable") or {}
+    labels: dict[str, str] = document["metadata"].get("labels") or {}
+    numbers = ((name, whole(text)) for name, text in sorted(amounts.items()) if name.startswith(PREFIX))
     return Node(
         name,
-        tuple((k, int(v)) for k, v in sorted(amounts.items()) if k.startswith(PREFIX) and v.isdigit()),
+        tuple((name, number) for name, number in numbers if number is not None),
         tuple((k, v) for k, v in sorted(labels.items()) if "qat" in k or "AVX512" in k),
     )
 
 
-def _json(host: Host, path: str) -> dict[str, Any] | Unknown | None:
+def _loaded(path: str, text: str, schema: dict[str, Any]) -> dict[str, Any] | Unknown:
+    try:
+        document: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError):
+        return Unknown(f"{path}: not JSON")
+    wrong = shaped(path, document, schema)
+    return document if wrong is None else wrong
+
+
+def _json(host: Host, path: str, schema: dict[str, Any]) -> dict[str, Any] | Unknown | None:
     try:
         data = host.read(path, limit=_LIMIT)
     except OSError as e:
         return None if e.errno in ABSENT else unknown(e)
     try:
-        document = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return Unknown(f"{path}: not JSON")
-    return document if isinstance(document, dict) else Unknown(f"{path}: not what a kubelet writes")
+        return _loaded(path, data.decode("utf-8"), schema)
+    except UnicodeDecodeError as e:
+        return Unknown(f"{path}: not UTF-8 (byte {e.start})")
 
 
-def _devices(document: dict[str, Any] | Unknown | None) -> tuple[Any, tuple[PodDevices, ...]]:
+def _devices(
+    document: dict[str, Any] | Unknown | None,
+) -> tuple[dict[str, tuple[str, ...]] | Unknown | None, tuple[PodDevices, ...]]:
     if document is None or isinstance(document, Unknown):
         return document, ()
-    data = document.get("Data")
-    if not isinstance(data, dict):
-        return Unknown("the kubelet's device checkpoint has no Data"), ()
-    listed = data.get("RegisteredDevices")
-    registered = {
-        str(name): tuple(sorted(str(item) for item in ids))
-        for name, ids in (listed.items() if isinstance(listed, dict) else ())
-        if str(name).startswith(PREFIX) and isinstance(ids, list)
-    }
+    listed: dict[str, list[str]] = document["Data"].get("RegisteredDevices") or {}
+    registered = {name: tuple(sorted(ids)) for name, ids in listed.items() if name.startswith(PREFIX)}
     pods = []
-    for entry in data.get("PodDeviceEntries") or []:
-        resource = str(entry.get("ResourceName", "")) if isinstance(entry, dict) else ""
-        if resource.startswith(PREFIX):
-            ids = entry.get("DeviceIDs")
-            # A flat list up to Kubernetes 1.19, since then lists by NUMA node.
-            flat = ids if isinstance(ids, list) else [i for part in (ids or {}).values() for i in part]
-            pods.append(
-                PodDevices(
-                    str(entry.get("PodUID", "")),
-                    str(entry.get("ContainerName", "")),
-                    resource,
-                    tuple(sorted(str(item) for item in flat)),
-                )
-            )
+    for entry in document["Data"].get("PodDeviceEntries") or []:
+        if entry["ResourceName"].startswith(PREFIX):
+            ids: list[str] | dict[str, list[str]] = entry["DeviceIDs"] or []
+            flat = ids if isinstance(ids, list) else [id for part in ids.values() for id in part]
+            pods.append(PodDevices(entry["PodUID"], entry["ContainerName"], entry["ResourceName"], tuple(sorted(flat))))
     return registered, tuple(pods)
 
 
 def _cpus(document: dict[str, Any] | Unknown | None) -> CpuManager | Unknown | None:
     if document is None or isinstance(document, Unknown):
         return document
-    if not isinstance(document.get("policyName"), str):
-        return Unknown("cpu_manager_state: a format this version does not know")
     entries: list[tuple[str, str, str]] = []
-    listed = document.get("entries")
-    for pod, value in (listed if isinstance(listed, dict) else {}).items():
-        if isinstance(value, str):  # version 1: by container id
-            entries.append((str(pod), "", value))
-        elif isinstance(value, dict):
-            entries += [(str(pod), str(container), str(cpus)) for container, cpus in value.items()]
-    return CpuManager(document["policyName"], str(document.get("defaultCpuSet", "")), tuple(entries))
+    for pod, value in (document.get("entries") or {}).items():
+        parts = {"": value} if isinstance(value, str) else value
+        entries += [(pod, container, cpus) for container, cpus in parts.items()]
+    return CpuManager(document["policyName"], document.get("defaultCpuSet", ""), tuple(entries))
 
 
 def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
@@ -235,10 +292,14 @@ def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
         document = yaml.safe_load(text) if text else {}
     except (yaml.YAMLError, RecursionError):
         return Unknown(f"{path}: not YAML")
-    config = document if isinstance(document, dict) else {}
+    wrong = shaped(path, document, _CONFIG)
+    if wrong is not None:
+        return wrong
+    config: dict[str, Any] = document or {}
 
     def value(key: str, name: str) -> str:
-        return flag(line, name) or str(config.get(key) or "")
+        given = config.get(key)
+        return flag(line, name) or ("" if given is None else str(given))
 
     return Kubelet(
         cpu_manager=value("cpuManagerPolicy", "cpu-manager-policy"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from qatprep.devices import VFIO_DEV
-from qatprep.facts.base import ABSENT, Unknown, names, unknown
+from qatprep.facts.base import ABSENT, Unknown, names, unknown, whole
 from qatprep.facts.pci import DeviceNode, Vf, device_node
+from qatprep.hardware import VFIO_DEV
 from qatprep.host.base import Host
 
 CONTAINER_NODE = f"{VFIO_DEV}/vfio"
@@ -69,8 +69,9 @@ def groups(host: Host) -> dict[str, int] | Unknown:
     found: dict[str, int] = {}
     for line in text.splitlines():
         fields = line.split(":")
-        if len(fields) >= 3 and fields[2].isdigit():
-            found.setdefault(fields[0], int(fields[2]))
+        gid = whole(fields[2]) if len(fields) >= 3 else None
+        if gid is not None:
+            found.setdefault(fields[0], gid)
     return found
 
 
@@ -119,7 +120,7 @@ def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
 def _command(host: Host, pid: str) -> str:
     for path in (f"/proc/{pid}/cmdline", f"/proc/{pid}/comm"):
         try:
-            text = host.read_text(path, limit=4096).split("\0", 1)[0].strip()
+            text = host.read_text(path, limit=2 << 20).split("\0", 1)[0].strip()
         except OSError:
             continue
         if text:
@@ -130,7 +131,7 @@ def _command(host: Host, pid: str) -> str:
 def _container(host: Host, pid: str) -> str:
     """What cgroup(7) tells: kubelet and the runtimes put the pod's uid and the container's id into the path."""
     try:
-        text = host.read_text(f"/proc/{pid}/cgroup", limit=4096)
+        text = host.read_text(f"/proc/{pid}/cgroup", limit=1 << 16)
     except OSError:
         return ""
     if match := re.search(_POD, text):

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from qatprep import devices
-from qatprep.devices import PCI_DEVICES, Family
+from qatprep import hardware
 from qatprep.facts.base import (
     ABSENT,
     READ_DEADLINE,
@@ -18,6 +17,7 @@ from qatprep.facts.base import (
     read_line,
     unknown,
 )
+from qatprep.hardware import PCI_DEVICES, Family
 from qatprep.host.base import Host
 
 _GENERAL = r"(?ms)^\[GENERAL\]\s*$(.*?)(?=^\[|\Z)"
@@ -68,7 +68,7 @@ class Vf(NamedTuple):
     @property
     def bound(self) -> bool | Unknown:
         """Whether a VFIO driver has it."""
-        return self.driver if isinstance(self.driver, Unknown) else self.driver in devices.VFIO_DRIVERS
+        return self.driver if isinstance(self.driver, Unknown) else self.driver in hardware.VFIO_DRIVERS
 
 
 class Services(NamedTuple):
@@ -149,18 +149,18 @@ def gather(host: Host) -> PciFacts:
     vf_list: dict[str, Family] = {}
     strangers: list[Stranger] = []
     for bdf in listed:
-        if read_int(host, f"{PCI_DEVICES}/{bdf}/vendor") != devices.INTEL:
+        if read_int(host, f"{PCI_DEVICES}/{bdf}/vendor") != hardware.INTEL:
             continue
         device_id = read_int(host, f"{PCI_DEVICES}/{bdf}/device")
         if not isinstance(device_id, int):
             continue
-        if device_id in devices.BY_PF_ID:
-            pf_list.append((bdf, devices.BY_PF_ID[device_id]))
-        elif device_id in devices.BY_VF_ID:
-            vf_list[bdf] = devices.BY_VF_ID[device_id]
-        elif device_id in devices.OOT_IDS:
-            strangers.append(Stranger(bdf, device_id, devices.OOT_IDS[device_id]))
-        elif device_id in devices.NEWER_QAT_IDS:
+        if device_id in hardware.BY_PF_ID:
+            pf_list.append((bdf, hardware.BY_PF_ID[device_id]))
+        elif device_id in hardware.BY_VF_ID:
+            vf_list[bdf] = hardware.BY_VF_ID[device_id]
+        elif device_id in hardware.OOT_IDS:
+            strangers.append(Stranger(bdf, device_id, hardware.OOT_IDS[device_id]))
+        elif device_id in hardware.NEWER_QAT_IDS:
             strangers.append(Stranger(bdf, device_id, ""))
     slow = _slow(host, [bdf for bdf, _ in pf_list], list(vf_list))
     pfs = []
@@ -257,14 +257,14 @@ def _services(
         return None
     path = f"{base}/qat/cfg_services"
     if text is None:
-        path = f"{devices.DEBUGFS}/qat_{family.debug_class}_{bdf}/dev_cfg"
+        path = f"{hardware.DEBUGFS}/qat_{family.driver}_{bdf}/dev_cfg"
         text = _dev_cfg_services(host, path)
     if text is None:
         return Unknown(f"neither {base}/qat/cfg_services nor {path} is there")
     if isinstance(text, Unknown):
         return text
     try:
-        return Services(devices.parse_services(text), text, path)
+        return Services(hardware.parse_services(text), text, path)
     except ValueError as e:
         return Unknown(f"{path}: {text[:60]!r}: {e}")
 
@@ -290,18 +290,18 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: 
     neighbours: tuple[str, ...] = ()
     node: DeviceNode | Unknown | None = None
     if isinstance(group, str):
-        directory = f"{devices.IOMMU_GROUPS}/{group}"
+        directory = f"{hardware.IOMMU_GROUPS}/{group}"
         others = names(host, f"{directory}/devices")
         if not isinstance(others, Unknown) and len(others) > 1:
             neighbours = tuple(other for other in others if other != bdf and _holds_group(host, other))
-        if driver in devices.VFIO_DRIVERS:
+        if driver in hardware.VFIO_DRIVERS:
             noiommu = read_line(host, f"{directory}/name") == "vfio-noiommu"
-            node = device_node(host, f"{devices.VFIO_DEV}/{'noiommu-' if noiommu else ''}{group}")
+            node = device_node(host, f"{hardware.VFIO_DEV}/{'noiommu-' if noiommu else ''}{group}")
     cdev = None
-    if driver in devices.VFIO_DRIVERS:
+    if driver in hardware.VFIO_DRIVERS:
         found = names(host, f"{base}/vfio-dev")
         if not isinstance(found, Unknown) and found:
-            cdev = f"{devices.VFIO_DEV}/devices/{found[0]}"
+            cdev = f"{hardware.VFIO_DEV}/devices/{found[0]}"
     return Vf(
         bdf=bdf,
         family=family,
@@ -363,9 +363,9 @@ def functions(host: Host, bdfs: Sequence[str]) -> tuple[Vf, ...]:
         device_id = read_int(host, f"{base}/device")
         if device_id is None:
             continue
-        family = devices.OTHER
-        if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
-            family = devices.BY_VF_ID.get(device_id) or devices.BY_PF_ID.get(device_id) or devices.OTHER
+        family = hardware.OTHER
+        if read_int(host, f"{base}/vendor") == hardware.INTEL and isinstance(device_id, int):
+            family = hardware.BY_VF_ID.get(device_id) or hardware.BY_PF_ID.get(device_id) or hardware.OTHER
         pf = link_name(host, f"{base}/physfn")
         found.append(_vf(host, bdf, family, pf if isinstance(pf, str) else None, -1, slow))
     return tuple(found)
@@ -377,16 +377,16 @@ def physical(host: Host, bdf: str) -> Pf | None:
     device_id = read_int(host, f"{base}/device")
     if device_id is None:
         return None
-    family = devices.OTHER
-    if read_int(host, f"{base}/vendor") == devices.INTEL and isinstance(device_id, int):
-        family = devices.BY_PF_ID.get(device_id, devices.OTHER)
+    family = hardware.OTHER
+    if read_int(host, f"{base}/vendor") == hardware.INTEL and isinstance(device_id, int):
+        family = hardware.BY_PF_ID.get(device_id, hardware.OTHER)
     return _pf(host, bdf, family, _slow(host, [bdf], [vf for _, vf in _virtfns(host, base)]))
 
 
 def _holds_group(host: Host, bdf: str) -> bool:
     """Whether a function keeps its group from being viable: a driver other than VFIO's or a bridge's has it."""
     driver = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
-    return isinstance(driver, str) and driver not in (*devices.VFIO_DRIVERS, "pci-stub", "pcieport")
+    return isinstance(driver, str) and driver not in (*hardware.VFIO_DRIVERS, "pci-stub", "pcieport")
 
 
 def device_node(host: Host, path: str) -> DeviceNode | Unknown | None:
@@ -402,5 +402,5 @@ def node_of(host: Host, bdf: str) -> DeviceNode | Unknown | None:
     group = link_name(host, f"{PCI_DEVICES}/{bdf}/iommu_group")
     if not isinstance(group, str):
         return group
-    prefix = "noiommu-" if read_line(host, f"{devices.IOMMU_GROUPS}/{group}/name") == "vfio-noiommu" else ""
-    return device_node(host, f"{devices.VFIO_DEV}/{prefix}{group}")
+    prefix = "noiommu-" if read_line(host, f"{hardware.IOMMU_GROUPS}/{group}/name") == "vfio-noiommu" else ""
+    return device_node(host, f"{hardware.VFIO_DEV}/{prefix}{group}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from qatprep.facts.base import ABSENT, Unknown, exists, link_name, unknown
 from qatprep.host.base import Host
-from qatprep.host.launcher import launcher
+from qatprep.host.launcher import launcher, program_doubt
+from qatprep.host.trust import doubt
 
 MARKER = "Written by qatprep"
 """Stands in the first lines of every file that is wholly ours: others are never replaced or removed."""
@@ -23,10 +24,10 @@ MODULES = "/etc/modules-load.d/qatprep.conf"
 SYSUSERS = "/etc/sysusers.d/qatprep.conf"
 RULES = "/etc/udev/rules.d/90-qatprep.rules"
 HELPER = "/etc/udev/qatprep-vfio"
-WISH = "/etc/qatprep.yaml"
+CONFIG = "/etc/qatprep.yaml"
 SCRIPT = "/etc/qatprep-apply.sh"
 """Only gen-conf --standalone makes this one."""
-FILES = (WISH, MODULES, SYSUSERS, HELPER, RULES, APPLY, METRICS_SERVICE, METRICS_TIMER)
+FILES = (CONFIG, MODULES, SYSUSERS, HELPER, RULES, APPLY, METRICS_SERVICE, METRICS_TIMER)
 """Everything qatprep installs for good. In the order in which it is installed: what a file names comes before it."""
 
 WANTED_BY = {APPLY: "multi-user.target", METRICS_TIMER: "timers.target"}
@@ -55,6 +56,10 @@ class PersistFacts:
     """How the installed unit calls qatprep, () without a unit."""
     starts_there: bool | Unknown = False
     """Whether that program is a file that can be run."""
+    doubt: str = ""
+    """Who but root could change `program` or what it runs, "" for nobody."""
+    starts_doubt: str = ""
+    """The same of what the installed unit starts."""
     others: tuple[str, ...] = field(default=())
     """Enabled units of others that set up QAT devices at boot, by path of the link that enables them."""
 
@@ -83,16 +88,21 @@ def gather(host: Host) -> PersistFacts:
             modes[path] = host.stat(path).mode
         except OSError as e:
             files[path] = None if e.errno in ABSENT else unknown(e)
+    program = launcher(host)
     unit = files[APPLY]
     starts = started(unit) if isinstance(unit, str) else ()
     return PersistFacts(
         systemd=exists(host, BOOTED),
-        program=launcher(host),
+        program=program,
+        doubt=program_doubt(host, program) if program else "",
         files=files,
         modes=modes,
         enabled={path: _enabled(host, path, target) for path, target in WANTED_BY.items()},
         starts=starts,
         starts_there=_can_run(host, starts[0]) if starts else False,
+        starts_doubt=next(
+            (why for word in starts if word.startswith("/") and (why := doubt(host, word, root_only=True))), ""
+        ),
         others=tuple(
             path
             for unit in _OTHERS
@@ -105,7 +115,7 @@ def gather(host: Host) -> PersistFacts:
 def started(unit: str) -> tuple[str, ...]:
     """How a unit of ours calls qatprep: the words of ExecStart= before the verb, () where there is none.
 
-    Quoting and specifiers as persist.plain.words writes them: systemd.service(5), "Command lines".
+    Quoting and specifiers as persist.host_files.words writes them: systemd.service(5), "Command lines".
     """
     for line in unit.splitlines():
         key, equals, value = line.partition("=")

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from qatprep.facts import containerd
-from qatprep.facts.base import ABSENT, Unknown, names, read_line, unknown
+from qatprep.facts.base import ABSENT, Unknown, names, read_line, unknown, whole
 from qatprep.host.base import Host
-from qatprep.runtime import crio, memlock, rancher, units
+from qatprep.runtime import crio, memlock, rancher, toml, units
 from qatprep.runtime.containerd import MAIN as CONTAINERD_MAIN
 from qatprep.runtime.containerd import ConfigSet, File, Version, parse_version
 from qatprep.runtime.memlock import Limit
@@ -169,7 +169,7 @@ def _processes(host: Host) -> list[_Process] | Unknown:
     if isinstance(listed, Unknown):
         return listed
     found = []
-    for pid in sorted(int(name) for name in listed if name.isdigit()):
+    for pid in sorted(pid for name in listed if (pid := whole(name)) is not None):
         command = read_line(host, f"/proc/{pid}/comm")
         cgroup = _text(host, f"/proc/{pid}/cgroup") if isinstance(command, str) else None
         if isinstance(command, str):
@@ -177,9 +177,9 @@ def _processes(host: Host) -> list[_Process] | Unknown:
     return found
 
 
-def _text(host: Host, path: str) -> str | Unknown | None:
+def _text(host: Host, path: str, limit: int = 1 << 20) -> str | Unknown | None:
     try:
-        return host.read_text(path)
+        return host.read_text(path, limit=limit)
     except OSError as e:
         # ESRCH: the process ended between the two looks.
         return None if e.errno in (*ABSENT, 3) else unknown(e)
@@ -239,9 +239,8 @@ def _containers(host: Host, found: list[_Process]) -> tuple[Container, ...]:
 
 def _container(host: Host, id: str, process: _Process) -> Container:
     status = _text(host, f"/proc/{process.pid}/status")
+    why = status if isinstance(status, Unknown) else Unknown(f"/proc/{process.pid}/status: no such line")
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line) if isinstance(status, str) else {}
-    why = status if isinstance(status, Unknown) else Unknown(f"/proc/{process.pid}/status: not there")
-    uid, effective = fields.get("Uid", "").split(), fields.get("CapEff", "").strip()
     pod = _POD.search(process.cgroup)
     return Container(
         id=id,
@@ -249,11 +248,29 @@ def _container(host: Host, id: str, process: _Process) -> Container:
         pid=process.pid,
         command=process.command,
         limit=_limit(host, process.pid),
-        uid=int(uid[1]) if len(uid) > 1 and uid[1].isdigit() else why,
-        ipc_lock=bool(int(effective, 16) >> CAP_IPC_LOCK & 1) if effective else why,
+        uid=_uid(fields.get("Uid"), why),
+        ipc_lock=_ipc_lock(fields.get("CapEff"), why),
         cpus=fields.get("Cpus_allowed_list", "").strip(),
         envoy_workers=_workers(host, process.pid) if process.command == "envoy" else None,
     )
+
+
+def _uid(line: str | None, why: Unknown) -> int | Unknown:
+    """The effective one of real, effective, saved and file system user ids (proc_pid_status(5))."""
+    if line is None:
+        return why
+    words = line.split()
+    found = whole(words[1]) if len(words) > 1 else None
+    return Unknown(f"Uid {line.strip()[:60]!r} in /proc/PID/status is not a user id") if found is None else found
+
+
+def _ipc_lock(line: str | None, why: Unknown) -> bool | Unknown:
+    if line is None:
+        return why
+    try:
+        return bool(int(line, 16) >> CAP_IPC_LOCK & 1)
+    except ValueError:
+        return Unknown(f"CapEff {line.strip()[:60]!r} in /proc/PID/status is not a number")
 
 
 def _workers(host: Host, pid: int) -> int | None:
@@ -350,7 +367,9 @@ def _containerd_version(host: Host, place: rancher.Place | None) -> Version | No
 
 
 def _file(host: Host, path: str) -> File | Unknown:
-    text = _text(host, path)
+    text = _text(host, path, toml.LIMIT)
+    if isinstance(text, str) and (why := toml.too_deep(text)):
+        return Unknown(f"{path}: {why}")
     return text if isinstance(text, Unknown) else File(path, text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from qatprep import devices
+from qatprep import hardware
 from qatprep.facts.base import Unknown, exists, names
 from qatprep.facts.modules import ModuleFacts
 from qatprep.host.base import Host
@@ -38,8 +38,8 @@ class StackFacts:
 
 
 def gather(host: Host, modules: ModuleFacts, release: str) -> StackFacts:
-    loaded = tuple(name for name in devices.OOT_MODULES if exists(host, f"/sys/module/{name}") is True)
-    known = {family.module for family in devices.FAMILIES} | {"intel_qat"}
+    loaded = tuple(name for name in hardware.OOT_MODULES if exists(host, f"/sys/module/{name}") is True)
+    known = {family.module for family in hardware.FAMILIES} | {"intel_qat"}
     replaced: list[str] = []
     if not isinstance(modules.files, Unknown):
         replaced = [
@@ -47,9 +47,9 @@ def gather(host: Host, modules: ModuleFacts, release: str) -> StackFacts:
             for name, path in modules.files.items()
             if name in known and path.startswith(_OUT_OF_TREE)
         ]
-    files = [path for path in devices.OOT_FILES if exists(host, path) is True]
+    files = [path for path in hardware.OOT_FILES if exists(host, path) is True]
     entries = names(host, "/etc")
     if not isinstance(entries, Unknown):
-        prefixes = tuple(f"{family.debug_class}_dev" for family in devices.FAMILIES)
+        prefixes = tuple(f"{driver}_dev" for driver in hardware.DRIVERS)
         files += [f"/etc/{name}" for name in entries if name.startswith(prefixes) and _DEVICE_CONFIG.fullmatch(name)]
     return StackFacts(loaded, tuple(replaced), tuple(files))

@@ -25,6 +25,14 @@ class FileStat(NamedTuple):
     """Bytes; 0 for what has no size."""
 
 
+class TooLarge(OSError):
+    """A file has more bytes than are read of it (EFBIG)."""
+
+    def __init__(self, path: str, limit: int, size: int = 0) -> None:
+        has = f"has {size} bytes" if size > limit else "is larger"
+        super().__init__(errno.EFBIG, f"the file {has}, at most {limit} are read", path)
+
+
 class RunResult(NamedTuple):
     """How a program ended. `rc` is its exit status, 127 when it is not installed, 124 when its time ran out."""
 
@@ -64,7 +72,7 @@ class Host(ABC):
 
     @abstractmethod
     def read(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> bytes:
-        """The whole content, at most `limit` bytes.
+        """The whole content. TooLarge when that is more than `limit` bytes: half a file is never taken for a whole one.
 
         `deadline` (seconds) is for attributes whose read can block in the kernel (sriov_numvfs takes the device
         lock: drivers/pci/iov.c); past it OSError(ETIMEDOUT) is raised and the reader is left behind.

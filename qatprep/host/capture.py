@@ -6,7 +6,7 @@ import errno
 import json
 from contextlib import AbstractContextManager
 
-from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
+from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
 from qatprep.host.tree import Node, Tree, readable
 
 META = "/.qatprep"
@@ -37,10 +37,15 @@ class TreeHost(Host):
             fail(node.error, path)
         if node.kind == "char":
             fail(errno.ENXIO, path)
+        if node.size is not None and node.size > limit:
+            raise TooLarge(path, limit, node.size)
         try:
-            return node.content()[:limit]
+            data = node.content()
         except OSError as e:
             fail(e.errno or errno.EIO, path)
+        if len(data) > limit:
+            raise TooLarge(path, limit, len(data))
+        return data
 
     def listdir(self, path: str) -> list[str]:
         node = self._node(path)
@@ -104,7 +109,7 @@ class TreeHost(Host):
 
     def boot_id(self) -> str:
         node = self.tree.find("/proc/sys/kernel/random/boot_id")
-        return node.content().decode().strip() if node else ""
+        return node.content()[:64].decode("utf-8", "backslashreplace").strip() if node else ""
 
 
 class Capture(TreeHost):

@@ -18,16 +18,19 @@ _FRAME = struct.Struct("=iI")  # errno or 0, length of what follows
 
 
 def read(real: str, limit: int) -> bytes:
+    """The whole content; OSError(EFBIG) when it has more than `limit` bytes."""
     fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         chunks = []
-        left = limit
+        left = limit + 1
         while left > 0:
             chunk = os.read(fd, min(left, 1 << 16))
             if not chunk:
                 break
             chunks.append(chunk)
             left -= len(chunk)
+        if not left:
+            fail(errno.EFBIG, real)
         return b"".join(chunks)
     finally:
         os.close(fd)
@@ -197,7 +200,7 @@ class Helpers:
     def read_all(self, real: list[str], deadline: float) -> Iterator[bytes | int]:
         """Content or errno of each file; ends early when one read takes longer than `deadline`."""
         with contextlib.suppress(OSError), self._borrowed() as helper:
-            for number, data in helper.answers([(b"r", path, b"", 1 << 16) for path in real], deadline):
+            for number, data in helper.answers([(b"r", path, b"", 1 << 20) for path in real], deadline):
                 yield number or data
 
     def write_in_turn(self, writes: Sequence[tuple[str, bytes]], deadline: float) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import os
 import sys
 
 from qatprep.host.base import Host
+from qatprep.host.trust import doubt
 
 CANDIDATES = ("/usr/bin/qatprep", "/usr/local/bin/qatprep", "/opt/qatprep/bin/qatprep")
 """Where packages and people put it, for hosts that are not the machine we run on."""
@@ -40,6 +41,39 @@ def launcher(host: Host) -> tuple[str, ...]:
         if found.kind == "file" and found.mode & 0o111:
             return (path,)
     return ()
+
+
+def program_doubt(host: Host, program: tuple[str, ...]) -> str:
+    """Why root must not run `program` at boot, "" when nobody but root can change what it runs.
+
+    Of this machine that is the program, its interpreter, and every folder Python takes code from; of a recorded host
+    what was recorded; of another host the program's own file.
+    """
+    from qatprep.host.capture import META
+    from qatprep.host.linux import LinuxHost
+
+    inner = getattr(host, "inner", None)
+    if isinstance(inner, Host):
+        return program_doubt(inner, program)
+    known: set[str] = set()
+    paths = [word for word in program if word.startswith("/")]
+    if isinstance(host, LinuxHost) and host.root == "/":
+        paths += _code()
+    else:
+        try:
+            return host.read_text(f"{META}/program-doubt").strip()
+        except OSError:
+            pass
+    return next((why for path in paths if (why := doubt(host, path, root_only=True, known=known))), "")
+
+
+def _code() -> list[str]:
+    """Where this process has its interpreter and its code from. The working folder, which `python -m` puts on the
+    path, is another one at boot."""
+    here = os.getcwd()
+    folders = {os.path.abspath(entry) for entry in sys.path if entry and os.path.abspath(entry) != here}
+    files = {module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    return [sys.executable, *sorted(folders), *sorted(os.path.abspath(file) for file in files if file)]
 
 
 def _this_program(argv0: str, python: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from qatprep.errors import InputError, Locked
-from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
+from qatprep.host import private
+from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
 from qatprep.host.child import POLL, Helpers, read, write_all
 
 _KINDS = {
@@ -79,6 +80,8 @@ class LinuxHost(Host):
         """Errors name the path as seen on the host."""
         try:
             yield
+        except TooLarge:
+            raise
         except OSError as e:
             fail(e.errno or errno.EIO, path)
 
@@ -87,9 +90,14 @@ class LinuxHost(Host):
     def read(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> bytes:
         with self._named(path):
             real = self._at(path)
-            if deadline is None:
-                return read(real, limit)
-            return self._helpers.ask(b"r", real, limit=limit, deadline=deadline)
+            try:
+                if deadline is None:
+                    return read(real, limit)
+                return self._helpers.ask(b"r", real, limit=limit, deadline=deadline)
+            except OSError as e:
+                if e.errno == errno.EFBIG:
+                    raise TooLarge(path, limit, os.stat(real).st_size) from None
+                raise
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
         # One child for them all: a fork for each of a hundred attributes would cost more than everything else. A child
@@ -235,7 +243,7 @@ class LinuxHost(Host):
         with self._named(path):
             real = self._at(path)
             fresh = not os.path.lexists(real)
-            fd = os.open(real, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = private.open_file(real, os.O_WRONLY | os.O_APPEND)
             try:
                 write_all(fd, data)
                 os.fsync(fd)
@@ -247,7 +255,7 @@ class LinuxHost(Host):
 
     def mkdir(self, path: str, *, mode: int = 0o755) -> None:
         with self._named(path):
-            os.makedirs(self._at(path), mode, exist_ok=True)
+            private.make_directory(self._at(path), mode)
 
     def unlink(self, path: str) -> None:
         with self._named(path):
@@ -282,12 +290,9 @@ class LinuxHost(Host):
     def held(self, path: str) -> bool:
         # Asked of the kernel's list: trying the lock would make a run that begins just now believe in another one.
         try:
-            number = os.stat(self._at(path)).st_ino
-            with open("/proc/locks", encoding="ascii", errors="replace") as f:
-                fields = [line.split() for line in f]
+            return private.lock_holder(os.stat(self._at(path), follow_symlinks=False)) is not None
         except OSError:
             return False
-        return any(row[1] == "FLOCK" and row[3] == "WRITE" and row[5].endswith(f":{number}") for row in fields)
 
     def hardware_name(self, path: str) -> str:
         if self.root != "/":
@@ -298,32 +303,26 @@ class LinuxHost(Host):
 
     @contextlib.contextmanager
     def lock(self, path: str) -> Iterator[None]:
-        import fcntl
-
         with self._named(path):
             real = self._at(path)
-            os.makedirs(os.path.dirname(real), exist_ok=True)
-            fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
+            private.make_directory(os.path.dirname(real), 0o755)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fd = private.take_lock(real)
             except BlockingIOError:
-                holder = os.read(fd, 64).decode("ascii", "replace").strip()
-                raise _locked(path, holder) from None
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+                raise _locked(path, private.lock_holder(os.stat(real, follow_symlinks=False))) from None
+        try:
             yield
         finally:
             os.close(fd)
 
 
-def _locked(path: str, holder: str) -> Locked:
+def _locked(path: str, holder: int | None) -> Locked:
     """Name the process that holds the lock, as far as it can be seen."""
-    who = f"process {holder}" if holder else "another process"
+    who = f"process {holder}" if holder else "a process that cannot be seen from here (in another PID namespace)"
     try:
         import psutil
 
-        process = psutil.Process(int(holder))
+        process = psutil.Process(holder)
         started = time.strftime("%H:%M:%S", time.localtime(process.create_time()))
         who = f"{' '.join(process.cmdline())!r} (process {holder} of {process.username()}, started {started})"
     except Exception:  # it is gone, or may not be looked at, or there is no psutil: the single file brings none

@@ -1,14 +1,15 @@
 """The text form of a host: one line a file, so that a broken host can be read, diffed and mailed.
 
     # qatprep host 1
-    @include ../spr-2s/host.txt              take another host's lines first (relative to this file)
-    - /sys/bus/pci/drivers/4xxx              then take away a file or a whole directory
+    @include spr-2s                          take another host's lines first: a shipped one, or a file below this
+                                             file's folder
+    - /sys/bus/pci/drivers/e1000e            then take away a file or a whole directory
     /proc/sys/kernel/osrelease = 6.12.0      a file: the text and a newline
     /sys/x/name == "no newline\\u0000"        a file: exactly this JSON string (one character a byte)
     /sys/kernel/debug/qat/dev_cfg [0400] <<  a file of several lines: those that follow with "| " before them
     | [GENERAL]
     | ServicesEnabled = dc
-    /lib/firmware/qat_4xxx.bin ~ 425984      a file of that many bytes, content not recorded
+    /usr/lib/libqat.so.4 ~ 425984            a file of that many bytes, content not recorded
     /sys/bus/pci/devices/0000:6b:00.0 -> ../../../devices/pci0000:6b/0000:6b:00.0
     /dev/vfio/12 [0600 0:985] c 239:0        a character device, major:minor
     /sys/kernel/debug [0700] /               a directory (needed only for empty ones and unusual modes)
@@ -25,70 +26,140 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable
+import stat
+from typing import NamedTuple
 
 from qatprep.errors import InputError
+from qatprep.host.base import TooLarge
 from qatprep.host.tree import Node, Tree
+from qatprep.host.user_files import read_file
 
 HEADER = "# qatprep host 1"
 _LINE = re.compile(
     r"(?P<path>/\S*)(?:\s+\[(?P<mode>[0-7]{3,4})(?:\s+(?P<uid>\d+):(?P<gid>\d+))?\])?(?:\s+(?P<rest>.*))?$"
 )
 _INCLUDE_DEPTH = 8
+LIMIT = 16 << 20
+"""Bytes of one host file. The largest shipped host has 0.6 MB, a capture of 64 PFs with 1024 VFs 4 MB."""
+TOTAL_LIMIT = 32 << 20
+"""Bytes of a host file with all that it includes."""
+_PATH_MAX = 4096
+"""Of the kernel: include/uapi/linux/limits.h."""
+_MOST_NODES = 250_000
+"""Files and folders of a host: each costs 400 bytes of memory, and a path of two characters can ask for one."""
+_SHIPPED = re.compile(r"(?P<part>_parts/[A-Za-z0-9_-]+\.txt)|[A-Za-z0-9_-]+")
 
 
-def parse(text: str, name: str, include: Callable[[str], tuple[str, str]] | None = None) -> Tree:
-    """Build the tree that `text` describes.
+class _Source(NamedTuple):
+    """Where a text comes from, and so what it may include."""
 
-    `include(target)` gives (text, name) of an included file. InputError, with file and line, for whatever is malformed.
+    name: str
+    folder: str | None
+    """Files of the user's below this folder may be included; None: shipped hosts alone."""
+
+
+class _Limits:
+    """What one host may come to, its included files counted in: a host file is read before anybody has looked at it."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.nodes = 0
+
+    def read(self, size: int, where: str) -> None:
+        self.bytes += size
+        if self.bytes > TOTAL_LIMIT:
+            raise InputError(f"{where}: the host file and what it includes have more than {TOTAL_LIMIT >> 20} MiB")
+
+    def place(self, tree: Tree, path: str, where: str) -> None:
+        if len(path) > _PATH_MAX:
+            raise InputError(f"{where}: a path of {len(path)} characters; a kernel takes {_PATH_MAX}")
+        folder = path.rpartition("/")[0]
+        self.nodes += 1 if folder and tree.find(folder) else path.count("/")
+        if self.nodes > _MOST_NODES:
+            raise InputError(f"{where}: this host has more than {_MOST_NODES} files and folders")
+
+
+def parse(text: str, name: str) -> Tree:
+    """Build the tree that `text` describes; it may include shipped hosts.
+
+    InputError, with file and line, for whatever is malformed.
     """
     tree = Tree()
-    _parse_into(tree, text, name, include, 0)
+    _parse_into(tree, text, _Source(name, None), 0, _Limits())
     return tree
 
 
 def load(path: str) -> Tree:
     """Read a manifest file of this machine, and what it includes. InputError when that cannot be."""
-    return _load(path)
-
-
-def _load(path: str) -> Tree:
-    def read(target: str) -> str:
-        try:
-            with open(target, encoding="utf-8") as f:
-                return f.read()
-        except OSError as e:
-            raise InputError(f"cannot read the host file {target!r}: {e.strerror}") from e
-        except UnicodeDecodeError as e:
-            raise InputError(
-                f"{target!r} is not a qatprep host file: not UTF-8 text at byte {e.start}",
-                "a host file is made by `qatprep capture`, or is one of fixtures/sysfs/*/host.txt",
-            ) from e
-
-    def nested(base: str) -> Callable[[str], tuple[str, str]]:
-        def include(target: str) -> tuple[str, str]:
-            full = os.path.normpath(os.path.join(os.path.dirname(base), target))
-            return read(full), full
-
-        return include
-
     tree = Tree()
-    _parse_into(tree, read(path), path, nested(path), 0, nested)
+    data = read_file(path, LIMIT, "the host file")
+    folder = os.path.dirname(os.path.abspath(path))
+    _parse_into(tree, _text(data, path), _Source(path, folder), 0, _Limits())
     return tree
 
 
-def _parse_into(
-    tree: Tree,
-    text: str,
-    name: str,
-    include: Callable[[str], tuple[str, str]] | None,
-    depth: int,
-    nested: Callable[[str], Callable[[str], tuple[str, str]]] | None = None,
-) -> None:
+def _text(data: bytes, path: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise InputError(
+            f"{path!r} is not a qatprep host file: not UTF-8 text at byte {e.start}",
+            "a host file is made by `qatprep capture`, or is one of fixtures/sysfs/*/host.txt",
+        ) from e
+
+
+def _included(target: str, source: _Source, where: str) -> tuple[str, _Source]:
+    """Text and source of `@include target`: a shipped host, else a regular file below the including file's folder."""
+    from qatprep.simulator.scenarios import hosts_directory
+
+    shipped = _SHIPPED.fullmatch(target)
+    if shipped:
+        path = os.path.join(hosts_directory(), target if shipped["part"] else f"{target}/host.txt")
+        if os.path.isfile(path):
+            return _text(read_file(path, LIMIT, "the host file"), path), _Source(path, None)
+    if source.folder is None:
+        raise InputError(f"{where}: there is no shipped host {target!r} to include", "`qatprep hosts` lists them")
+    parts = target.split("/")
+    if not all(part and part not in (".", "..") for part in parts):
+        raise InputError(
+            f"{where}: {target!r} cannot be included: not a name below the folder of this file",
+            "put the file beside this one and name it, or name a shipped host (`qatprep hosts`)",
+        )
+    path = os.path.join(source.folder, target)
+    try:
+        data = _read_below(source.folder, parts)
+    except OSError as e:
+        raise InputError(f"{where}: cannot read the host file {path!r}: {e.strerror}") from e
+    return _text(data, path), _Source(path, os.path.dirname(path))
+
+
+def _read_below(folder: str, parts: list[str]) -> bytes:
+    """A regular file below a folder, no link on the way. OSError when it is anything else, or larger than LIMIT."""
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for number, part in enumerate(parts):
+            kind = os.O_DIRECTORY if number < len(parts) - 1 else os.O_NONBLOCK
+            fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind, dir_fd=here)
+            os.close(here)
+            here = fd
+        found = os.fstat(here)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if found.st_size > LIMIT:
+            raise TooLarge("/".join(parts), LIMIT, found.st_size)
+        with os.fdopen(os.dup(here), "rb") as f:
+            return f.read(LIMIT)
+    finally:
+        os.close(here)
+
+
+def _parse_into(tree: Tree, text: str, source: _Source, depth: int, limits: _Limits) -> None:
+    name = source.name
+    limits.read(len(text), name)
     lines = text.split("\n")
     if not lines[0].startswith(HEADER):
         raise InputError(
-            f"{name}:1: not a qatprep host file: the first line is {lines[0][:60]!r}, not {HEADER!r}",
+            f"{name}:1: not a qatprep host file: its first line is not {HEADER!r}",
             "a host file is made by `qatprep capture`, or is one of fixtures/sysfs/*/host.txt",
         )
     number = 0
@@ -99,24 +170,23 @@ def _parse_into(
         if not line.strip() or line.startswith("#"):
             continue
         if line.startswith("@include "):
-            if include is None or depth >= _INCLUDE_DEPTH:
-                raise InputError(f"{where}: {line!r} cannot be followed here")
-            sub_text, sub_name = include(line[len("@include ") :].strip())
-            sub_include = nested(sub_name) if nested else include
-            _parse_into(tree, sub_text, sub_name, sub_include, depth + 1, nested)
+            if depth >= _INCLUDE_DEPTH:
+                raise InputError(f"{where}: {line[:80]!r}: files include one another more than {_INCLUDE_DEPTH} deep")
+            _parse_into(tree, *_included(line[len("@include ") :].strip(), source, where), depth + 1, limits)
         elif line.startswith("- /"):
             tree.remove(_unquote(line[2:].strip()))
         elif line.startswith("/"):
-            number = _entry(tree, lines, number, line, where)
+            number = _entry(tree, lines, number, line, where, limits)
         else:
             raise InputError(f"{where}: a line starts with '/', '- /', '@include' or '#', this one is {line[:80]!r}")
 
 
-def _entry(tree: Tree, lines: list[str], number: int, line: str, where: str) -> int:
+def _entry(tree: Tree, lines: list[str], number: int, line: str, where: str, limits: _Limits) -> int:
     match = _LINE.match(line)
     if match is None:
         raise InputError(f"{where}: malformed line {line[:80]!r}")
     path, rest = _unquote(match["path"]), match["rest"]
+    limits.place(tree, path, where)
     if rest is None and line.rstrip() != line:
         rest = ""
     if rest is None:
@@ -136,8 +206,10 @@ def _entry(tree: Tree, lines: list[str], number: int, line: str, where: str) -> 
             number += 1
         node = Node("file", 0o644, "".join(body).encode())
     elif operator == "~":
-        if not value.isdigit():
-            raise InputError(f"{where}: {value!r} is not a number of bytes")
+        if not (value.isdecimal() and value.isascii() and len(value) < 16):
+            raise InputError(f"{where}: {value[:80]!r} is not a number of bytes")
+        if path.startswith("/.qatprep/"):
+            raise InputError(f"{where}: {path!r} is what no file of a host tells: it needs its content")
         node = Node("file", 0o644)
         node.size = int(value)
     elif operator == "->":

@@ -10,10 +10,10 @@ import errno
 import json
 from contextlib import AbstractContextManager
 
-from qatprep.devices import PCI_DEVICES
-from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, fail
+from qatprep.hardware import PCI_DEVICES
+from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
 from qatprep.host.capture import META
-from qatprep.host.launcher import launcher
+from qatprep.host.launcher import launcher, program_doubt
 from qatprep.host.tree import Node, Tree, readable, split
 
 _LINKS = 40
@@ -50,7 +50,10 @@ class Recorder(Host):
         self._note("machine", inner.machine())
         self._note("euid", str(inner.euid))
         self._note("time", inner.wallclock())
-        self._note("program", json.dumps(launcher(inner)))
+        program = launcher(inner)
+        self._note("program", json.dumps(program))
+        if why := program_doubt(inner, program):
+            self._note("program-doubt", why)
 
     def _note(self, name: str, text: str) -> None:
         self.tree.file(f"{META}/{name}", text.encode() + b"\n")
@@ -150,9 +153,13 @@ class Recorder(Host):
             except OSError as e:
                 self._keep(path, e)
         found = self._read[path]
+        if isinstance(found, TooLarge):
+            raise found
         if isinstance(found, OSError):
             fail(found.errno or errno.EIO, path)
-        return found[:limit]
+        if len(found) > limit:
+            raise TooLarge(path, limit, len(found))
+        return found
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
         new = [path for path in paths if path not in self._read]

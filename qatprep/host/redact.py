@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
+from qatprep.hardware import BY_PF_ID, BY_VF_ID, DRIVERS, NEWER_QAT_IDS, OOT_IDS
 from qatprep.host import manifest
 from qatprep.host.capture import META
 from qatprep.host.tree import Node, Tree, readable
@@ -30,9 +31,10 @@ _KEPT_ARGUMENTS = re.compile(
 )
 """Kernel arguments whose value is kept; of the others (root=, ip=, passwords) only the name is."""
 
+_IDS = "|".join(f"{number:04x}" for number in (*BY_PF_ID, *BY_VF_ID, *NEWER_QAT_IDS, *OOT_IDS))
 _LOG_WORDS = re.compile(
-    r"qat|\b(?:4xxx|420xx|6xxx|c6xx|c3xxx|dh895xcc)|vfio|iommu|DMAR|AMD-Vi|IVRS|firmware|[Ll]ockdown|\bVFs?\b|IOV"
-    r"|MEMLOCK|Linux version|Command line|[Hh]ypervisor|8086:(?:494|37c|19e|043|18e|6f5|18a)|usdm|adf_",
+    rf"qat|\b(?:{'|'.join(DRIVERS)})|vfio|iommu|DMAR|AMD-Vi|IVRS|firmware|[Ll]ockdown|\bVFs?\b|IOV"
+    rf"|MEMLOCK|Linux version|Command line|[Hh]ypervisor|8086:(?:{_IDS})|usdm|adf_",
 )
 """Lines of the kernel log that tell of these are kept, the others may tell anything."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qatprep.errors import InputError, QatprepError
+from qatprep.host.user_files import read_file
 from qatprep.mesh.provider import Kind
 
 if TYPE_CHECKING:
@@ -106,11 +107,7 @@ def certificate_kind(pem: bytes) -> KeyKind | None:
 
 
 def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as f:
-            return f.read(_LIMIT)
-    except OSError as e:
-        raise InputError(f"cannot read {path!r}: {e.strerror}") from e
+    return read_file(path, _LIMIT, "the key or certificate")
 
 
 def generate(directory: str, key_type: str, hosts: list[str], days: int = 365) -> tuple[str, str]:

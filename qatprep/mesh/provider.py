@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from qatprep.errors import InputError
+from qatprep.host.user_files import read_file
 from qatprep.mesh import durations
 
 
@@ -92,13 +93,7 @@ def from_tune(kind: Kind, path: str) -> tuple[int, str]:
 
 
 def _load(path: str) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as f:
-            data = f.read(_TUNE_LIMIT + 1)
-    except OSError as e:
-        raise InputError(f"cannot read the tune result {path!r}: {e.strerror}") from e
-    if len(data) > _TUNE_LIMIT:
-        raise InputError(f"{path!r} is too large for a tune result")
+    data = read_file(path, _TUNE_LIMIT, "the tune result")
     try:
         document = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:

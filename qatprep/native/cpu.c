@@ -1,8 +1,5 @@
 #include "cpu.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #if defined(__x86_64__)
 
 #include <cpuid.h>
@@ -35,37 +32,26 @@ bool qp_xgetbv(uint32_t index, uint64_t *value)
     return true;
 }
 
-static void add(char *text, size_t size, const char *name)
+bool qp_cpu_bit(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit)
 {
-    size_t used = strlen(text);
-    snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
-}
-
-void qp_cpu_missing(char *text, size_t size)
-{
-    /* ipp-crypto, crypto_mb/src/common/cpu_features.c, CRYPTO_MB_REQUIRED_CPU_FEATURES_K1 */
-    static const struct {
-        const char *name;
-        int reg, bit;
-    } needed[] = {
-        {"BMI2", 1, 8},        {"AVX512F", 1, 16},  {"AVX512DQ", 1, 17},
-        {"AVX512IFMA", 1, 21}, {"AVX512BW", 1, 30}, {"AVX512VBMI2", 2, 6},
-    };
-    uint32_t r[4] = {0};
-    text[0] = '\0';
-    qp_cpuid(0, 0, r);
-    if (r[0] >= 7)
-        qp_cpuid(7, 0, r);
-    else
-        memset(r, 0, sizeof r);
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
-        if (!(r[needed[i].reg] >> needed[i].bit & 1))
-            add(text, size, needed[i].name);
-    uint64_t xcr0;
-    if (!qp_xgetbv(0, &xcr0))
-        add(text, size, "OSXSAVE");
-    else if ((xcr0 & 0xE6) != 0xE6) /* SSE, AVX, opmask, ZMM_Hi256, Hi16_ZMM: SDM vol. 1, 13.3 */
-        add(text, size, "AVX-512 register states in XCR0");
+    uint32_t r[4];
+    if (reg == QP_XCR0) {
+        uint64_t xcr0;
+        return bit < 64 && qp_xgetbv(0, &xcr0) && xcr0 >> bit & 1;
+    }
+    if (reg > 3 || bit > 31)
+        return false;
+    /* A leaf above the highest answers with the data of the highest one: SDM vol. 2A, CPUID. */
+    qp_cpuid(leaf & 0x80000000, 0, r);
+    if (r[0] < leaf)
+        return false;
+    if (leaf == 7 && subleaf) {
+        qp_cpuid(7, 0, r); /* EAX: the highest subleaf */
+        if (r[0] < subleaf)
+            return false;
+    }
+    qp_cpuid(leaf, subleaf, r);
+    return r[reg] >> bit & 1;
 }
 
 #else
@@ -82,9 +68,10 @@ bool qp_xgetbv(uint32_t index, uint64_t *value)
     return false;
 }
 
-void qp_cpu_missing(char *text, size_t size)
+bool qp_cpu_bit(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit)
 {
-    snprintf(text, size, "x86-64");
+    (void)leaf, (void)subleaf, (void)reg, (void)bit;
+    return false;
 }
 
 #endif

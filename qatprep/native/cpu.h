@@ -12,10 +12,9 @@ bool qp_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 /* One extended control register; false where the OS has not set CR4.OSXSAVE, where XGETBV would fault. */
 bool qp_xgetbv(uint32_t index, uint64_t *value);
 
-/*
- * The names of what crypto_mb needs and is not there, separated by ", "; "" when its code may be entered.
- * This is the only gate before crypto_mb: it is asked before any of its functions is called or a library is loaded.
- */
-void qp_cpu_missing(char *text, size_t size);
+enum { QP_XCR0 = 4 }; /* after eax, ebx, ecx, edx: XCR0, whose leaf and subleaf do not count */
+
+/* Whether one bit is set; false where the leaf or the register does not exist. */
+bool qp_cpu_bit(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit);
 
 #endif

@@ -1,4 +1,4 @@
-/* Load on an engine: N workers, each with a queue of its own, as Envoy's worker threads have. */
+/* Load on an engine: N workers, each with queues of its own, as Envoy's worker threads have. */
 #ifndef QP_ENGINE_H
 #define QP_ENGINE_H
 
@@ -27,7 +27,7 @@ struct qp_worker {
     unsigned number;
     pthread_t thread;
     bool started;
-    const uint64_t *arrivals; /* ns after the start, ascending; NULL: another operation is always waiting */
+    uint64_t *arrivals; /* ns after the start, ascending; NULL: another operation is always waiting */
     size_t arrival_count;
     uint64_t *latencies;      /* ns from arrival to result, QP_UNFINISHED; NULL without arrivals */
     uint8_t *results;         /* the last result of each job */
@@ -42,8 +42,9 @@ struct qp_run {
     const struct qp_signer *signer;
     const struct qp_jobs *jobs;
     uint64_t poll_delay_ns;
+    unsigned queue_count; /* a worker: one for each TLS context with a private key of its own */
     uint64_t duration_ns; /* without arrivals: how long; with arrivals: when to give up */
-    bool check;           /* check every batch with the public key, as Envoy does */
+    bool check;           /* what Envoy does beside signing: engine.c, as_envoy() */
     bool bare;            /* no queue, no timer, no comparison: the loop the engine is measured against */
     unsigned worker_count;
     struct qp_worker *workers;
@@ -55,6 +56,7 @@ struct qp_run {
 };
 
 uint64_t qp_now_ns(void);       /* CLOCK_MONOTONIC */
+uint64_t qp_since(uint64_t start_ns); /* ns from `start_ns` to now, 0 before it */
 uint64_t qp_thread_cpu_ns(void);
 void qp_sleep_until(uint64_t ns, const atomic_bool *stop);
 

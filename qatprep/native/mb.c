@@ -1,9 +1,8 @@
 /*
  * Signing with crypto_mb, eight lanes at a time: the copy linked into this module, or a libcrypto_mb.so of the system.
- * No function of the library is called, and none is loaded, before qp_cpu_missing() has found nothing missing.
+ * The callers have asked pygate.c first whether the code may run here.
  */
-#define _DEFAULT_SOURCE
-#include "cpu.h"
+#define _GNU_SOURCE
 #include "signer.h"
 
 #include <dlfcn.h>
@@ -161,16 +160,6 @@ static void release(struct qp_signer *signer)
 
 static const struct qp_signer_ops ops = {open_context, sign, check, close_context, release};
 
-static bool allowed(char *why, size_t size)
-{
-    char missing[200];
-    qp_cpu_missing(missing, sizeof missing);
-    if (missing[0] == '\0')
-        return true;
-    snprintf(why, size, "crypto_mb needs what is missing here: %s", missing);
-    return false;
-}
-
 static void finish(struct qp_signer *signer, const struct api *api, const char *library)
 {
     const library_version *v = api->version();
@@ -232,14 +221,13 @@ static const library_version *b_version(void)
     return (const library_version *)mbx_getversion();
 }
 
-bool qp_mb_bundled(struct qp_signer *signer, char *why, size_t size)
+bool qp_mb_bundled(struct qp_signer *signer, const char *name, char *why, size_t size)
 {
     static const struct api api = {
         b_rsa_crt, b_rsa_public, b_crt_method, b_public_method, b_scratch, mbx_nistp256_ecdsa_sign_mb8, b_version,
     };
-    if (!allowed(why, size))
-        return false;
-    finish(signer, &api, "bundled");
+    (void)why, (void)size;
+    finish(signer, &api, name);
 #ifdef QP_MUL52X30
     /* It is not quite the library of that version: mul52x30.c. */
     strncat(signer->version, "+mul52x30", sizeof signer->version - strlen(signer->version) - 1);
@@ -249,9 +237,9 @@ bool qp_mb_bundled(struct qp_signer *signer, char *why, size_t size)
 
 #else
 
-bool qp_mb_bundled(struct qp_signer *signer, char *why, size_t size)
+bool qp_mb_bundled(struct qp_signer *signer, const char *name, char *why, size_t size)
 {
-    (void)signer;
+    (void)signer, (void)name;
     snprintf(why, size, "qatprep was built without crypto_mb");
     return false;
 }
@@ -260,9 +248,7 @@ bool qp_mb_bundled(struct qp_signer *signer, char *why, size_t size)
 
 bool qp_mb_open(struct qp_signer *signer, const char *path, char *why, size_t size)
 {
-    if (!allowed(why, size))
-        return false;
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | QP_DEEPBIND);
     if (!handle) {
         const char *error = dlerror();
         snprintf(why, size, "%s", error ? error : path);

@@ -4,7 +4,6 @@
 #include "cpu.h"
 
 #include <errno.h>
-#include <string.h>
 
 static PyObject *cpuid(PyObject *self, PyObject *args)
 {
@@ -30,20 +29,13 @@ static PyObject *xgetbv(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLongLong(value);
 }
 
-static PyObject *missing(PyObject *self, PyObject *unused)
-{
-    (void)self, (void)unused;
-    char text[200];
-    qp_cpu_missing(text, sizeof text);
-    return PyUnicode_FromString(text);
-}
-
 static PyMethodDef functions[] = {
     {"cpuid", cpuid, METH_VARARGS, "cpuid(leaf, subleaf=0) -> (eax, ebx, ecx, edx)"},
     {"xgetbv", xgetbv, METH_VARARGS, "xgetbv(index) -> value; OSError(ENOTSUP) where it would fault"},
-    {"missing", missing, METH_NOARGS, "What crypto_mb needs and is not there, separated by ', '"},
-    {"mb_bundled", qp_py_mb_bundled, METH_NOARGS, "The crypto_mb linked in"},
-    {"mb_open", qp_py_mb_open, METH_VARARGS, "mb_open(path): a libcrypto_mb.so"},
+    {"missing", qp_py_missing, METH_VARARGS, "missing(paths) -> (code path, what it needs and is not there)"},
+    {"wipe", qp_py_wipe, METH_O, "wipe(key): overwrite a key where it lies"},
+    {"mb_bundled", qp_py_mb_bundled, METH_VARARGS, "mb_bundled(paths): the crypto_mb linked in"},
+    {"mb_open", qp_py_mb_open, METH_VARARGS, "mb_open(path, paths): a libcrypto_mb.so"},
     {"ssl_open", qp_py_ssl_open, METH_VARARGS, "ssl_open(path): a libcrypto.so"},
     {"sign", qp_py_sign, METH_VARARGS, "sign(signer, jobs) -> results"},
     {"run", (PyCFunction)(void (*)(void))qp_py_run, METH_VARARGS | METH_KEYWORDS, "Put load on a signer"},

@@ -16,6 +16,7 @@ struct py_key {
 struct py_jobs {
     PyObject_HEAD
     PyObject *owner; /* the key */
+    unsigned users;  /* calls that sign these jobs now, without the GIL: nothing may be changed below them */
     struct qp_jobs jobs;
 };
 
@@ -27,10 +28,9 @@ struct py_signer {
 /* From Python's arguments to the workers of a run, and back. */
 struct qp_py_load {
     struct qp_run *run;
-    Py_buffer *buffers;
-    Py_ssize_t held;
+    struct py_jobs *jobs;
 };
-bool qp_py_load(struct qp_py_load *load, struct qp_run *run, PyObject *arrivals);
+bool qp_py_load(struct qp_py_load *load, struct qp_run *run, struct py_jobs *jobs, PyObject *arrivals);
 void qp_py_unload(struct qp_py_load *load);
 /* Let the workers work; look for signals now and then, so that Ctrl-C ends the run. False with an exception set. */
 bool qp_py_carry_out(struct qp_run *run, void *(*work)(void *));
@@ -47,6 +47,15 @@ struct py_key *qp_py_key(PyObject *object);
 struct py_jobs *qp_py_jobs(PyObject *object);
 struct py_signer *qp_py_signer(PyObject *object);
 
+/*
+ * Which code path crypto_mb would take here, and what that needs and is not there: names, separated by ", ". False with
+ * an exception set. An empty sequence of paths is for a library that needs nothing special: the tests' stand-in.
+ */
+enum { QP_MISSING = 400, QP_PATH_NAME = 32 };
+bool qp_py_gate(PyObject *paths, char *missing, size_t size, char *chosen, size_t chosen_size);
+PyObject *qp_py_missing(PyObject *, PyObject *);
+
+PyObject *qp_py_wipe(PyObject *, PyObject *);
 PyObject *qp_py_mb_bundled(PyObject *, PyObject *);
 PyObject *qp_py_mb_open(PyObject *, PyObject *);
 PyObject *qp_py_ssl_open(PyObject *, PyObject *);

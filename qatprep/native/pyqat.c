@@ -9,8 +9,26 @@
 
 struct py_qat {
     PyObject_HEAD
-    struct qp_qat qat;
+    struct qp_qat *qat;
+    bool busy; /* a call works on it without the GIL: no other may begin */
 };
+
+/* The library behind it, for this call alone. NULL with an exception set. */
+static struct qp_qat *begin(PyObject *object)
+{
+    struct py_qat *self = (struct py_qat *)object;
+    if (self->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "another call is at work on this Qat");
+        return NULL;
+    }
+    self->busy = true;
+    return self->qat;
+}
+
+static void end(PyObject *object)
+{
+    ((struct py_qat *)object)->busy = false;
+}
 
 static PyObject *qat_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
@@ -24,8 +42,11 @@ static PyObject *qat_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     char why[600];
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     struct py_qat *self = (struct py_qat *)allocate(type, 0);
-    bool right =
-        self && qp_qat_load(&self->qat, PyBytes_AsString(libqat), PyBytes_AsString(libusdm), why, sizeof why);
+    if (self && !(self->qat = calloc(1, sizeof *self->qat))) {
+        PyErr_NoMemory();
+        Py_CLEAR(self);
+    }
+    bool right = self && qp_qat_load(self->qat, PyBytes_AsString(libqat), PyBytes_AsString(libusdm), why, sizeof why);
     Py_DECREF(libqat);
     Py_DECREF(libusdm);
     if (self && !right) {
@@ -38,7 +59,8 @@ static PyObject *qat_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 static void qat_free(PyObject *object)
 {
     struct py_qat *self = (struct py_qat *)object;
-    qp_qat_stop(&self->qat);
+    if (self->qat)
+        qp_qat_free(self->qat);
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
@@ -48,11 +70,14 @@ static void qat_free(PyObject *object)
 /* (0, "") or libqat's status and the call that gave it. */
 static PyObject *qat_start(PyObject *object, PyObject *args)
 {
-    struct py_qat *self = (struct py_qat *)object;
     const char *section;
     if (!PyArg_ParseTuple(args, "s", &section))
         return NULL;
-    if (self->qat.started) {
+    struct qp_qat *qat = begin(object);
+    if (!qat)
+        return NULL;
+    if (qat->started) {
+        end(object);
         PyErr_SetString(PyExc_RuntimeError, "started already");
         return NULL;
     }
@@ -60,8 +85,9 @@ static PyObject *qat_start(PyObject *object, PyObject *args)
     int status = CPA_OK;
     bool right;
     Py_BEGIN_ALLOW_THREADS
-    right = qp_qat_start(&self->qat, section, &status, why, sizeof why);
+    right = qp_qat_start(qat, section, &status, why, sizeof why);
     Py_END_ALLOW_THREADS
+    end(object);
     if (!right && status == CPA_OK)
         status = CPA_FAIL;
     return Py_BuildValue("is", status, why);
@@ -70,10 +96,13 @@ static PyObject *qat_start(PyObject *object, PyObject *args)
 static PyObject *qat_stop(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    struct py_qat *self = (struct py_qat *)object;
+    struct qp_qat *qat = begin(object);
+    if (!qat)
+        return NULL;
     Py_BEGIN_ALLOW_THREADS
-    qp_qat_stop(&self->qat);
+    qp_qat_stop(qat);
     Py_END_ALLOW_THREADS
+    end(object);
     Py_RETURN_NONE;
 }
 
@@ -85,7 +114,7 @@ static PyObject *text(const uint8_t *bytes, size_t size)
 static PyObject *qat_instances(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    const struct qp_qat *qat = &((struct py_qat *)object)->qat;
+    const struct qp_qat *qat = ((struct py_qat *)object)->qat;
     PyObject *list = PyList_New((Py_ssize_t)qat->count);
     for (unsigned i = 0; list && i < qat->count; i++) {
         const struct cpa_info *info = &qat->instances[i].info;
@@ -101,7 +130,7 @@ static PyObject *qat_instances(PyObject *object, PyObject *unused)
 }
 
 /* How often and how long the polling threads ran. */
-static PyObject *summary(const struct qp_qat_run *load, PyObject *workers)
+static PyObject *summary(const struct qp_qat_run *load, unsigned long long spurious, PyObject *workers)
 {
     unsigned long long polls = 0, cpu = 0;
     for (unsigned i = 0; i < load->qat->count; i++) {
@@ -110,16 +139,37 @@ static PyObject *summary(const struct qp_qat_run *load, PyObject *workers)
     }
     return Py_BuildValue("{s:N,s:K,s:K,s:K,s:i,s:K,s:K}", "workers", workers, "retries",
                          (unsigned long long)atomic_load(&load->retries), "spurious",
-                         (unsigned long long)atomic_load(&load->spurious), "lost",
+                         spurious, "lost",
                          (unsigned long long)atomic_load(&load->lost), "last_status", atomic_load(&load->last_status),
                          "polls", polls, "poll_cpu_ns", cpu);
+}
+
+/* The load on a qat that is this call's own. */
+static PyObject *carry_out(struct qp_qat *qat, struct qp_qat_run *load, uint64_t poll_delay)
+{
+    unsigned long long before = atomic_load(&qat->spurious);
+    if (!qp_qat_key(qat, load->run.jobs->key))
+        PyErr_SetString(PyExc_RuntimeError, "libusdm has no memory for the device (qaeMemAllocNUMA)");
+    else if (!qp_qat_poll_start(qat, poll_delay))
+        PyErr_SetString(PyExc_OSError, "no more threads can be started");
+    else
+        qp_py_carry_out(&load->run, qp_qat_work);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_BEGIN_ALLOW_THREADS
+    qp_qat_poll_stop(qat);
+    Py_END_ALLOW_THREADS
+    qat->lost += atomic_load(&load->lost);
+    qp_qat_forget(qat);
+    PyErr_Restore(type, value, traceback);
+    PyObject *list = PyErr_Occurred() ? NULL : qp_py_report(&load->run);
+    return list ? summary(load, atomic_load(&qat->spurious) - before, list) : NULL;
 }
 
 static PyObject *qat_run(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"jobs",          "arrivals", "workers",     "duration_ns",
                             "poll_delay_ns", "depth",    "patience_ns", NULL};
-    struct qp_qat *qat = &((struct py_qat *)object)->qat;
     PyObject *jobs_object, *arrivals = Py_None;
     unsigned long long duration = 1000000000, poll_delay = 0, patience = 2000000000;
     unsigned workers = 1, depth = 64;
@@ -133,39 +183,31 @@ static PyObject *qat_run(PyObject *object, PyObject *args, PyObject *keywords)
         PyErr_SetString(PyExc_ValueError, "RSA keys, and between 1 and 65536 operations in flight");
         return NULL;
     }
+    struct qp_qat *qat = begin(object);
+    if (!qat)
+        return NULL;
     bool rsa = false;
     for (unsigned i = 0; i < qat->count; i++)
         rsa |= qat->instances[i].ready;
-    if (!rsa) {
-        PyErr_SetString(PyExc_RuntimeError, "no instance does RSA");
-        return NULL;
-    }
-    struct qp_qat_run load = {
-        .run = {.jobs = &j->jobs, .duration_ns = duration, .worker_count = workers},
-        .qat = qat, .depth = depth, .patience_ns = patience,
-    };
-    struct qp_py_load arguments;
     PyObject *report = NULL;
-    if (qp_py_load(&arguments, &load.run, arrivals)) {
-        if (!qp_qat_key(qat, j->jobs.key))
-            PyErr_SetString(PyExc_RuntimeError, "libusdm has no memory for the device (qaeMemAllocNUMA)");
-        else if (!qp_qat_poll_start(qat, poll_delay))
-            PyErr_SetString(PyExc_OSError, "no more threads can be started");
-        else
-            qp_py_carry_out(&load.run, qp_qat_work);
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        Py_BEGIN_ALLOW_THREADS
-        qp_qat_poll_stop(qat);
-        Py_END_ALLOW_THREADS
-        qat->lost |= atomic_load(&load.lost) > 0;
-        qp_qat_forget(qat);
-        PyErr_Restore(type, value, traceback);
-        PyObject *list = PyErr_Occurred() ? NULL : qp_py_report(&load.run);
-        if (list)
-            report = summary(&load, list);
+    if (qat->lost) {
+        /* The device may still write to that run's memory, and its rings may be full of it. */
+        PyErr_Format(PyExc_RuntimeError, "%llu operations of an earlier run never came back: start libqat again",
+                     qat->lost);
+    } else if (!rsa) {
+        PyErr_SetString(PyExc_RuntimeError, "no instance does RSA");
+    } else {
+        const uint64_t longest = UINT64_MAX / 4;
+        struct qp_qat_run load = {
+            .run = {.jobs = &j->jobs, .duration_ns = duration, .worker_count = workers, .queue_count = 1},
+            .qat = qat, .depth = depth, .patience_ns = patience < longest ? patience : longest,
+        };
+        struct qp_py_load arguments;
+        if (qp_py_load(&arguments, &load.run, j, arrivals))
+            report = carry_out(qat, &load, poll_delay);
+        qp_py_unload(&arguments);
     }
-    qp_py_unload(&arguments);
+    end(object);
     return report;
 }
 

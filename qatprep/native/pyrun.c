@@ -28,6 +28,7 @@ PyObject *qp_py_sign(PyObject *self, PyObject *args)
     bool *right = calloc(jobs->count, sizeof *right);
     void *context = results && right ? signer->ops->open(signer, jobs->key) : NULL;
     if (context) {
+        j->users++;
         Py_BEGIN_ALLOW_THREADS
         for (size_t first = 0; first < jobs->count; first += signer->width) {
             struct qp_batch batch = {.count = 0};
@@ -44,6 +45,7 @@ PyObject *qp_py_sign(PyObject *self, PyObject *args)
         }
         signer->ops->close(context);
         Py_END_ALLOW_THREADS
+        j->users--;
     }
     PyObject *list = NULL;
     if (!results || !right) {
@@ -64,7 +66,8 @@ PyObject *qp_py_sign(PyObject *self, PyObject *args)
 
 /* -- run -------------------------------------------------------------------------------------------------------- */
 
-static bool make_workers(struct qp_run *run, const Py_buffer *buffers)
+/* False when memory is short. */
+static bool make_workers(struct qp_run *run)
 {
     run->workers = calloc(run->worker_count, sizeof *run->workers);
     if (!run->workers)
@@ -77,17 +80,38 @@ static bool make_workers(struct qp_run *run, const Py_buffer *buffers)
         w->has_result = calloc(run->jobs->count, sizeof *w->has_result);
         if (!w->results || !w->has_result)
             return false;
-        if (buffers) {
-            w->arrivals = buffers[i].buf;
-            w->arrival_count = (size_t)buffers[i].len / sizeof(uint64_t);
-            w->latencies = malloc(w->arrival_count * sizeof(uint64_t) + 1);
-            if (!w->latencies)
-                return false;
-            for (size_t k = 0; k < w->arrival_count; k++)
-                w->latencies[k] = QP_UNFINISHED;
-        }
     }
     return true;
+}
+
+/* A worker's arrivals, copied: a run lets Python go on, which may change them. False with an exception set. */
+static bool set_arrivals(struct qp_worker *w, PyObject *source)
+{
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(source, &buffer, PyBUF_SIMPLE))
+        return false;
+    size_t size = (size_t)buffer.len;
+    w->arrival_count = size / sizeof(uint64_t);
+    w->arrivals = malloc(size + 1);
+    w->latencies = malloc(size + 1);
+    bool right = false;
+    if (size % sizeof(uint64_t)) {
+        PyErr_SetString(PyExc_ValueError, "arrivals are uint64");
+    } else if (!w->arrivals || !w->latencies) {
+        PyErr_NoMemory();
+    } else {
+        memcpy(w->arrivals, buffer.buf, size);
+        right = true;
+        for (size_t k = 0; k < w->arrival_count; k++) {
+            w->latencies[k] = QP_UNFINISHED;
+            if (k && w->arrivals[k] < w->arrivals[k - 1])
+                right = false;
+        }
+        if (!right)
+            PyErr_SetString(PyExc_ValueError, "arrivals must ascend");
+    }
+    PyBuffer_Release(&buffer);
+    return right;
 }
 
 static PyObject *worker_results(const struct qp_run *run, const struct qp_worker *w)
@@ -139,39 +163,32 @@ PyObject *qp_py_report(const struct qp_run *run)
     return list;
 }
 
-bool qp_py_load(struct qp_py_load *load, struct qp_run *run, PyObject *arrivals)
+bool qp_py_load(struct qp_py_load *load, struct qp_run *run, struct py_jobs *jobs, PyObject *arrivals)
 {
-    *load = (struct qp_py_load){.run = run};
-    if (arrivals != Py_None) {
-        Py_ssize_t count = PySequence_Size(arrivals);
-        if (count < 0)
-            return false;
-        run->worker_count = (unsigned)count;
-        load->buffers = calloc((size_t)count + 1, sizeof *load->buffers);
-        if (!load->buffers) {
-            PyErr_NoMemory();
-            return false;
-        }
-        for (; load->held < count; load->held++) {
-            PyObject *item = PySequence_GetItem(arrivals, load->held);
-            int wrong = !item || PyObject_GetBuffer(item, &load->buffers[load->held], PyBUF_SIMPLE);
-            Py_XDECREF(item);
-            if (wrong)
-                return false;
-            if (load->buffers[load->held].len % (Py_ssize_t)sizeof(uint64_t)) {
-                load->held++;
-                PyErr_SetString(PyExc_ValueError, "arrivals are uint64");
-                return false;
-            }
-        }
-    }
-    if (run->worker_count < 1 || run->worker_count > 4096) {
-        PyErr_SetString(PyExc_ValueError, "between 1 and 4096 workers");
+    enum { MOST_WORKERS = 4096, MOST_QUEUES = 4096 };
+    *load = (struct qp_py_load){.run = run, .jobs = jobs};
+    jobs->users++;
+    Py_ssize_t count = arrivals == Py_None ? (Py_ssize_t)run->worker_count : PySequence_Size(arrivals);
+    if (count < 0)
+        return false;
+    if (count < 1 || count > MOST_WORKERS || run->queue_count < 1 || run->queue_count > MOST_QUEUES) {
+        PyErr_SetString(PyExc_ValueError, "between 1 and 4096 workers, and as many queues each");
         return false;
     }
-    if (!make_workers(run, load->buffers)) {
+    run->worker_count = (unsigned)count;
+    const uint64_t longest = UINT64_MAX / 4; /* so that no sum of times overflows */
+    run->duration_ns = run->duration_ns < longest ? run->duration_ns : longest;
+    run->poll_delay_ns = run->poll_delay_ns < longest ? run->poll_delay_ns : longest;
+    if (!make_workers(run)) {
         PyErr_NoMemory();
         return false;
+    }
+    for (Py_ssize_t i = 0; arrivals != Py_None && i < count; i++) {
+        PyObject *item = PySequence_GetItem(arrivals, i);
+        bool right = item && set_arrivals(&run->workers[i], item);
+        Py_XDECREF(item);
+        if (!right)
+            return false;
     }
     return true;
 }
@@ -180,14 +197,13 @@ void qp_py_unload(struct qp_py_load *load)
 {
     struct qp_run *run = load->run;
     for (unsigned i = 0; run->workers && i < run->worker_count; i++) {
+        free(run->workers[i].arrivals);
         free(run->workers[i].latencies);
         free(run->workers[i].results);
         free(run->workers[i].has_result);
     }
     free(run->workers);
-    for (Py_ssize_t i = 0; i < load->held; i++)
-        PyBuffer_Release(&load->buffers[i]);
-    free(load->buffers);
+    load->jobs->users--;
 }
 
 bool qp_py_carry_out(struct qp_run *run, void *(*work)(void *))
@@ -214,13 +230,14 @@ bool qp_py_carry_out(struct qp_run *run, void *(*work)(void *))
 PyObject *qp_py_run(PyObject *self, PyObject *args, PyObject *keywords)
 {
     (void)self;
-    static char *names[] = {"signer", "jobs", "arrivals", "workers", "duration_ns", "poll_delay_ns", "check", "bare", NULL};
+    static char *names[] = {"signer",        "jobs",  "arrivals", "workers", "duration_ns",
+                            "poll_delay_ns", "check", "bare",     "queues",  NULL};
     PyObject *signer_object, *jobs_object, *arrivals = Py_None;
     unsigned long long duration = 1000000000, poll_delay = 0;
-    unsigned workers = 1;
+    unsigned workers = 1, queues = 1;
     int check = 0, bare = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OO|OIKKpp", names, &signer_object, &jobs_object, &arrivals,
-                                     &workers, &duration, &poll_delay, &check, &bare))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OO|OIKKppI", names, &signer_object, &jobs_object, &arrivals,
+                                     &workers, &duration, &poll_delay, &check, &bare, &queues))
         return NULL;
     struct py_signer *s = qp_py_signer(signer_object);
     struct py_jobs *j = s ? qp_py_jobs(jobs_object) : NULL;
@@ -228,11 +245,11 @@ PyObject *qp_py_run(PyObject *self, PyObject *args, PyObject *keywords)
         return NULL;
     struct qp_run run = {
         .signer = &s->signer, .jobs = &j->jobs, .poll_delay_ns = poll_delay, .duration_ns = duration,
-        .check = check, .bare = bare, .worker_count = workers,
+        .check = check, .bare = bare, .worker_count = workers, .queue_count = queues,
     };
     struct qp_py_load load;
     PyObject *list = NULL;
-    if (qp_py_load(&load, &run, arrivals) && qp_py_carry_out(&run, qp_engine_work))
+    if (qp_py_load(&load, &run, j, arrivals) && qp_py_carry_out(&run, qp_engine_work))
         list = qp_py_report(&run);
     qp_py_unload(&load);
     return list;

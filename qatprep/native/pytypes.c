@@ -3,6 +3,7 @@
 #include "pynative.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +47,31 @@ static void unmake(PyObject *self)
     Py_DECREF(type);
 }
 
+/*
+ * A buffer that can be wiped: false, with an exception set, where it cannot. `bytes` cannot be written to through a buffer
+ * and are wiped all the same, or the key would stay in them. Those of one byte belong to the interpreter.
+ */
+static bool take(PyObject *source, Py_buffer *buffer)
+{
+    bool bytes = PyBytes_CheckExact(source);
+    if (bytes && PyBytes_Size(source) < 2) {
+        PyErr_SetString(PyExc_ValueError, "not a DER private key");
+        return false;
+    }
+    return PyObject_GetBuffer(source, buffer, bytes ? PyBUF_SIMPLE : PyBUF_WRITABLE) == 0;
+}
+
+PyObject *qp_py_wipe(PyObject *self, PyObject *source)
+{
+    (void)self;
+    Py_buffer buffer;
+    if (!take(source, &buffer))
+        return NULL;
+    explicit_bzero(buffer.buf, (size_t)buffer.len);
+    PyBuffer_Release(&buffer);
+    Py_RETURN_NONE;
+}
+
 /* -- Key -------------------------------------------------------------------------------------------------------- */
 
 static PyObject *key_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -55,7 +81,7 @@ static PyObject *key_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "O", names, &source))
         return NULL;
     Py_buffer der;
-    if (PyObject_GetBuffer(source, &der, PyBUF_SIMPLE))
+    if (!take(source, &der))
         return NULL;
     struct py_key *self = (struct py_key *)make(type);
     const char *why = self ? qp_key_init(&self->key, der.buf, (size_t)der.len) : NULL;
@@ -106,13 +132,19 @@ static PyType_Spec key_spec = {"qatprep._native.Key", sizeof(struct py_key), 0, 
 
 /* -- Jobs ------------------------------------------------------------------------------------------------------- */
 
+enum { MOST_JOBS = 1 << 20 };
+
 /* Copy a sequence of equally long bytes behind each other. NULL with an exception set. */
 static uint8_t *gather(PyObject *sequence, size_t each, size_t *count)
 {
     Py_ssize_t length = PySequence_Size(sequence);
     if (length < 0)
         return NULL;
-    uint8_t *all = malloc((size_t)length * each + 1);
+    if (length > MOST_JOBS) {
+        PyErr_Format(PyExc_ValueError, "%zd things to sign, of at most %d", length, (int)MOST_JOBS);
+        return NULL;
+    }
+    uint8_t *all = calloc((size_t)length + 1, each);
     if (!all) {
         PyErr_NoMemory();
         return NULL;
@@ -200,6 +232,11 @@ static PyObject *jobs_expect(PyObject *object, PyObject *results)
         PyErr_SetString(PyExc_ValueError, "one result a job is needed");
         return NULL;
     }
+    if (((struct py_jobs *)object)->users) {
+        free(expected);
+        PyErr_SetString(PyExc_RuntimeError, "these jobs are being signed: say what to expect before or after");
+        return NULL;
+    }
     free(jobs->expected);
     jobs->expected = expected;
     Py_RETURN_NONE;
@@ -233,7 +270,7 @@ static void signer_free(PyObject *object)
 static PyObject *signer_text(PyObject *object, void *which)
 {
     struct qp_signer *signer = &((struct py_signer *)object)->signer;
-    const char *texts[] = {signer->provider, signer->library, signer->version};
+    const char *texts[] = {signer->provider, signer->library, signer->version, signer->path};
     return PyUnicode_FromString(texts[(size_t)which]);
 }
 
@@ -247,6 +284,7 @@ static PyGetSetDef signer_attributes[] = {
     {"provider", signer_text, NULL, "cryptomb or openssl", (void *)0},
     {"library", signer_text, NULL, "path, or bundled", (void *)1},
     {"version", signer_text, NULL, "as the library says it", (void *)2},
+    {"path", signer_text, NULL, "the code path of crypto_mb, or ''", (void *)3},
     {"width", signer_width, NULL, "operations at once", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -273,48 +311,55 @@ PyObject *qp_py_os_error(int number, const char *text)
     return NULL;
 }
 
-/* An OSError, because what is missing is the machine's: the CPU's instructions, a library. */
-static PyObject *signer_or_error(PyObject *object, bool right, int number, const char *why)
+/* A signer, from what `open` makes of `name`. OSError, because what fails is the machine's: its CPU, a library. */
+static PyObject *opened(PyObject *paths, const char *name, bool (*open)(struct qp_signer *, const char *, char *, size_t))
 {
-    if (right)
-        return object;
-    Py_DECREF(object);
-    return qp_py_os_error(number, why);
-}
-
-PyObject *qp_py_mb_bundled(PyObject *self, PyObject *unused)
-{
-    (void)self, (void)unused;
-    char why[300];
+    char missing[QP_MISSING] = "", chosen[QP_PATH_NAME] = "", why[600];
+    if (paths && !qp_py_gate(paths, missing, sizeof missing, chosen, sizeof chosen))
+        return NULL;
+    if (missing[0]) {
+        snprintf(why, sizeof why, "crypto_mb needs what is missing here: %s", missing);
+        return qp_py_os_error(ENOTSUP, why);
+    }
     PyObject *object = make(signer_type);
     if (!object)
         return NULL;
-    bool right = qp_mb_bundled(&((struct py_signer *)object)->signer, why, sizeof why);
-    return signer_or_error(object, right, ENOTSUP, why);
+    struct qp_signer *signer = &((struct py_signer *)object)->signer;
+    if (open(signer, name, why, sizeof why)) {
+        snprintf(signer->path, sizeof signer->path, "%s", chosen);
+        return object;
+    }
+    Py_DECREF(object);
+    return qp_py_os_error(ENOENT, why);
 }
 
-static PyObject *opened(PyObject *args, bool (*open)(struct qp_signer *, const char *, char *, size_t))
+PyObject *qp_py_mb_bundled(PyObject *self, PyObject *args)
 {
-    PyObject *path;
-    if (!PyArg_ParseTuple(args, "O&", PyUnicode_FSConverter, &path))
-        return NULL;
-    char why[600];
-    PyObject *object = make(signer_type);
-    bool right = object && open(&((struct py_signer *)object)->signer, PyBytes_AsString(path), why, sizeof why);
-    Py_DECREF(path);
-    return object ? signer_or_error(object, right, ENOENT, why) : NULL;
+    (void)self;
+    PyObject *paths;
+    return PyArg_ParseTuple(args, "O", &paths) ? opened(paths, "bundled", qp_mb_bundled) : NULL;
 }
 
 PyObject *qp_py_mb_open(PyObject *self, PyObject *args)
 {
     (void)self;
-    return opened(args, qp_mb_open);
+    PyObject *name, *paths;
+    if (!PyArg_ParseTuple(args, "O&O", PyUnicode_FSConverter, &name, &paths))
+        return NULL;
+    PyObject *object = opened(paths, PyBytes_AsString(name), qp_mb_open);
+    Py_DECREF(name);
+    return object;
 }
 
 PyObject *qp_py_ssl_open(PyObject *self, PyObject *args)
 {
     (void)self;
-    return opened(args, qp_ssl_open);
+    PyObject *name;
+    if (!PyArg_ParseTuple(args, "O&", PyUnicode_FSConverter, &name))
+        return NULL;
+    PyObject *object = opened(NULL, PyBytes_AsString(name), qp_ssl_open);
+    Py_DECREF(name);
+    return object;
 }
 
 int qp_py_types(PyObject *module)

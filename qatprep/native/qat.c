@@ -144,12 +144,20 @@ void qp_qat_stop(struct qp_qat *qat)
         pthread_mutex_destroy(&instance->lock);
         pthread_cond_destroy(&instance->wanted);
     }
+    qp_qat_free_slots(qat);
     free(qat->instances);
     qat->instances = NULL;
     qat->count = 0;
     if (qat->started)
         qat->api.stop();
     qat->started = false;
+}
+
+void qp_qat_free(struct qp_qat *qat)
+{
+    qp_qat_stop(qat);
+    if (!qat->lost)
+        free(qat);
 }
 
 static bool put(struct qp_qat_instance *instance, struct cpa_buffer *buffer, const struct qp_number *number, size_t size)

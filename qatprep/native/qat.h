@@ -44,19 +44,28 @@ struct qp_qat_instance {
     struct cpa_rsa_key key;
 };
 
+struct qp_qat_slot;
+
+/*
+ * On the heap. Everything a late result may touch hangs on it: the slots of all runs, their buffers, the instances, the
+ * keys. It goes in qp_qat_free(), once the instances are stopped and nothing can come any more; after a loss never.
+ */
 struct qp_qat {
     struct qp_qat_api api;
     void *libqat, *libusdm;
     bool started;
     unsigned count;
     struct qp_qat_instance *instances;
-    bool lost; /* operations never came back: memory the device may still write to is not given back */
+    struct qp_qat_slot *slots;         /* a list; each serves one operation at a time */
+    atomic_ullong spurious;            /* second results for one operation, and results of operations given up */
+    unsigned long long lost;           /* operations that never came back: the device may still write to their memory */
 };
 
 /* Each gives the empty string, or why not, in `why`; `status` is libqat's. */
 bool qp_qat_load(struct qp_qat *qat, const char *libqat, const char *libusdm, char *why, size_t size);
 bool qp_qat_start(struct qp_qat *qat, const char *section, int *status, char *why, size_t size);
 void qp_qat_stop(struct qp_qat *qat);
+void qp_qat_free(struct qp_qat *qat);
 
 /* The key in device memory, for every instance that does RSA. False when there is no such memory. */
 bool qp_qat_key(struct qp_qat *qat, const struct qp_key *key);
@@ -68,12 +77,13 @@ struct qp_qat_run {
     unsigned depth;        /* operations in flight a worker */
     uint64_t patience_ns;  /* how long results may take after the last operation was sent */
     atomic_uint next;      /* round-robin */
-    atomic_ullong retries, spurious, lost;
+    atomic_ullong retries, lost;
     atomic_int last_status; /* the last status other than success that an operation came back with */
 };
 
 bool qp_qat_poll_start(struct qp_qat *qat, uint64_t poll_delay_ns);
 void qp_qat_poll_stop(struct qp_qat *qat);
 void *qp_qat_work(void *worker);
+void qp_qat_free_slots(struct qp_qat *qat);
 
 #endif

@@ -91,29 +91,40 @@ static void result_came(struct qp_qat_instance *instance)
 
 struct flight;
 
-struct slot {
-    struct flight *flight;
-    struct slot *next;
-    atomic_bool pending;
+enum slot_state {
+    IDLE,    /* whatever comes for it is a second result */
+    PENDING, /* its result belongs to its flight */
+    GIVEN_UP /* its flight is gone: a result, should one come, belongs to nobody */
+};
+
+/* One operation at a time. It outlives the run it is made for: libqat and the device have its address and its buffers'. */
+struct qp_qat_slot {
+    struct qp_qat *qat;
+    struct qp_qat_slot *all; /* the list of the qat's */
+    bool taken;              /* by a flight; under the run's lock */
+    atomic_int state;
     struct qp_qat_instance *instance;
     struct cpa_rsa_decrypt operation;
     struct cpa_buffer output;
+    /* To be looked at in state PENDING alone. */
+    struct flight *flight;
+    struct qp_qat_slot *next; /* free ones of the flight */
     size_t job, arrival;
 };
 
-/* A worker's operations in flight. */
+/* A worker's operations in flight. It lasts as long as the worker works, and until callbacks that use it are over. */
 struct flight {
     struct qp_worker *worker;
     struct qp_qat_run *load;
-    struct slot *slots;
+    struct qp_qat_slot **slots;
     unsigned slot_count;
     pthread_mutex_t lock;
     pthread_cond_t change;
-    struct slot *free;
+    struct qp_qat_slot *free;
     unsigned busy;
 };
 
-static void give_back(struct flight *flight, struct slot *slot)
+static void give_back(struct flight *flight, struct qp_qat_slot *slot)
 {
     pthread_mutex_lock(&flight->lock);
     slot->next = flight->free;
@@ -126,21 +137,23 @@ static void give_back(struct flight *flight, struct slot *slot)
 static void finished(void *tag, int status, void *operation, struct cpa_buffer *output)
 {
     (void)operation;
-    struct slot *slot = tag;
+    struct qp_qat_slot *slot = tag;
+    int state = PENDING;
+    if (!atomic_compare_exchange_strong(&slot->state, &state, IDLE)) {
+        /* Nothing of any run may be touched: not the flight, the worker, the jobs. */
+        atomic_fetch_add(&slot->qat->spurious, 1);
+        return;
+    }
     struct flight *flight = slot->flight;
     struct qp_worker *w = flight->worker;
     struct qp_qat_run *load = flight->load;
-    if (!atomic_exchange(&slot->pending, false)) {
-        atomic_fetch_add(&load->spurious, 1); /* a second result for one operation */
-        return;
-    }
     const struct qp_jobs *jobs = w->run->jobs;
     size_t size = jobs->key->out_size;
     bool right = status == CPA_OK && output && output->data && output->size == size &&
                  qp_job_right(jobs, slot->job, output->data);
     if (status != CPA_OK)
         atomic_store(&load->last_status, status);
-    uint64_t now = qp_now_ns() - w->run->start_ns;
+    uint64_t now = qp_since(w->run->start_ns);
     pthread_mutex_lock(&flight->lock); /* results of one worker can come on several polling threads */
     if (status == CPA_OK) {
         memcpy(w->results + slot->job * size, slot->output.data, size);
@@ -174,14 +187,14 @@ static void set_deadline(struct timespec *t, uint64_t ns)
 }
 
 /* A free slot, waiting for one until `until`. */
-static struct slot *take(struct flight *flight, uint64_t until)
+static struct qp_qat_slot *take(struct flight *flight, uint64_t until)
 {
     struct timespec t;
     set_deadline(&t, until);
     pthread_mutex_lock(&flight->lock);
     while (!flight->free && pthread_cond_timedwait(&flight->change, &flight->lock, &t) == 0)
         ;
-    struct slot *slot = flight->free;
+    struct qp_qat_slot *slot = flight->free;
     if (slot) {
         flight->free = slot->next;
         flight->busy++;
@@ -191,7 +204,7 @@ static struct slot *take(struct flight *flight, uint64_t until)
 }
 
 /* Send one operation; false when it could not be sent until `until`, or was refused. */
-static bool send(struct flight *flight, struct slot *slot, size_t job, size_t arrival, uint64_t until)
+static bool send(struct flight *flight, struct qp_qat_slot *slot, size_t job, size_t arrival, uint64_t until)
 {
     struct qp_qat_run *load = flight->load;
     const struct qp_jobs *jobs = flight->worker->run->jobs;
@@ -204,7 +217,7 @@ static bool send(struct flight *flight, struct slot *slot, size_t job, size_t ar
         slot->operation.key = &instance->key;
         memcpy(slot->operation.input.data, jobs->inputs + job * jobs->key->in_size, jobs->key->in_size);
         slot->output.size = (uint32_t)jobs->key->out_size;
-        atomic_store(&slot->pending, true);
+        atomic_store(&slot->state, PENDING);
         expect_result(instance); /* before the call: the result can be there before it returns */
         while ((status = load->qat->api.decrypt(instance->handle, finished, slot, &slot->operation, &slot->output)) ==
                CPA_RETRY) {
@@ -215,7 +228,7 @@ static bool send(struct flight *flight, struct slot *slot, size_t job, size_t ar
         }
         if (status == CPA_OK)
             return true;
-        atomic_store(&slot->pending, false);
+        atomic_store(&slot->state, IDLE);
         result_came(instance);
     }
     if (status != CPA_RETRY) {
@@ -243,7 +256,7 @@ static void fly(struct flight *flight)
         }
         if (qp_now_ns() >= until || atomic_load_explicit(&run->stop, memory_order_relaxed))
             break;
-        struct slot *slot = take(flight, until);
+        struct qp_qat_slot *slot = take(flight, until);
         if (!slot)
             break;
         size_t job = (size_t)((w->number + turn++) % run->jobs->count);
@@ -258,25 +271,49 @@ static void land(struct flight *flight)
     pthread_mutex_lock(&flight->lock);
     while (flight->busy && pthread_cond_timedwait(&flight->change, &flight->lock, &t) == 0)
         ;
-    unsigned left = flight->busy;
     pthread_mutex_unlock(&flight->lock);
-    if (left)
-        atomic_fetch_add(&flight->load->lost, left);
-}
-
-static void free_slots(struct flight *flight)
-{
+    /* What has not come by now is given up, one by one: a result that comes in the meantime still counts. */
+    unsigned lost = 0;
     for (unsigned i = 0; i < flight->slot_count; i++) {
-        void *memory = flight->slots[i].operation.input.data;
-        if (memory)
-            flight->load->qat->api.release(&memory);
-        memory = flight->slots[i].output.data;
-        if (memory)
-            flight->load->qat->api.release(&memory);
+        int state = PENDING;
+        lost += atomic_compare_exchange_strong(&flight->slots[i]->state, &state, GIVEN_UP);
     }
-    free(flight->slots);
+    atomic_fetch_add(&flight->load->lost, lost);
+    pthread_mutex_lock(&flight->lock);
+    flight->busy -= lost;
+    while (flight->busy) /* callbacks that have begun */
+        pthread_cond_wait(&flight->change, &flight->lock);
+    pthread_mutex_unlock(&flight->lock);
 }
 
+void qp_qat_free_slots(struct qp_qat *qat)
+{
+    while (qat->slots) {
+        struct qp_qat_slot *slot = qat->slots;
+        void *buffers[] = {slot->operation.input.data, slot->output.data};
+        for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+            if (buffers[i])
+                qat->api.release(&buffers[i]);
+        qat->slots = slot->all;
+        free(slot);
+    }
+}
+
+static struct qp_qat_slot *new_slot(struct qp_qat *qat, int node)
+{
+    struct qp_qat_slot *slot = calloc(1, sizeof *slot);
+    if (!slot)
+        return NULL;
+    slot->qat = qat;
+    atomic_init(&slot->state, IDLE);
+    slot->all = qat->slots;
+    qat->slots = slot;
+    slot->operation.input.data = qat->api.allocate(QP_MAX_BYTES, node, 64);
+    slot->output.data = qat->api.allocate(QP_MAX_BYTES, node, 64);
+    return slot->operation.input.data && slot->output.data ? slot : NULL;
+}
+
+/* Slots of earlier runs, and new ones where those do not suffice. Not to be called for two flights at once. */
 static bool make_slots(struct flight *flight)
 {
     struct qp_qat_run *load = flight->load;
@@ -285,60 +322,59 @@ static bool make_slots(struct flight *flight)
     flight->slots = calloc(load->depth, sizeof *flight->slots);
     if (!flight->slots || !first)
         return false;
-    for (; flight->slot_count < load->depth; flight->slot_count++) {
-        struct slot *slot = &flight->slots[flight->slot_count];
+    struct qp_qat_slot *idle = load->qat->slots;
+    while (flight->slot_count < load->depth) {
+        while (idle && (idle->taken || !idle->operation.input.data || !idle->output.data))
+            idle = idle->all;
+        struct qp_qat_slot *slot = idle ? idle : new_slot(load->qat, (int)first->info.node);
+        if (!slot)
+            return false;
+        slot->taken = true;
         slot->flight = flight;
-        atomic_init(&slot->pending, false);
         slot->operation.input.size = (uint32_t)key->in_size;
-        slot->operation.input.data = load->qat->api.allocate(key->in_size, (int)first->info.node, 64);
-        slot->output.data = load->qat->api.allocate(key->out_size, (int)first->info.node, 64);
+        flight->slots[flight->slot_count++] = slot;
         slot->next = flight->free;
         flight->free = slot;
-        if (!slot->operation.input.data || !slot->output.data) {
-            flight->slot_count++;
-            return false;
-        }
     }
     return true;
+}
+
+static void leave_slots(struct flight *flight)
+{
+    for (unsigned i = 0; i < flight->slot_count; i++)
+        flight->slots[i]->taken = atomic_load(&flight->slots[i]->state) != IDLE;
 }
 
 void *qp_qat_work(void *opaque)
 {
     struct qp_worker *w = opaque;
-    /* On the heap and left there when results are still out: a late callback must find it. */
-    struct flight *flight = calloc(1, sizeof *flight);
-    if (!flight) {
-        w->trouble = "out of memory";
-        qp_run_done(w);
-        return NULL;
-    }
-    flight->worker = w;
-    flight->load = (struct qp_qat_run *)w->run;
+    struct flight flight = {.worker = w, .load = (struct qp_qat_run *)w->run};
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&flight->lock, NULL);
-    pthread_cond_init(&flight->change, &attributes);
+    pthread_mutex_init(&flight.lock, NULL);
+    pthread_cond_init(&flight.change, &attributes);
     pthread_condattr_destroy(&attributes);
     prctl(PR_SET_TIMERSLACK, 1000UL);
-    bool lost = false;
-    if (make_slots(flight)) {
+    pthread_mutex_lock(&w->run->lock);
+    bool ready = make_slots(&flight);
+    pthread_mutex_unlock(&w->run->lock);
+    if (ready) {
         uint64_t cpu = qp_thread_cpu_ns();
         qp_sleep_until(w->run->start_ns, &w->run->stop);
-        fly(flight);
-        land(flight);
+        fly(&flight);
+        land(&flight);
         w->cpu_ns = qp_thread_cpu_ns() - cpu;
-        w->elapsed_ns = qp_now_ns() - w->run->start_ns;
-        lost = atomic_load(&flight->load->lost) > 0;
+        w->elapsed_ns = qp_since(w->run->start_ns);
     } else {
         w->trouble = "libusdm has no memory for the device (qaeMemAllocNUMA)";
     }
-    if (!lost) {
-        free_slots(flight);
-        pthread_mutex_destroy(&flight->lock);
-        pthread_cond_destroy(&flight->change);
-        free(flight);
-    }
+    pthread_mutex_lock(&w->run->lock);
+    leave_slots(&flight);
+    pthread_mutex_unlock(&w->run->lock);
+    free(flight.slots);
+    pthread_mutex_destroy(&flight.lock);
+    pthread_cond_destroy(&flight.change);
     qp_run_done(w);
     return NULL;
 }

@@ -41,11 +41,22 @@ struct qp_signer {
     const char *provider; /* "cryptomb" or "openssl" */
     unsigned width;
     bool takes_nonces;
+    char path[32]; /* the code path of crypto_mb, as instruction_sets.py calls it; "" where there is but one */
     char library[512]; /* path, or "bundled" */
     char version[128];
     void *handle; /* of dlopen */
     const void *api;
 };
+
+/*
+ * A library's own calls go to itself first, and not to a libcrypto of another version that this Python was linked with:
+ * standalone builds of Python carry one. The sanitizers do not allow this flag.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define QP_DEEPBIND 0
+#else
+#define QP_DEEPBIND RTLD_DEEPBIND
+#endif
 
 /* A function of a loaded library and where to put its address. */
 struct qp_symbol {
@@ -57,7 +68,7 @@ struct qp_symbol {
 const char *qp_symbols(void *handle, const struct qp_symbol *wanted, size_t count);
 
 /* Each fills `signer`; on failure false and the reason in `why`. */
-bool qp_mb_bundled(struct qp_signer *signer, char *why, size_t size);
+bool qp_mb_bundled(struct qp_signer *signer, const char *name, char *why, size_t size);
 bool qp_mb_open(struct qp_signer *signer, const char *path, char *why, size_t size);
 bool qp_ssl_open(struct qp_signer *signer, const char *path, char *why, size_t size);
 

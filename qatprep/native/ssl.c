@@ -2,7 +2,7 @@
  * Signing with any library that has the classic libcrypto calls: OpenSSL 1.1 and 3, BoringSSL. It is loaded when asked
  * for, so that neither its headers nor the library itself are needed to build or to load this module.
  */
-#define _DEFAULT_SOURCE
+#define _GNU_SOURCE
 #include "signer.h"
 
 #include <dlfcn.h>
@@ -12,14 +12,24 @@
 
 enum { NO_PADDING = 3 }; /* RSA_NO_PADDING: openssl/rsa.h */
 
-/* openssl/rsa.h, ec.h, ecdsa.h, crypto.h; the same in BoringSSL. */
+/*
+ * openssl/rsa.h, ec.h, ecdsa.h, crypto.h. BoringSSL's differ in one thing: lengths are size_t there, where OpenSSL takes
+ * int (RSA_private_encrypt's first argument, ECDSA_sign's third).
+ */
 struct api {
     void *(*read_rsa)(void **, const unsigned char **, long);
     void (*free_rsa)(void *);
-    int (*sign_rsa)(int, const unsigned char *, unsigned char *, void *, int);
+    bool boring;
+    union {
+        int (*openssl)(int, const unsigned char *, unsigned char *, void *, int);
+        int (*boringssl)(size_t, const unsigned char *, unsigned char *, void *, int);
+    } sign_rsa;
     void *(*read_ec)(void **, const unsigned char **, long);
     void (*free_ec)(void *);
-    int (*sign_ec)(int, const unsigned char *, int, unsigned char *, unsigned *, void *);
+    union {
+        int (*openssl)(int, const unsigned char *, int, unsigned char *, unsigned *, void *);
+        int (*boringssl)(int, const unsigned char *, size_t, unsigned char *, unsigned *, const void *);
+    } sign_ec;
     const char *(*version)(int);
 };
 
@@ -59,21 +69,31 @@ static void *open_context(const struct qp_signer *signer, const struct qp_key *k
     return c;
 }
 
+static bool sign_rsa(const struct context *c, const uint8_t *in, uint8_t *out)
+{
+    size_t size = c->key->in_size;
+    int made = c->api->boring ? c->api->sign_rsa.boringssl(size, in, out, c->native, NO_PADDING)
+                              : c->api->sign_rsa.openssl((int)size, in, out, c->native, NO_PADDING);
+    return made == (int)size;
+}
+
+static bool sign_ec(const struct context *c, const uint8_t *in, uint8_t *out)
+{
+    size_t size = c->key->in_size;
+    unsigned char der[80];
+    unsigned used = sizeof der;
+    int made = c->api->boring ? c->api->sign_ec.boringssl(0, in, size, der, &used, c->native)
+                              : c->api->sign_ec.openssl(0, in, (int)size, der, &used, c->native);
+    return made == 1 && qp_p256_signature(der, used, out);
+}
+
 static unsigned sign(void *opaque, const struct qp_batch *batch)
 {
-    struct context *c = opaque;
-    int size = (int)c->key->in_size;
+    const struct context *c = opaque;
     unsigned mask = 0;
     for (unsigned i = 0; i < batch->count; i++) {
-        bool right;
-        if (c->key->kind == QP_RSA) {
-            right = c->api->sign_rsa(size, batch->in[i], batch->out[i], c->native, NO_PADDING) == size;
-        } else {
-            unsigned char der[80];
-            unsigned used = sizeof der;
-            right = c->api->sign_ec(0, batch->in[i], size, der, &used, c->native) == 1 &&
-                    qp_p256_signature(der, used, batch->out[i]);
-        }
+        bool right = c->key->kind == QP_RSA ? sign_rsa(c, batch->in[i], batch->out[i])
+                                            : sign_ec(c, batch->in[i], batch->out[i]);
         mask |= (unsigned)right << i;
     }
     return mask;
@@ -90,7 +110,7 @@ static const struct qp_signer_ops ops = {open_context, sign, NULL, close_context
 
 bool qp_ssl_open(struct qp_signer *signer, const char *path, char *why, size_t size)
 {
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | QP_DEEPBIND);
     if (!handle) {
         const char *error = dlerror();
         snprintf(why, size, "%s", error ? error : path);
@@ -113,6 +133,7 @@ bool qp_ssl_open(struct qp_signer *signer, const char *path, char *why, size_t s
         free(api);
         return false;
     }
+    api->boring = strstr(api->version(0), "BoringSSL") != NULL;
     signer->ops = &ops;
     signer->provider = "openssl";
     signer->width = 1;

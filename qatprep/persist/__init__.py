@@ -1,4 +1,6 @@
-"""The files that make a node so again at every boot: rendered from the wish, and compared with what is there."""
+"""The files that make a node so again at every boot: rendered from the configuration, and compared with what is
+there.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.persist import PersistFacts
 
 if TYPE_CHECKING:
-    from qatprep.wish import Wish
+    from qatprep.config import NodeConfig
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class File:
     path: str
     text: str
     mode: int = 0o644
-    words: str = ""
-    """What it is for, in a few words."""
+    purpose: str = ""
+    """What it is for, in short."""
 
     @property
     def unit(self) -> str:
@@ -46,62 +48,68 @@ class Gap:
     why: str
 
 
-def files(wish: Wish, program: tuple[str, ...]) -> tuple[File, ...]:
-    """Everything that is installed for a wish, in the order of installation. `program` is how qatprep is called."""
-    from qatprep.persist import plain, units
+def files(config: NodeConfig, program: tuple[str, ...]) -> tuple[File, ...]:
+    """Everything that is installed for a configuration, in the order of installation. `program` is how qatprep is
+    called.
+    """
+    from qatprep.persist import host_files, units
 
     wanted = [
-        File(facts.MODULES, plain.modules_load(wish), words="modules that no hardware asks for"),
-        File(facts.SYSUSERS, plain.sysusers(wish), words=f"the group {wish.group}"),
-        File(facts.HELPER, plain.helper(), 0o755, "tells udev which VFIO nodes are those of QAT VFs"),
-        File(facts.RULES, plain.rules(wish), words="group and mode of the VFs' nodes whenever they appear"),
-        File(facts.APPLY, units.apply(program), words="prepares the devices before containers start"),
+        File(facts.MODULES, host_files.modules_load(config), purpose="modules that no hardware asks for"),
+        File(facts.SYSUSERS, host_files.sysusers(config), purpose=f"the group {config.group}"),
+        File(facts.HELPER, host_files.helper(), 0o755, "tells udev which VFIO nodes are those of QAT VFs"),
+        File(facts.RULES, host_files.rules(config), purpose="group and mode of the VFs' nodes whenever they appear"),
+        File(facts.APPLY, units.apply(program), purpose="prepares the devices before containers start"),
     ]
-    if wish.metrics:
+    if config.metrics:
         wanted += [
-            File(facts.METRICS_SERVICE, units.metrics_service(program, wish.metrics), words="writes the metrics"),
-            File(facts.METRICS_TIMER, units.metrics_timer(), words="writes the metrics every five minutes"),
+            File(facts.METRICS_SERVICE, units.metrics_service(program, config.metrics), purpose="writes the metrics"),
+            File(facts.METRICS_TIMER, units.metrics_timer(), purpose="writes the metrics every five minutes"),
         ]
     return tuple(wanted)
 
 
-def standalone_files(wish: Wish) -> tuple[File, ...]:
+def standalone_files(config: NodeConfig) -> tuple[File, ...]:
     """The same for hosts without qatprep: a shell script does the work."""
-    from qatprep.persist import standalone, units
+    from qatprep.persist import shell_script, units
 
     unit = File(
-        facts.APPLY, units.apply_unit(("/bin/sh", facts.SCRIPT)), words="prepares the devices before containers"
+        facts.APPLY, units.apply_unit(("/bin/sh", facts.SCRIPT)), purpose="prepares the devices before containers"
     )
-    script = File(facts.SCRIPT, standalone.script(wish), 0o755, "what the unit runs")
-    return (*(file for file in files(wish, ("/usr/bin/qatprep",)) if not file.unit), script, unit)
+    script = File(facts.SCRIPT, shell_script.script(config), 0o755, "what the unit runs")
+    return (*(file for file in files(config, ("/usr/bin/qatprep",)) if not file.unit), script, unit)
 
 
-def wish_file(wish: Wish, text: str | None) -> File | None:
-    """The wish for the next boot, where the host's own file (`text`, None when there is none) says otherwise."""
+def config_file(config: NodeConfig, text: str | None) -> File | None:
+    """The configuration for the next boot, where the host's own file (`text`, None when there is none) says
+    otherwise.
+    """
+    from qatprep.config import NodeConfig, parse
     from qatprep.errors import InputError
-    from qatprep.persist import plain
-    from qatprep.wish import Wish, parse
+    from qatprep.persist import host_files
 
     try:
-        other = parse(text, facts.WISH) if text is not None else Wish()
+        other = parse(text, facts.CONFIG) if text is not None else NodeConfig()
     except InputError:
         other = None
-    if other is not None and same(other, wish):
+    if other is not None and same(other, config):
         return None
-    return File(facts.WISH, plain.wish_text(wish), words="what was asked for, to hold at the next boot as well")
+    return File(
+        facts.CONFIG, host_files.config_text(config), purpose="what was asked for, to hold at the next boot as well"
+    )
 
 
-def same(one: Wish, other: Wish) -> bool:
-    """Whether two wishes make the same node, wherever they come from."""
+def same(one: NodeConfig, other: NodeConfig) -> bool:
+    """Whether two configurations make the same node, wherever they come from."""
     return replace(one, smoke=True, source="", document={}) == replace(other, smoke=True, source="", document={})
 
 
-def gaps(found: PersistFacts, wish: Wish) -> tuple[Gap, ...]:
-    """Where the files on a host differ from those that the wish asks for; () when nothing is missing."""
+def gaps(found: PersistFacts, config: NodeConfig) -> tuple[Gap, ...]:
+    """Where the files on a host differ from those that the configuration asks for; () when nothing is missing."""
     # A unit whose program is there keeps it: two installations must not take turns.
-    program = found.starts if found.starts_there is True else found.program
-    wanted = list(files(wish, program))
-    asked = wish_file(wish, found.text(facts.WISH))
+    program = found.starts if found.starts_there is True and not found.starts_doubt else found.program
+    wanted = list(files(config, program))
+    asked = config_file(config, found.text(facts.CONFIG))
     if asked is not None:
         wanted.insert(0, asked)
     return tuple(gap for file in wanted if (gap := _gap(found, file)) is not None)
@@ -116,7 +124,7 @@ def _gap(found: PersistFacts, file: File) -> Gap | None:
     if not facts.is_ours(now):
         return Gap(file, "foreign", "a file of somebody else's")
     if now != file.text or found.modes.get(file.path, file.mode) != file.mode:
-        return Gap(file, "differs", "not as this qatprep writes it for this wish")
+        return Gap(file, "differs", "not as this qatprep writes it for this configuration")
     enabled = found.enabled.get(file.path, True)
     if isinstance(enabled, Unknown):
         return Gap(file, "unseen", enabled.reason)

@@ -12,6 +12,8 @@ them). Harmless where it is on, and on AMD, whose IOMMU is on wherever the firmw
 
 GRUB_SNIPPET = "/etc/default/grub.d/90-qatprep.cfg"
 BOOTC = "/usr/lib/bootc/kargs.d/90-qatprep.toml"
+COUNT = "/var/lib/qatprep/kernel-arguments.json"
+"""The boots at which arguments were staged."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qatprep.persist.plain import head, words
+from qatprep.persist.host_files import head, words
 
 USERS = (
     "containerd.service", "crio.service", "cri-o.service", "docker.service", "kubelet.service", "k3s.service",

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.crypto.aes import AesBench
-from qatprep.crypto.bench import QueueBench, RsaBench
+from qatprep.measure.aes import AesBench
+from qatprep.measure.bench import QueueBench, RsaBench
 
 
 def rsa_document(bench: RsaBench) -> dict[str, Any]:

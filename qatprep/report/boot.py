@@ -6,25 +6,25 @@ from typing import Any
 
 from qatprep.engine.boot import Boot
 from qatprep.report.plan import result_document
-from qatprep.report.words import compact, grouped, plural
+from qatprep.report.text import compact, grouped, plural
 
 
 def lines(boot: Boot) -> list[str]:
     result = boot.result
-    out = [f"{compact(subjects)} {change.what}: {change.after}" for change, subjects in grouped(result.made)]
+    out = [f"{compact(subjects)} {change.what}: {change.summary.after}" for change, subjects in grouped(result.made)]
     if result.status == "applied":
         out.append(f"ready: {plural(len(result.made), 'change')}, run {result.run}")
     elif result.status == "unchanged":
         out.append("nothing to do")
     else:
         out.append(f"{result.status}: {result.failure.message if result.failure else 'nothing was prepared'}")
-    out += [f"not undone: {line}" for line in result.stuck]
-    out += [f"left alone: {item.subject}, {item.why} ({item.finding})" for item in result.left]
+    out += [f"not undone: {line}" for line in result.not_undone]
+    out += [f"skipped: {item.subject}, {item.reason} ({item.finding})" for item in result.skipped]
     out += [f"given up: {bdf}, {failure.message}" for bdf, failure in boot.given_up.items()]
     return out
 
 
-def document(boot: Boot, host: str, wish: str) -> dict[str, Any]:
+def document(boot: Boot, host: str, config: str) -> dict[str, Any]:
     """schema qatprep.bootstrap/1, with the devices that were given up."""
-    given = [{"subject": bdf, "why": failure.message} for bdf, failure in boot.given_up.items()]
-    return {**result_document(boot.result, host, wish), "given_up": given}
+    given = [{"subject": bdf, "reason": failure.message} for bdf, failure in boot.given_up.items()]
+    return {**result_document(boot.result, host, config), "given_up": given}

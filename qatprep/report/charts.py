@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from qatprep.crypto.aes import AesBench
-from qatprep.crypto.bench import RsaBench
-from qatprep.crypto.tune import Tuning
 from qatprep.errors import InputError, QatprepError
+from qatprep.measure.aes import AesBench
+from qatprep.measure.bench import RsaBench
+from qatprep.measure.tune import Tuning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

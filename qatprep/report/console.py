@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.theme import Theme
 
+from qatprep.facts.base import whole
+
 THEME = Theme(
     {
         "ok": "green",
@@ -24,6 +26,8 @@ THEME = Theme(
         "dim": "dim",
     },
 )
+MOST_WIDTH = 10_000
+"""More COLUMNS than any terminal has are a mistake, and rich would fill them with blanks."""
 PIPE_WIDTH = 100
 """Columns when the stream is no terminal and COLUMNS says nothing."""
 
@@ -31,8 +35,8 @@ PIPE_WIDTH = 100
 def console(stream: TextIO, env: Mapping[str, str]) -> Console:
     """A console on `stream`. NO_COLOR and COLUMNS mean what they mean everywhere; markup is off unless asked for."""
     tty = stream.isatty()
-    columns = env.get("COLUMNS", "")
-    width = int(columns) if columns.isdigit() and int(columns) >= 40 else None if tty else PIPE_WIDTH
+    columns = whole(env.get("COLUMNS", "")) or 0
+    width = columns if 40 <= columns <= MOST_WIDTH else None if tty else PIPE_WIDTH
     return Console(
         file=stream,
         theme=THEME,

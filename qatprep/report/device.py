@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.devices import VFIO_DRIVERS
 from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import NodeFacts
 from qatprep.facts.pci import DeviceNode, Function, PciFacts, Pf, Services, Vf
+from qatprep.hardware import VFIO_DRIVERS
 from qatprep.host.base import Host
 from qatprep.report.console import print_table
-from qatprep.report.words import plural
+from qatprep.report.text import plural
 
 
 def _plain(value: Any) -> Any:

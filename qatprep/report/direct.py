@@ -15,7 +15,7 @@ from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.smoke_direct import DirectReport, State, VfResult
 from qatprep.facts.base import Unknown
 from qatprep.report.console import print_table
-from qatprep.report.words import compact, plural
+from qatprep.report.text import compact, plural
 
 _SIGNS: dict[State, tuple[str, str]] = {"signs": ("✓", "ok"), "fails": ("✗", "fail"), "left alone": ("-", "skipped")}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from qatprep.checks.pages import Page
+from qatprep.checks.base import Profile
+from qatprep.checks.table import BY_ID
+from qatprep.findings.pages import Page
 
 SCHEMA = "qatprep.explain/1"
 _MAX_WIDTH = 100
+_MARK = re.compile(r"`([^`]+)`|\[([^\]]+)\]\(([^)]+)\)")
+"""Code, and links: of those to other pages the id is enough."""
 
 
 def print_list(console: Console, pages: Iterable[Page]) -> None:
@@ -27,18 +32,43 @@ def print_page(console: Console, page: Page) -> None:
     """One page: paragraphs wrapped, commands as they are."""
     width = min(console.width, _MAX_WIDTH)
     console.print(Text.assemble((page.id, "id"), f"  {page.title}"), soft_wrap=True)
-    facts = [f"stage: {page.stage}", f"for: {', '.join(page.profiles)}"]
-    if page.needs:
-        facts.append(f"needs: {', '.join(page.needs)}")
+    facts = [f"stage: {page.stage}"]
+    if _profiles(page):
+        facts.append(f"for: {', '.join(_profiles(page))}")
+    if _needs(page):
+        facts.append(f"needs: {', '.join(_needs(page))}")
     _wrapped(console, Text("; ".join(facts), style="dim"), width)
-    for kind, text in page.parts():
-        console.print()
-        if kind == "commands":
-            console.print(Text(text, style="hint"), soft_wrap=True)
+    heading = False
+    for block in page.text.split("\n\n"):
+        if not heading:
+            console.print()
+        heading = block.startswith("### ")
+        if heading:
+            console.print(Text(block.removeprefix("### "), style="id"))
+        elif block.startswith("    "):
+            console.print(Text(block, style="hint"), soft_wrap=True)
         else:
-            head, colon, rest = text.partition(":")
-            bold = colon and head in ("Why it matters", "How it is found out", "How to mend it")
-            _wrapped(console, Text.assemble((f"{head}:", "id"), rest) if bold else Text(text), width)
+            _wrapped(console, _prose(" ".join(block.splitlines())), width)
+
+
+def _prose(markdown: str) -> Text:
+    text = Text()
+    last = 0
+    for match in _MARK.finditer(markdown):
+        text.append(markdown[last : match.start()])
+        text.append(match[1] or match[2], style="hint" if match[1] else "id")
+        last = match.end()
+    return text.append(markdown[last:])
+
+
+def _profiles(page: Page) -> list[str]:
+    """What a node is for when this is judged on it; none for what only `qatprep inspect` finds."""
+    check = BY_ID.get(page.id)
+    return [profile.value for profile in Profile if check is not None and profile in check.profiles]
+
+
+def _needs(page: Page) -> list[str]:
+    return list(BY_ID[page.id].needs) if page.id in BY_ID else []
 
 
 def _wrapped(console: Console, text: Text, width: int) -> None:
@@ -56,8 +86,8 @@ def document(pages: Iterable[Page]) -> dict[str, Any]:
                 "id": page.id,
                 "stage": page.stage,
                 "title": page.title,
-                "profiles": list(page.profiles),
-                "needs": list(page.needs),
+                "profiles": _profiles(page),
+                "needs": _needs(page),
                 "text": page.text,
             }
             for page in pages

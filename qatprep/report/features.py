@@ -10,7 +10,7 @@ from qatprep.checks.base import Profile
 from qatprep.checks.registry import Report
 from qatprep.checks.verdict import State
 from qatprep.facts import Facts
-from qatprep.mesh.kubernetes import nfd_features
+from qatprep.mesh.render.kubernetes import nfd_features
 
 DOMAIN = "qatprep.feature.node.kubernetes.io"
 """Sub-namespaces of feature.node.kubernetes.io are NFD's own to allow; others may be denied."""

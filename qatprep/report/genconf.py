@@ -19,7 +19,7 @@ class Set:
     """Everything to be given to a host."""
 
     files: tuple[File, ...]
-    wish: str
+    config: str
     kernel_arguments: tuple[str, ...]
     """Those that are part of the form as well; () for none: they are told as text alone."""
 
@@ -43,7 +43,7 @@ class Set:
 
 def text(what: Set) -> str:
     """All files one after the other, for reading."""
-    out = [f"# --- {file.path} ({file.mode:04o}): {file.words}\n{file.text}" for file in what.files]
+    out = [f"# --- {file.path} ({file.mode:04o}): {file.purpose}\n{file.text}" for file in what.files]
     out += [f"# --- {path} -> {target}\n" for path, target in what.links]
     told = arguments.describe(what.kernel_arguments or arguments.NEEDED)
     out.append("# --- kernel arguments\n" + "".join(f"# {line}".rstrip() + "\n" for line in told.splitlines()))
@@ -54,8 +54,8 @@ def document(what: Set) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "version": VERSION,
-        "wish": what.wish,
-        "files": [{"path": f.path, "mode": f"{f.mode:04o}", "what": f.words, "content": f.text} for f in what.files],
+        "config": what.config,
+        "files": [{"path": f.path, "mode": f"{f.mode:04o}", "what": f.purpose, "content": f.text} for f in what.files],
         "links": [{"path": path, "target": target} for path, target in what.links],
         "kernel_arguments": {
             "needed": list(what.kernel_arguments or arguments.NEEDED),

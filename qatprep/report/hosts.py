@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from qatprep.host.scenarios import Findings, Scenario
-from qatprep.report.words import plural
+from qatprep.report.text import plural
+from qatprep.simulator.scenarios import Findings, Scenario
 
 SCHEMA = "qatprep.hosts/1"
 _MAX_WIDTH = 100
@@ -41,7 +41,7 @@ def print_story(console: Console, s: Scenario) -> None:
     console.print(Text.assemble((s.name, "id"), f"  {s.title}"), soft_wrap=True)
     console.print()
     rows = [("story", s.story), ("source", s.source), ("kernel", s.kernel), ("doctor", _found(s.findings, s.profile))]
-    rows.append(("after", _found(s.after, s.profile) if s.after is not None else "bootstrap cannot mend it"))
+    rows.append(("after", _found(s.after, s.profile) if s.after is not None else "bootstrap cannot fix it"))
     for label, words in rows:
         for n, line in enumerate(Text(" ".join(words.split())).wrap(console, width - 8)):
             line.rstrip()

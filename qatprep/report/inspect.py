@@ -9,54 +9,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.checks.base import Finding, Status
-from qatprep.checks.dumps import FEW, Queue, Rate
-from qatprep.mesh.config_dump import Certificate, Dump, TlsChain
-from qatprep.mesh.logs import Log
-from qatprep.mesh.manifest import Mistake
-from qatprep.mesh.stats import Ssl, Stats
+from qatprep.findings import Finding, worst
+from qatprep.mesh.inspect.config_dump import Certificate, Dump, TlsChain
+from qatprep.mesh.inspect.histogram import Queue, Sizes
+from qatprep.mesh.inspect.judge.stats import Filling, filling
+from qatprep.mesh.inspect.logs import Log
+from qatprep.mesh.inspect.manifest import Manifest
+from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
+from qatprep.report.findings import document as finding
+from qatprep.report.findings import print_findings
+from qatprep.text import plural
 
 _BAR = 40
 """Columns of the longest bar."""
 _MOST = 200
 """Rows of a table for people; JSON has all."""
-_STYLES = {Status.FAIL: "fail", Status.WARN: "warn", Status.UNKNOWN: "unknown", Status.OK: "ok"}
-
-
-def result(findings: Iterable[Finding]) -> str:
-    """fail, unknown, warn or ok."""
-    have = {f.status for f in findings}
-    return next((str(s) for s in (Status.FAIL, Status.UNKNOWN, Status.WARN) if s in have), "ok")
-
-
-def finding_document(f: Finding) -> dict[str, Any]:
-    return {
-        "id": f.id,
-        "status": str(f.status),
-        "title": f.title,
-        "subjects": list(f.subjects),
-        "evidence": [{"path": e.path, "value": e.value} for e in f.evidence],
-        "cause": f.cause,
-        "fix": list(f.fix),
-    }
-
-
-def _print_findings(console: Console, findings: Sequence[Finding], well: str) -> None:
-    if not findings:
-        console.print(Text(well, style="ok"))
-        return
-    for f in findings:
-        head = Text.assemble((f.id, "id"), " ", (str(f.status).upper(), _STYLES.get(f.status, "")), "  ", f.title)
-        console.print(head)
-        for label, text in (("cause", f.cause), *(("fix", step) for step in f.fix)):
-            if text:
-                row = Table.grid(padding=(0, 1))
-                row.add_column(width=9, justify="right", style="dim")
-                row.add_column(overflow="fold")
-                row.add_row(label, Text(text))
-                console.print(row)
-    console.print(Text(f"qatprep explain {findings[0].id} tells more", style="hint"))
-
+_FILLINGS = {
+    Filling.NOTHING: "nothing was signed through CryptoMB",
+    Filling.FEW: "too few to say more",
+    Filling.FULL: "queues fill before the poll delay is over",
+    Filling.SINGLE: "mostly one at a time, which saves nothing",
+    Filling.PART: "queues fill in part",
+}
 
 # -- config dump ------------------------------------------------------------------------------------------------------
 
@@ -72,7 +46,7 @@ def dump_document(name: str, dump: Dump, findings: Sequence[Finding]) -> dict[st
     return {
         "schema": "qatprep.inspect-config-dump/1",
         "source": name,
-        "result": result(findings),
+        "result": str(worst(findings)),
         "envoy": {
             "version": f"{dump.version[0]}.{dump.version[1]}" if dump.version else None,
             "build": dump.build or None,
@@ -94,7 +68,7 @@ def dump_document(name: str, dump: Dump, findings: Sequence[Finding]) -> dict[st
             }
             for chain, secret, certificate in _rows(dump)
         ],
-        "findings": [finding_document(f) for f in findings],
+        "findings": [finding(f) for f in findings],
     }
 
 
@@ -123,7 +97,7 @@ def print_dump(console: Console, dump: Dump, findings: Sequence[Finding]) -> Non
         have = "" if dump.key_providers is None else f"; providers built in: {', '.join(dump.key_providers) or 'none'}"
         console.print(Text(f"Envoy {dump.version[0]}.{dump.version[1]} {dump.build}{have}", style="dim"))
     well = "every TLS listener signs through a provider, as far as its configuration tells"
-    _print_findings(console, findings, well)
+    print_findings(console, findings, well)
 
 
 # -- statistics -------------------------------------------------------------------------------------------------------
@@ -136,12 +110,12 @@ def stats_document(
     return {
         "schema": "qatprep.inspect-stats/1",
         "source": name,
-        "result": result(findings),
+        "result": str(worst(findings)),
         "seconds": rate.seconds if rate else None,
         "workers": stats.concurrency,
         "queues": [_queue_document(queue) for queue in queues],
         "tls": [_tls_document(address, ssl, rate) for address, ssl in stats.ssl.items()],
-        "findings": [finding_document(f) for f in findings],
+        "findings": [finding(f) for f in findings],
     }
 
 
@@ -180,9 +154,9 @@ def print_stats(
         _print_queue(console, queue)
     if stats.ssl:
         _print_tls(console, stats, rate)
-    _print_findings(console, findings, "nothing stands out")
+    print_findings(console, findings, "nothing stands out")
     if queues:
-        note = "Queue sizes hang on the load: by themselves they do not tell whether CryptoMB pays (qatprep tune does)."
+        note = "Queue sizes depend on the load: they alone do not tell whether CryptoMB pays (qatprep tune does)."
         console.print(Text(note, style="dim"))
 
 
@@ -203,29 +177,18 @@ def _print_queue(console: Console, queue: Queue) -> None:
         if group.count and not bar:
             bar = "." if console.options.ascii_only else "▏"
         console.print(Text(f"  {group.label:>{width}}  {group.count:>{digits}}  {share:>4.0%}  {bar}"))
-    console.print(Text(f"  {verdict(queue)} ({sizes.how})", style="dim"))
+    console.print(Text(f"  {_summary(sizes)} ({sizes.how})", style="dim"))
 
 
-def verdict(queue: Queue) -> str:
-    """Queue sizes in plain words."""
-    sizes = queue.sizes
-    if sizes is None:
-        return queue.why
-    if not sizes.total:
-        return "nothing was signed through CryptoMB"
-    parts = [f"{sizes.total} batches"]
+def _summary(sizes: Sizes) -> str:
+    """Queue sizes in half a line."""
+    parts = [plural(sizes.total, "batch", "batches")] if sizes.total else []
     if sizes.mean is not None:
         parts.append(f"{sizes.mean:.1f} signatures each")
     if sizes.full is not None:
         parts.append(f"{sizes.full:.0%} full")
-    words = ", ".join(parts)
-    if sizes.total < FEW:
-        return f"{words}: too few to say more"
-    if sizes.full is not None and sizes.full >= 0.5:
-        return f"{words}: queues fill before the poll delay is over"
-    if sizes.single is not None and sizes.single > 0.5:
-        return f"{words}: mostly one at a time, which saves nothing"
-    return f"{words}: queues fill in part"
+    parts.append(_FILLINGS[filling(sizes)])
+    return ", ".join(parts)
 
 
 def _print_tls(console: Console, stats: Stats, rate: Rate | None) -> None:
@@ -246,68 +209,40 @@ def _print_tls(console: Console, stats: Stats, rate: Rate | None) -> None:
 # -- logs and manifests -----------------------------------------------------------------------------------------------
 
 
-def log_document(name: str, log: Log) -> dict[str, Any]:
+def log_document(log: Log, findings: Sequence[Finding]) -> dict[str, Any]:
     """schema/inspect-log.json."""
-    bad = [hit for hit in log.hits if not hit.rule.good]
     return {
         "schema": "qatprep.inspect-log/1",
-        "source": name,
-        "result": "fail" if bad else "ok",
+        "source": log.name,
+        "result": str(worst(findings)),
         "lines": log.lines,
-        "findings": [
-            {
-                "id": hit.rule.id,
-                "status": "ok" if hit.rule.good else "fail",
-                "title": hit.rule.title,
-                "line": hit.line,
-                "count": hit.count,
-                "text": hit.text,
-                "cause": hit.rule.cause,
-                "fix": hit.rule.fix,
-            }
-            for hit in log.hits
-        ],
+        "findings": [finding(f) for f in findings],
     }
 
 
-def print_log(console: Console, name: str, log: Log) -> None:
-    for hit in log.hits:
-        good = hit.rule.good
-        times = f", {hit.count} times" if hit.count > 1 else ""
-        head = Text.assemble((hit.rule.id, "id"), " ", ("ok" if good else "FAIL", "ok" if good else "fail"), "  ")
-        console.print(head + Text(f"{hit.rule.title} (line {hit.line}{times})"))
-        for label, text in (("seen", hit.text), ("cause", hit.rule.cause), ("fix", hit.rule.fix)):
-            if text:
-                row = Table.grid(padding=(0, 1))
-                row.add_column(width=9, justify="right", style="dim")
-                row.add_column(overflow="fold")
-                row.add_row(label, Text(text))
-                console.print(row)
-    if not log.hits:
-        console.print(Text(f"no known line among the {log.lines} of {name}"))
-        hint = "No error at all, and Envoy does not start: look whether its VF can sign (dc instead of cy): QP-K8S-003."
-        console.print(Text(hint, style="hint"))
+def print_log(console: Console, log: Log, findings: Sequence[Finding]) -> None:
+    if findings:
+        print_findings(console, findings, "")
+        return
+    console.print(Text(f"no known line among the {log.lines} of {log.name}"))
+    hint = "No error at all, and Envoy does not start: look whether its VF can sign (dc instead of cy): QP-K8S-003."
+    console.print(Text(hint, style="hint"))
 
 
-def manifest_document(name: str, known: int, mistakes: Sequence[Mistake]) -> dict[str, Any]:
+def manifest_document(manifest: Manifest, known: int, findings: Sequence[Finding]) -> dict[str, Any]:
     """schema/inspect-manifest.json."""
     return {
         "schema": "qatprep.inspect-manifest/1",
-        "source": name,
-        "result": "fail" if any(m.serious for m in mistakes) else "warn" if mistakes else "ok",
+        "source": manifest.name,
+        "result": str(worst(findings)),
         "documents": known,
-        "findings": [
-            {"id": m.id, "status": "fail" if m.serious else "warn", "where": m.where, "title": m.text, "fix": m.fix}
-            for m in mistakes
-        ],
+        "findings": [finding(f) for f in findings],
     }
 
 
-def print_manifest(console: Console, name: str, known: int, mistakes: Sequence[Mistake]) -> None:
-    for m in mistakes:
-        style = "fail" if m.serious else "warn"
-        console.print(Text.assemble((m.id, "id"), " ", (style.upper(), style), f"  {m.where}: {m.text}"))
-        console.print(Text(f"      fix {m.fix}"))
-    if not mistakes:
-        words = "no mistake that schemas miss" if known else "nothing in it that qatprep knows"
-        console.print(Text(f"{name}: {words} ({known} documents looked at)", style="ok" if known else "warn"))
+def print_manifest(console: Console, manifest: Manifest, known: int, findings: Sequence[Finding]) -> None:
+    if not findings and not known:
+        console.print(Text(f"{manifest.name}: nothing in it that qatprep knows", style="warn"))
+        return
+    well = f"{manifest.name}: no mistake that schemas miss ({plural(known, 'document')} looked at)"
+    print_findings(console, findings, well)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from qatprep.cli.session import Session
+from typing import Protocol
+
 from qatprep.engine.bootstrap import Result
-from qatprep.report.words import compact, grouped
+from qatprep.report.text import compact, grouped
 
 
-def print_result(session: Session, result: Result, undo: str) -> None:
+class Streams(Protocol):
+    """Where lines go: data to stdout, talk to stderr."""
+
+    def line(self, text: str) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+def print_result(session: Streams, result: Result, undo: str) -> None:
     if result.status == "unchanged":
-        session.line("Nothing to do: it is so already.")
+        session.line("Nothing to do: already as requested.")
         return
     if result.status in ("planned", "applied", "refused"):
         changes = result.plan.changes if result.status != "applied" else result.made
         would = "would be: " if result.status != "applied" else ""
         for change, subjects in grouped(changes):
-            session.line(f"{would}{compact(subjects)} {change.what}: {change.before} -> {change.after}")
-            for cost in change.cost:
+            _, before, after, costs = change.summary
+            session.line(f"{would}{compact(subjects)} {change.what}: {before} -> {after}")
+            for cost in costs:
                 session.line(f"  cost: {cost}")
     for refusal in result.plan.refused:
-        session.say(f"refused for {refusal.subject}: {refusal.why}")
+        session.say(f"refused for {refusal.subject}: {refusal.reason}")
         for holder in refusal.holders:
             session.say(f"  {holder.vf} is held by {holder}")
     if result.status == "applied":
@@ -32,5 +42,5 @@ def print_result(session: Session, result: Result, undo: str) -> None:
             session.say(f"  hint: {result.failure.hint}")
     if result.status in ("rolled back", "interrupted"):
         session.say("everything was undone, the host is as it was")
-    for line in result.stuck:
+    for line in result.not_undone:
         session.say(f"not undone: {line}")

@@ -1,12 +1,12 @@
-"""What is said beside a rendered file: where it differs from the paper, and what it still needs."""
+"""What is said beside a rendered file: where it differs from Intel's guide, and what it still needs."""
 
 from __future__ import annotations
 
 from qatprep.mesh import durations
-from qatprep.mesh.istio import NO_FALLBACK
 from qatprep.mesh.keys import KeyKind
-from qatprep.mesh.kubernetes import PLUGIN_MAX_DEVICES, Workload
 from qatprep.mesh.provider import Kind, Provider
+from qatprep.mesh.render.istio import NO_FALLBACK
+from qatprep.mesh.render.kubernetes import PLUGIN_MAX_DEVICES, Workload
 from qatprep.runtime.memlock import PAPER, needed, spell
 
 
@@ -33,7 +33,7 @@ def envoy_notes(provider: Provider, key: KeyKind | None) -> list[str]:
             "`qatprep inspect stats` shows whether the provider works"
         )
     notes.append(
-        "differs from the paper: "
+        "differs from Intel's guide: "
         + ("the type is Qat..., not QAT...; " if provider.kind is Kind.QAT else "")
         + "poll_delay and private_key are inside typed_config, filters beside transport_socket, admin on loopback"
     )
@@ -41,7 +41,7 @@ def envoy_notes(provider: Provider, key: KeyKind | None) -> list[str]:
 
 
 def docker_command(provider: Provider, directory: str, port: int, cert: str, key: str) -> list[str]:
-    """How to start Envoy by hand, with what the paper's line lacks (`-device` with one dash is `-d -e vice=...`)."""
+    """How to start Envoy by hand, with what Intel's line lacks (`-device` with one dash is `-d -e vice=...`)."""
     flags = [f"-p {port}:{port}"]
     if provider.kind is Kind.QAT:
         size = needed(1)
@@ -69,7 +69,7 @@ def istio_notes(provider: Provider, form: str) -> list[str]:
         notes.append(NO_FALLBACK)
         notes.append("the stock proxyv2 image has the provider: Intel's own distribution of Istio is archived")
     if form == "gateway-values" and provider.kind is Kind.QAT:
-        notes.append("limits and requests are equal: the API server refuses the paper's requests alone")
+        notes.append("limits and requests are equal: the API server refuses requests alone, as in Intel's guide")
         notes.append(ipc_lock_note())
     return notes
 
@@ -77,14 +77,14 @@ def istio_notes(provider: Provider, form: str) -> list[str]:
 def ipc_lock_note() -> str:
     return (
         "IPC_LOCK does nothing for a process that is not root: the node's memlock limit is what counts "
-        f"({spell(needed(1))} or more, the paper's {PAPER} is one VF and nothing else)"
+        f"({spell(needed(1))} or more, the {PAPER} of Intel's guide is one VF and nothing else)"
     )
 
 
 def kubernetes_notes(form: str, workload: Workload | None) -> list[str]:
     if form == "device-plugin":
         return [
-            f"-max-num-devices is {PLUGIN_MAX_DEVICES} by default since v0.27 and was 32 before: never the paper's 16",
+            f"-max-num-devices is {PLUGIN_MAX_DEVICES} by default since v0.27 and was 32 before: it was never 16",
             "no AppArmor overlay is needed: plugins since 0.30 write no new_id any more",
             "the labels it selects by come from node-feature-discovery with Intel's rules, or "
             "`qatprep render kubernetes --as nfd`",
@@ -93,7 +93,7 @@ def kubernetes_notes(form: str, workload: Workload | None) -> list[str]:
     if workload is not None and form in ("pod", "deployment"):
         notes = delay_note(workload.provider)
         if workload.provider.kind is Kind.QAT:
-            notes.append("limits and requests are equal: the API server refuses the paper's requests alone")
+            notes.append("limits and requests are equal: the API server refuses requests alone, as in Intel's guide")
             notes.append(ipc_lock_note())
             if workload.devices > 1:
                 notes.append("several VFs only pay when they come from several PFs: run the plugin with balanced")

@@ -32,13 +32,13 @@ class Meter:
             self._progress = Progress(
                 TextColumn("{task.fields[what]}"),
                 BarColumn(24),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("{task.fields[steps]}"),
                 TimeRemainingColumn(),
                 TextColumn("{task.description}"),
                 console=self.console,
                 transient=True,
             )
-            self._task = self._progress.add_task("", total=0, what=self.what)
+            self._task = self._progress.add_task("", total=None, what=self.what, steps="")
             self._progress.start()
         return self
 
@@ -48,7 +48,7 @@ class Meter:
 
     def __call__(self, done: int, of: int, what: str) -> None:
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=of, description=what)
+            self._progress.update(self._task, completed=done, total=of, description=what, steps=f"{done}/{of}")
         elif time.monotonic() - self._said > PLAIN_EVERY:
             self._said = time.monotonic()
             self.console.print(f"{self.what}: {done} of {of}, {what}")

@@ -10,9 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from qatprep.engine.bootstrap import Result
-from qatprep.report.words import grouped, plural
+from qatprep.plan.model import Plan, Skipped
+from qatprep.report.text import grouped, plural
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Left, Plan
 
 
 def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:
@@ -28,43 +28,39 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
         rows = [(change, [change.subject]) for change in lane] if every else grouped(lane)
         for change, subjects in rows:
             leaf = branch.add(_change(change, subjects, with_subject=every and subjects != devices))
-            for cost in change.cost:
+            for cost in change.summary.cost:
                 leaf.add(Text(f"cost: {cost}", style="warn"))
     if plan.finish:
         branch = tree.add(Text("this host, at the end", style="id"))
         for change in plan.finish:
             leaf = branch.add(_change(change, [change.subject], with_subject=True))
-            for cost in change.cost:
+            for cost in change.summary.cost:
                 leaf.add(Text(f"cost: {cost}", style="warn"))
-    for item in plan.refused:
-        branch = tree.add(Text(f"{item.subject}: refused, {item.why}", style="fail"))
-        for holder in item.holders:
+    for refusal in plan.refused:
+        branch = tree.add(Text(f"{refusal.subject}: refused, {refusal.reason}", style="fail"))
+        for holder in refusal.holders:
             branch.add(Text(f"{holder.vf} is held by {holder}"))
-    for names, left in _alone(plan.left):
-        tree.add(Text(f"{names}: left alone, {left.why} ({left.finding})", style="warn"))
+    for names, item in _together(plan.skipped):
+        tree.add(Text(f"{names}: skipped, {item.reason} ({item.finding})", style="warn"))
     console.print(tree)
     if plan.forecast:
-        console.print(
-            Text(
-                "What a driver that does not run yet will show is not known: the lanes are looked at again then.", "dim"
-            )
-        )
+        console.print(Text("Steps after loading a driver are planned again once it runs.", "dim"))
 
 
 def _alike(plan: Plan) -> list[list[str]]:
     """Devices whose lanes differ in nothing but addresses, together."""
     kinds: dict[tuple[tuple[str, str, str, bool], ...], list[str]] = {}
     for device, lane in plan.lanes.items():
-        shape = tuple((c.kind, c.before, c.after, c.subject == device) for c in lane)
+        shape = tuple((c.kind, c.summary.before, c.summary.after, c.subject == device) for c in lane)
         kinds.setdefault(shape, []).append(device)
     return list(kinds.values())
 
 
-def _alone(left: Sequence[Left]) -> list[tuple[str, Left]]:
-    """What is left alone for one reason, together."""
-    reasons: dict[tuple[str, str], list[Left]] = {}
-    for item in left:
-        reasons.setdefault((item.why, item.finding), []).append(item)
+def _together(skipped: Sequence[Skipped]) -> list[tuple[str, Skipped]]:
+    """What is skipped for one reason, together."""
+    reasons: dict[tuple[str, str], list[Skipped]] = {}
+    for item in skipped:
+        reasons.setdefault((item.reason, item.finding), []).append(item)
     return [(" ".join(item.subject for item in items), items[0]) for items in reasons.values()]
 
 
@@ -83,19 +79,17 @@ def _change(change: Change, subjects: list[str], *, with_subject: bool) -> Text:
     elif with_subject:
         text.append(f"{subjects[0]} ")
     text.append(f"{change.what} ")
-    text.append(change.before, style="old")
+    text.append(change.summary.before, style="old")
     text.append(" -> ")
-    text.append(change.after, style="new")
+    text.append(change.summary.after, style="new")
     return text
 
 
 def diff_lines(plan: Plan) -> list[str]:
     """The plan as a diff: the state of every subject before and after."""
-    out = ["--- before", "+++ after"]
-    for change in plan.changes:
-        out.append(f"-{change.subject} {change.what}: {change.before}")
-        out.append(f"+{change.subject} {change.what}: {change.after}")
-    return out if len(out) > 2 else []
+    pairs = zip(*_states(plan), strict=True)
+    lines = [line for before, after in pairs for line in (f"-{before}", f"+{after}")]
+    return ["--- before", "+++ after", *lines] if lines else []
 
 
 def print_diff(console: Console, plan: Plan) -> None:
@@ -104,25 +98,32 @@ def print_diff(console: Console, plan: Plan) -> None:
         console.print(Text(line, style=style), soft_wrap=True)
 
 
-def plan_document(plan: Plan, host: str, wish: str, *, diff: bool = False) -> dict[str, Any]:
-    document = {"schema": "qatprep.plan/1", "host": host, "wish": wish, **plan.describe()}
+def plan_document(plan: Plan, host: str, config: str, *, diff: bool = False) -> dict[str, Any]:
+    document = {"schema": "qatprep.plan/1", "host": host, "config": config, **plan.describe()}
     return {**document, **_diff(plan)} if diff else document
 
 
 def _diff(plan: Plan) -> dict[str, Any]:
     """In the form Ansible prints: two texts."""
-    before = [f"{change.subject} {change.what}: {change.before}\n" for change in plan.changes]
-    after = [f"{change.subject} {change.what}: {change.after}\n" for change in plan.changes]
-    return {"diff": {"before": "".join(before), "after": "".join(after)}}
+    before, after = ("".join(f"{line}\n" for line in lines) for lines in _states(plan))
+    return {"diff": {"before": before, "after": after}}
 
 
-def result_document(result: Result, host: str, wish: str, *, check: bool = False, diff: bool = False) -> dict[str, Any]:
+def _states(plan: Plan) -> tuple[list[str], list[str]]:
+    """A line for the state of every subject, before and after."""
+    rows = [(f"{change.subject} {change.what}", change.summary) for change in plan.changes]
+    return [f"{name}: {s.before}" for name, s in rows], [f"{name}: {s.after}" for name, s in rows]
+
+
+def result_document(
+    result: Result, host: str, config: str, *, check: bool = False, diff: bool = False
+) -> dict[str, Any]:
     """schema qatprep.bootstrap/1. `changed` is what Ansible means by it: in check mode, what would change."""
     plan = result.plan
     document: dict[str, Any] = {
         "schema": "qatprep.bootstrap/1",
         "host": host,
-        "wish": wish,
+        "config": config,
         "status": result.status,
         "check": check,
         "changed": not plan.empty if check else result.status in ("applied", "partial"),
@@ -130,8 +131,8 @@ def result_document(result: Result, host: str, wish: str, *, check: bool = False
         "resumed": result.resumed,
         "made": [change.describe() for change in result.made],
         "failure": None,
-        "stuck": list(result.stuck),
-        "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in result.left],
+        "not_undone": list(result.not_undone),
+        "skipped": [item._asdict() for item in result.skipped],
         "plan": plan.describe(),
     }
     if result.failure:
@@ -140,23 +141,23 @@ def result_document(result: Result, host: str, wish: str, *, check: bool = False
     return {**document, **_diff(plan)} if diff else document
 
 
-def idle(left: Sequence[Left], host: str, *, qat: bool) -> str:
+def idle(skipped: Sequence[Skipped], host: str, *, qat: bool) -> str:
     """Why nothing is to be done."""
-    if left:
-        return "Nothing can be done here before what is told below is mended."
-    return f"Nothing to do: {'the host is already as wished' if qat else f'{host} has no QAT device to set up'}."
+    if skipped:
+        return "Nothing was changed. Fix the problems below first."
+    return f"Nothing to do: {'the host matches its configuration' if qat else f'{host} has no QAT device to set up'}."
 
 
 def print_result(console: Console, result: Result, host: str, undo: str, *, qat: bool) -> None:
-    """One paragraph: what happened, what is left, what to do.
+    """One paragraph: what happened, what was skipped, what to do.
 
     `undo` tells how it is undone; `qat`: whether the host has a QAT device at all.
     """
     say = console.print
     if result.resumed:
-        say(Text(f"Run {result.resumed} had been cut off; this run went on from what it left.", style="warn"))
+        say(Text(f"Run {result.resumed} had been cut off; this run continued from there.", style="warn"))
     if result.status == "unchanged":
-        say(Text(idle(result.left, host, qat=qat), style="warn" if result.left else "ok"))
+        say(Text(idle(result.skipped, host, qat=qat), style="warn" if result.skipped else "ok"))
     elif result.status == "applied":
         say(Text(f"Done: {plural(len(result.made), 'change')}, each read back.", style="ok"))
         say(Text(f"{undo[0].upper()}{undo[1:]}", style="hint"))
@@ -164,7 +165,7 @@ def print_result(console: Console, result: Result, host: str, undo: str, *, qat:
         say("Nothing was changed.")
     elif result.status == "refused":
         for refusal in result.plan.refused:
-            say(Text(f"Refused for {refusal.subject}: {refusal.why}.", style="fail"))
+            say(Text(f"Refused for {refusal.subject}: {refusal.reason}.", style="fail"))
             for holder in refusal.holders:
                 say(f"  {holder.vf} is held by {holder}")
         say("Nothing was changed. Stop these processes (drain the pods), then run this again.")
@@ -177,11 +178,11 @@ def print_result(console: Console, result: Result, host: str, undo: str, *, qat:
         say(Text(f"Rolled back: all {plural(len(result.made), 'change')} undone, the host is as it was.", style="warn"))
     elif result.status == "partial":
         say(Text("Rolled back in part. This could not be undone:", style="fail"))
-        for line in result.stuck:
+        for line in result.not_undone:
             say(f"  {line}")
         say(Text(f"When the cause is gone: qatprep rollback {result.run}", style="hint"))
-    for subjects, item in _alone(result.left):
-        say(Text(f"Left alone: {subjects}, {item.why}", style="warn"))
-    if result.left:
-        ids = ",".join(sorted({item.finding for item in result.left}))
-        say(Text(f"  qatprep doctor --only {ids} tells the cause and the fix", style="hint"))
+    for subjects, item in _together(result.skipped):
+        say(Text(f"Skipped: {subjects}, {item.reason}", style="warn"))
+    if result.skipped:
+        ids = ",".join(sorted({item.finding for item in result.skipped}))
+        say(Text(f"  qatprep doctor --only {ids} shows the cause and the fix", style="hint"))

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress import TaskID as _Task
 
-from qatprep.report.words import plural
+from qatprep.plan.model import Plan
+from qatprep.report.text import plural
 from qatprep.steps.base import Change
-from qatprep.steps.lanes import Plan
 
 
 class Watcher:
@@ -59,7 +59,7 @@ class Watcher:
 
     def started(self, change: Change) -> None:
         if self._live is not None and (task := self._tasks.get(self._lane(change))) is not None:
-            self._live.update(task, description=f"{change.what} {change.after}")
+            self._live.update(task, description=f"{change.what} {change.summary.after}")
 
     def done(self, change: Change, seconds: float) -> None:
         lane = self._lane(change)
@@ -67,7 +67,9 @@ class Watcher:
         if self._live is not None:
             if (task := self._tasks.get(lane)) is not None:
                 finished = self._counts[lane] >= self._totals.get(lane, 0)
-                self._live.update(task, advance=1, description="ready" if finished else f"{change.what} {change.after}")
+                self._live.update(
+                    task, advance=1, description="ready" if finished else f"{change.what} {change.summary.after}"
+                )
         elif not self._quiet:
             if not change.batch:
                 self._console.print(f"{change}  ({seconds:.1f} s)", soft_wrap=True)
@@ -80,16 +82,18 @@ class Watcher:
 
     def stopping(self) -> None:
         if not self._quiet:
-            words = "interrupted: the changes under way are finished, then everything is undone"
-            self._console.print(words, style="warn", soft_wrap=True)
+            text = "interrupted: the changes under way are finished, then everything is undone"
+            self._console.print(text, style="warn", soft_wrap=True)
 
     def undone(self, change: Change) -> None:
         if not self._undoing and not self._quiet:
             self._undoing = True
             self._console.print("undoing, newest first", style="warn")
         if self._live is None and not self._quiet and not change.batch:
-            self._console.print(f"undone: {change.subject} {change.what}: {change.before} again", soft_wrap=True)
+            self._console.print(
+                f"undone: {change.subject} {change.what} back to {change.summary.before}", soft_wrap=True
+            )
 
-    def stuck(self, change: Change, error: str) -> None:
+    def not_undone(self, change: Change, error: str) -> None:
         if not self._quiet:
             self._console.print(f"not undone: {change}: {error}", style="fail", soft_wrap=True)

@@ -12,20 +12,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qatprep.checks.base import Status
 from qatprep.checks.table import BY_ID
 from qatprep.checks.verdict import State
-from qatprep.devices import SERVICES
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
+from qatprep.findings import Status
+from qatprep.hardware import SERVICES
 from qatprep.version import VERSION
 
 if TYPE_CHECKING:
     from qatprep.checks.registry import Report
+    from qatprep.config import NodeConfig
     from qatprep.engine.journal import Run
     from qatprep.facts import Facts
-    from qatprep.steps.lanes import Plan
-    from qatprep.wish import Wish
+    from qatprep.plan.model import Plan
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -44,11 +44,11 @@ METRICS = {
     "qatprep_node_ready": "Whether the node is ready for what `for` names (qat, cryptomb): 1 yes, 0 something to mend;"
     " absent where the node has no such device, or it cannot be told.",
     "qatprep_finding_status": "Worst result of each check: 0 ok, 1 warn, 2 unknown, 3 fail, 4 blocked, -1 skipped.",
-    "qatprep_drift_changes": "Changes that bootstrap would make now; 0 when the node is as wished.",
-    "qatprep_devices_left": "Devices and files that bootstrap cannot set up for something that is broken above them.",
+    "qatprep_drift_changes": "Changes that bootstrap would make now; 0 when the node is as configured.",
+    "qatprep_devices_skipped": "Devices and files that bootstrap skips because of an earlier failure.",
     "qatprep_pf_info": "Always 1; the labels tell kind, driver and services of each PF.",
     "qatprep_pf_up": "Whether the PF runs: bound to its driver, and its state is up.",
-    "qatprep_vfs": "VFs of each PF by state: possible, made, bound (to VFIO), ready (node as wished), held (in use).",
+    "qatprep_vfs": "VFs of each PF by state: possible, made, bound (VFIO), ready (node as configured), held (in use).",
     "qatprep_last_run_timestamp_seconds": "When the last run that changed this node began, in seconds since 1970.",
     "qatprep_last_run_success": "Whether that run did what it was to do: 1, or 0 when it was undone or cut off.",
 }
@@ -64,10 +64,10 @@ class _Family:
         self.samples.append((labels, value))
 
 
-def render(facts: Facts, wish: Wish, report: Report, plan: Plan, runs: Sequence[Run] | None) -> str:
+def render(facts: Facts, config: NodeConfig, report: Report, plan: Plan, runs: Sequence[Run] | None) -> str:
     """The whole text. `runs` is None where the journals cannot be read: nothing is said about runs then."""
     out: list[str] = []
-    for family in _families(facts, wish, report, plan, runs):
+    for family in _families(facts, config, report, plan, runs):
         if not family.samples:
             continue
         out += [f"# HELP {family.name} {METRICS[family.name]}", f"# TYPE {family.name} gauge"]
@@ -77,7 +77,9 @@ def render(facts: Facts, wish: Wish, report: Report, plan: Plan, runs: Sequence[
     return "\n".join(out) + "\n"
 
 
-def _families(facts: Facts, wish: Wish, report: Report, plan: Plan, runs: Sequence[Run] | None) -> Iterator[_Family]:
+def _families(
+    facts: Facts, config: NodeConfig, report: Report, plan: Plan, runs: Sequence[Run] | None
+) -> Iterator[_Family]:
     build = _Family("qatprep_build_info")
     build.add(1, ("version", VERSION), ("kernel", facts.kernel.release))
     yield build
@@ -90,10 +92,10 @@ def _families(facts: Facts, wish: Wish, report: Report, plan: Plan, runs: Sequen
     drift = _Family("qatprep_drift_changes")
     drift.add(len(plan.changes))
     yield drift
-    left = _Family("qatprep_devices_left")
-    left.add(len({item.subject for item in plan.left}))
-    yield left
-    yield from _devices(facts, wish)
+    skipped = _Family("qatprep_devices_skipped")
+    skipped.add(len({item.subject for item in plan.skipped}))
+    yield skipped
+    yield from _devices(facts, config)
     if told := [run for run in runs or () if run.time]:  # others were damaged or cut off before they could say when
         stamp, success = _Family("qatprep_last_run_timestamp_seconds"), _Family("qatprep_last_run_success")
         stamp.add(calendar.timegm(time.strptime(told[-1].time, "%Y-%m-%dT%H:%M:%SZ")))
@@ -114,9 +116,9 @@ def _findings(report: Report) -> _Family:
     return family
 
 
-def _devices(facts: Facts, wish: Wish) -> Iterator[_Family]:
+def _devices(facts: Facts, config: NodeConfig) -> Iterator[_Family]:
     info, up, vfs = _Family("qatprep_pf_info"), _Family("qatprep_pf_up"), _Family("qatprep_vfs")
-    gid = facts.nodes.gid(wish.group)
+    gid = facts.nodes.gid(config.group)
     held = Counter(holder.vf for holder in facts.nodes.holders)
     for pf in facts.pci.pfs:
         device = ("device", pf.bdf)
@@ -133,19 +135,19 @@ def _devices(facts: Facts, wish: Wish) -> Iterator[_Family]:
             up.add(int(pf.driver == pf.family.driver and pf.state in ("up", None)), device)
         if isinstance(pf.total_vfs, int):
             vfs.add(pf.total_vfs, device, ("state", "possible"))
-        _count(vfs, pf.bdf, pf.vfs, gid, wish, held)
+        _count(vfs, pf.bdf, pf.vfs, gid, config, held)
     for vf in facts.pci.vfs:
-        _count(vfs, vf.bdf, (vf,), gid, wish, held)
+        _count(vfs, vf.bdf, (vf,), gid, config, held)
     yield info
     yield up
     yield vfs
 
 
 def _count(
-    family: _Family, bdf: str, vfs: tuple[Vf, ...], gid: int | Unknown | None, wish: Wish, held: Counter[str]
+    family: _Family, bdf: str, vfs: tuple[Vf, ...], gid: int | Unknown | None, config: NodeConfig, held: Counter[str]
 ) -> None:
     device = ("device", bdf)
-    good = [vf for vf in vfs if isinstance(vf.node, DeviceNode) and (vf.node.gid, vf.node.mode) == (gid, wish.mode)]
+    good = [vf for vf in vfs if isinstance(vf.node, DeviceNode) and (vf.node.gid, vf.node.mode) == (gid, config.mode)]
     family.add(len(vfs), device, ("state", "made"))
     family.add(sum(vf.bound is True for vf in vfs), device, ("state", "bound"))
     family.add(len(good), device, ("state", "ready"))

@@ -14,7 +14,7 @@ from qatprep.engine.journal import Run
 from qatprep.engine.run import LOCK, effective
 from qatprep.host.base import Host
 from qatprep.report.console import print_table
-from qatprep.report.words import compact, grouped, plural
+from qatprep.report.text import compact, grouped, plural
 
 
 def run_status(run: Run, host: Host) -> str:
@@ -61,14 +61,14 @@ def print_chain(console: Console, chain: Sequence[Run], host: Host) -> None:
         tree = Tree(Text(title, style="id"), guide_style="dim")
         for change, subjects in grouped(entry.change for entry in effective(host, run)):
             text = Text(f"{compact(subjects)} {change.what} ")
-            text.append(change.after, style="old").append(" -> ").append(change.before, style="new")
+            text.append(change.summary.after, style="old").append(" -> ").append(change.summary.before, style="new")
             tree.add(text)
         if gone:
             tree.add(Text("the host was booted since: what was in sysfs and /dev is gone already", style="dim"))
         console.print(tree)
 
 
-def rollback_document(host: str, status: str, chain: Sequence[Run], left: Sequence[str]) -> dict[str, Any]:
+def rollback_document(host: str, status: str, chain: Sequence[Run], not_undone: Sequence[str]) -> dict[str, Any]:
     return {
         "schema": "qatprep.rollback/1",
         "host": host,
@@ -76,16 +76,16 @@ def rollback_document(host: str, status: str, chain: Sequence[Run], left: Sequen
         "changed": status in ("rolled back", "partial"),
         "runs": [run.id for run in chain],
         "changes": [entry.change.describe() for run in chain for entry in run.standing],
-        "stuck": list(left),
+        "not_undone": list(not_undone),
     }
 
 
-def print_outcome(console: Console, chain: Sequence[Run], left: Sequence[str]) -> None:
-    if not left:
+def print_outcome(console: Console, chain: Sequence[Run], not_undone: Sequence[str]) -> None:
+    if not not_undone:
         count = plural(len(chain), "run")
         console.print(Text(f"Rolled back: {count} undone, the host is as it was before.", style="ok"))
         return
     console.print(Text("Rolled back in part. This could not be undone:", style="fail"))
-    for line in left:
+    for line in not_undone:
         console.print(f"  {line}")
     console.print(Text("When the cause is gone, run the same command again.", style="hint"))

@@ -11,22 +11,22 @@ from rich.text import Text
 from qatprep.engine.journal import Run
 from qatprep.facts import Facts
 from qatprep.host.base import Host
+from qatprep.plan.model import Plan
 from qatprep.report.device import devices_document, print_devices
 from qatprep.report.rollback import run_status
-from qatprep.report.words import plural
-from qatprep.steps.lanes import Plan
+from qatprep.report.text import plural
 
 
-def status_document(host: Host, facts: Facts, plan: Plan, wish: str, runs: Sequence[Run]) -> dict[str, Any]:
+def status_document(host: Host, facts: Facts, plan: Plan, config: str, runs: Sequence[Run]) -> dict[str, Any]:
     devices = devices_document(host, facts.pci, facts.nodes)
     last = runs[-1] if runs else None
     return {
         "schema": "qatprep.status/1",
         "host": host.label,
         "kernel": facts.kernel.release,
-        "wish": wish,
+        "config": config,
         "drift": [change.describe() for change in plan.changes],
-        "left": [{"subject": item.subject, "why": item.why, "finding": item.finding} for item in plan.left],
+        "skipped": [item._asdict() for item in plan.skipped],
         "last_run": {"run": last.id, "time": last.time, "command": last.command, "status": run_status(last, host)}
         if last
         else None,
@@ -37,20 +37,20 @@ def status_document(host: Host, facts: Facts, plan: Plan, wish: str, runs: Seque
     }
 
 
-def print_status(console: Console, host: Host, facts: Facts, plan: Plan, wish: str, runs: Sequence[Run]) -> None:
+def print_status(console: Console, host: Host, facts: Facts, plan: Plan, config: str, runs: Sequence[Run]) -> None:
     release = facts.kernel.release or "unknown"
     kernel = "" if release in host.label else f", kernel {release}"
     console.print(f"{host.label}{kernel}, {facts.cpu.model or facts.cpu.machine}")
     console.print()
     print_devices(console, host, facts.pci, facts.nodes, with_vfs=False)
     console.print()
-    if plan.empty and not plan.left:
-        console.print(Text(f"As wished ({wish}).", style="ok"))
+    if plan.empty and not plan.skipped:
+        console.print(Text(f"As configured ({config}).", style="ok"))
     elif not plan.empty:
         count = plural(len(plan.changes), "change")
-        console.print(Text(f"Not as wished ({wish}): {count} to make; qatprep plan shows them.", style="warn"))
-    for item in plan.left:
-        console.print(Text(f"{item.subject} cannot be prepared: {item.why} ({item.finding})", style="warn"))
+        console.print(Text(f"Not as configured ({config}): {count} to make; qatprep plan shows them.", style="warn"))
+    for item in plan.skipped:
+        console.print(Text(f"{item.subject} is skipped: {item.reason} ({item.finding})", style="warn"))
     if runs:
         last = runs[-1]
         console.print(f"Last run: {last.id}, {last.command}, {run_status(last, host)}.")

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.crypto.advise import Advice, Point, Setting
-from qatprep.crypto.measure import envoy_histogram
-from qatprep.crypto.tune import Tuning
+from qatprep.crypto.load import envoy_histogram
+from qatprep.measure.advise import Advice, Point, Setting
+from qatprep.measure.tune import Tuning
 
 
 def tune_document(tuning: Tuning) -> dict[str, Any]:
@@ -21,6 +21,8 @@ def tune_document(tuning: Tuning) -> dict[str, Any]:
         "cpus": tuning.cpus,
         "key": tuning.key,
         "workers": tuning.workers,
+        "certificates": tuning.certificates,
+        "tick_ms": tuning.tick_ms,
         "seconds": tuning.seconds,
         "goal": {"rate": tuning.goal.rate or None, "p99_ms": tuning.goal.p99 * 1000 or None},
         "interrupted": tuning.interrupted,
@@ -40,6 +42,7 @@ def tune_document(tuning: Tuning) -> dict[str, Any]:
             for engine in tuning.engines
         ],
         "absent": list(tuning.absent),
+        "failed": list(tuning.failed),
         "points": [_point(point) for point in tuning.points],
     }
 
@@ -67,6 +70,8 @@ def print_tune(console: Console, tuning: Tuning, *, every: bool = False) -> None
     for engine in tuning.engines:
         name = "no provider" if engine.provider == "sync" else engine.provider
         console.print(Text.assemble((f"{name}: ", "id"), f"{engine.detail}, at most {engine.capacity:,.0f}/s"))
+    for what in tuning.failed:
+        console.print(Text(f"failed, not compared: {what}", "fail"))
     for what in tuning.absent:
         console.print(Text(f"not compared: {what}", "dim"))
     loads = sorted({point.offered for point in tuning.points})
@@ -74,8 +79,18 @@ def print_tune(console: Console, tuning: Tuning, *, every: bool = False) -> None
         console.print(_table([p for p in tuning.points if p.offered == load], load, tuning))
     if not every and len(loads) > 1:
         console.print(Text(f"{len(loads)} loads were measured: --all shows them, --chart draws them", "dim"))
+    if any(engine.provider == "cryptomb" for engine in tuning.engines):
+        console.print(Text(_timer(tuning), "dim"))
     _breaks(console, tuning.advice, loads)
     _recommend(console, tuning)
+
+
+def _timer(tuning: Tuning) -> str:
+    hz, contexts = round(1000 / tuning.tick_ms), tuning.certificates
+    return (
+        f"CryptoMB waits by Envoy's event loop: whole milliseconds, checked each tick of {tuning.tick_ms:.3g} ms "
+        f"(HZ={hz}); {contexts} certificate{'s' if contexts > 1 else ''}, a queue each on every worker"
+    )
 
 
 def _table(points: list[Point], load: float, tuning: Tuning) -> Table:

@@ -10,6 +10,7 @@ The key exists from 1.6.0 on. The table's name follows the `version` of the file
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -38,9 +39,8 @@ class Version(NamedTuple):
 def parse_version(text: str) -> Version | None:
     """From "containerd github.com/containerd/containerd 1.7.24~ds1 1.7.24~ds1-6+b4" or "v2.1.9"."""
     for word in text.split():
-        parts = word.lstrip("v").split(".")
-        if len(parts) >= 3 and parts[0].isdigit() and parts[1].isdigit():
-            return Version(int(parts[0]), int(parts[1]))
+        if match := re.match(r"v?([0-9]{1,4})\.([0-9]{1,4})\.", word):
+            return Version(int(match[1]), int(match[2]))
     return None
 
 
@@ -159,8 +159,8 @@ def judge(files: ConfigSet, binary: Version | None) -> Verdict:
             return Verdict(None, file.path, tuple(problems))
     for file in files.ignored:
         if KEY in (file.text or ""):
-            words = f"{files.main.path} has no `imports` that names this file"
-            problems.append(Problem("not-imported", file.path, words))
+            text = f"{files.main.path} has no `imports` that names this file"
+            problems.append(Problem("not-imported", file.path, text))
     return Verdict(on, where, tuple(problems))
 
 
@@ -168,8 +168,8 @@ def _load(file: File, problems: list[Problem]) -> dict[str, Any] | None:
     try:
         return tomllib.loads(file.text or "")
     except (tomllib.TOMLDecodeError, RecursionError) as e:
-        words = str(e) if isinstance(e, tomllib.TOMLDecodeError) else "nested too deeply"
-        problems.append(Problem("not-toml", file.path, f"not TOML: {words}", fatal=True))
+        text = str(e) if isinstance(e, tomllib.TOMLDecodeError) else "nested too deeply"
+        problems.append(Problem("not-toml", file.path, f"not TOML: {text}", fatal=True))
         return None
 
 

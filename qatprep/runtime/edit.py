@@ -14,6 +14,7 @@ from typing import Any
 
 from qatprep.runtime.containerd import DROPIN_NAME, KEY, ConfigSet, File, Version, judge, uri_for, version_of
 from qatprep.runtime.refusal import Refused
+from qatprep.runtime.toml import EDIT_LIMIT
 
 MARK = "# Written by qatprep: device nodes in a container belong to runAsUser and runAsGroup.\n"
 
@@ -87,6 +88,10 @@ def _sets_key(file: File) -> bool:
 def _with_import(text: str, path: str) -> str:
     import tomlkit
 
+    if len(text) > EDIT_LIMIT:
+        raise Refused(
+            f"containerd's main file has {len(text)} bytes, at most {EDIT_LIMIT} are edited", "edit it by hand"
+        )
     document = tomlkit.parse(text)
     imports = document["imports"]
     assert isinstance(imports, list)
@@ -206,6 +211,8 @@ def _by_tomlkit(text: str, uri: str) -> str | None:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
+    if len(text) > EDIT_LIMIT:
+        return None
     # A table that was only implied by its children may come out in the middle of another: the caller compares.
     try:
         document = tomlkit.parse(text)

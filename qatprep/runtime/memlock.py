@@ -124,7 +124,7 @@ def _assignments(text: str, section: str, key: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-_LIMITS_LINE = re.compile(r"^Max locked memory +(\S+) +(\S+) +bytes", re.MULTILINE)
+_LIMITS_LINE = re.compile(r"^Max locked memory +(unlimited|[0-9]{1,20}) +(unlimited|[0-9]{1,20}) +bytes", re.MULTILINE)
 
 
 def from_proc_limits(text: str) -> Limit | None:
@@ -132,8 +132,8 @@ def from_proc_limits(text: str) -> Limit | None:
     match = _LIMITS_LINE.search(text)
     if match is None:
         return None
-    soft, hard = (INFINITY if word == "unlimited" else int(word) if word.isdigit() else -1 for word in match.groups())
-    return None if min(soft, hard) < 0 else Limit(soft, hard)
+    soft, hard = (INFINITY if word == "unlimited" else int(word) for word in match.groups())
+    return Limit(soft, hard)
 
 
 def docker_flags(size: int) -> tuple[str, ...]:

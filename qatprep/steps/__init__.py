@@ -1,1 +1,1 @@
-"""From facts and a wish to typed changes, each of which can be done, read back and undone."""
+"""What a change is: what it makes different and at what cost, how it is done, read back and undone."""

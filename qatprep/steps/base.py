@@ -6,9 +6,10 @@ import errno
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from qatprep.host.base import Host
+from qatprep.steps.places import Place, misplaced, strange_outcome
 
 BLOCKING = 30.0
 """Seconds for a write that can block in the kernel. Stopping a PF waits up to 10 s for its VFs to acknowledge
@@ -30,13 +31,24 @@ class ChangeFailed(Exception):
         self.outcome = outcome
 
 
+class Summary(NamedTuple):
+    """A change in short, for people and programs."""
+
+    subject: str
+    """BDF, module, group, unit or path."""
+    before: str
+    after: str
+    cost: tuple[str, ...] = ()
+    """What people lose by it, one sentence each."""
+
+
 @dataclass(frozen=True)
 class Change(ABC):
     """Subclasses are frozen dataclasses whose fields are plain JSON values: that is how the journal keeps them."""
 
     kind: ClassVar[str] = ""
     what: ClassVar[str] = ""
-    """The noun: services, VFs, driver, node, module ..."""
+    """The noun: services, VFs, driver, device node, module ..."""
     batch: ClassVar[bool] = False
     """Whether neighbours of this kind may share one journal write: only where each undo looks before it acts."""
     persistent: ClassVar[bool] = False
@@ -49,37 +61,37 @@ class Change(ABC):
         if cls.kind:
             REGISTRY[cls.kind] = cls
 
+    places: ClassVar[Mapping[str, Place]] = {}
+    """The texts that a journal may give each field: see steps/places.py."""
+    outcomes: ClassVar[Mapping[str, Place]] = {}
+    """The same for what `do` returns."""
     optional: ClassVar[bool] = False
     """Whether the run goes on when it fails: it is an attempt, and what it was for is left as it is."""
 
     @property
     @abstractmethod
+    def summary(self) -> Summary:
+        """What becomes different, and what it costs."""
+
+    @property
     def subject(self) -> str:
-        """BDF, module, group or path."""
+        return self.summary.subject
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """BDFs of the functions that are taken from whoever has them open: the kernel would wait for them to close."""
+        return ()
 
     @property
     def quick(self) -> bool:
         """Whether it takes no time in the kernel, so that lanes of such changes gain nothing side by side."""
         return False
 
-    @property
-    @abstractmethod
-    def before(self) -> str: ...
-
-    @property
-    @abstractmethod
-    def after(self) -> str: ...
-
-    @property
-    def cost(self) -> tuple[str, ...]:
-        """What people lose by it, in words."""
-        return ()
-
     @abstractmethod
     def do(self, host: Host) -> Mapping[str, Any] | None:
         """Make it so and read it back. What it returns is kept in the journal and given to `undo`.
 
-        Raises ChangeFailed, or OSError where no better words were found.
+        Raises ChangeFailed, or OSError where nothing better can be said.
         """
 
     @abstractmethod
@@ -100,21 +112,23 @@ class Change(ABC):
 
     def describe(self) -> dict[str, Any]:
         """For JSON output."""
+        subject, before, after, cost = self.summary
         return {
             "kind": self.kind,
             "what": self.what,
-            "subject": self.subject,
-            "before": self.before,
-            "after": self.after,
-            "cost": list(self.cost),
+            "subject": subject,
+            "before": before,
+            "after": after,
+            "cost": list(cost),
         }
 
     def __str__(self) -> str:
-        return f"{self.subject} {self.what}: {self.before} -> {self.after}"
+        subject, before, after, _ = self.summary
+        return f"{subject} {self.what}: {before} -> {after}"
 
 
 def restore(record: Mapping[str, Any]) -> Change:
-    """The change that `record` was made from. ValueError for a record this version does not know."""
+    """The change that `record` was made from. ValueError for a record this version does not know, or never writes."""
     cls = REGISTRY.get(record.get("kind", ""))
     if cls is None:
         _import_all()  # a rollback plans nothing, so nothing has imported the module of that kind yet
@@ -125,7 +139,16 @@ def restore(record: Mapping[str, Any]) -> Change:
     values = {key: _frozen(value) for key, value in record.items() if key != "kind"}
     if set(values) != wanted:
         raise ValueError(f"{cls.kind}: keys {sorted(values)} instead of {sorted(wanted)}")
+    if wrong := misplaced(cls, values, cls.places):
+        raise ValueError(f"{cls.kind}: {wrong}")
     return cls(**values)
+
+
+def accept_outcome(change: Change, outcome: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """An outcome out of a journal. ValueError for one that `do` never gives."""
+    if outcome and (wrong := strange_outcome(outcome, change.outcomes)):
+        raise ValueError(f"{change.kind}: outcome: {wrong}")
+    return outcome
 
 
 def _import_all() -> None:
@@ -176,7 +199,7 @@ def explained(error: OSError, action: str, reasons: Reasons) -> ChangeFailed:
 
 
 def write(host: Host, path: str, value: str, reasons: Reasons, *, deadline: float | None = None) -> None:
-    """Write a value to an attribute; ChangeFailed, in words, when the kernel refuses."""
+    """Write a value to an attribute; ChangeFailed, with what the errno means there, when the kernel refuses."""
     try:
         host.write(path, value.encode(), deadline=deadline)
     except OSError as e:

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.devices import PCI_DEVICES
 from qatprep.facts.base import READ_DEADLINE, Unknown, exists, link_name, read_line
 from qatprep.facts.pci import DeviceNode, Vf
+from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import Host
-from qatprep.steps.base import BLOCKING, Change, ChangeFailed, write
+from qatprep.steps import places as place
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Summary, write
 from qatprep.steps.driver import OVERRIDE_REASONS, bind, override_and_bind, unbind
 from qatprep.steps.nodes import own
+from qatprep.steps.places import Place
 
 
 def set_override(host: Host, bdf: str, driver: str) -> None:
@@ -60,6 +62,12 @@ class BindVf(Change):
     kind: ClassVar[str] = "bind-vf"
     what: ClassVar[str] = "driver"
     batch: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {
+        "bdf": place.BDF,
+        "old": place.ENTRY,
+        "old_override": place.ENTRY,
+        "new": place.ENTRY,
+    }
 
     bdf: str
     old: str
@@ -70,26 +78,33 @@ class BindVf(Change):
     old_node: tuple[int, int, int] | None = None
     """uid, gid and mode of the device node that goes with the old driver."""
 
+    @classmethod
+    def of(cls, vf: Vf, driver: str) -> BindVf:
+        """The change for a function as it is now; "" takes its driver away."""
+        old = vf.driver if isinstance(vf.driver, str) else ""
+        override = vf.override if isinstance(vf.override, str) else ""
+        return cls(vf.bdf, old, override, driver, vf.node.owner if isinstance(vf.node, DeviceNode) else None)
+
     @property
-    def subject(self) -> str:
-        return self.bdf
+    def summary(self) -> Summary:
+        stale = f" (driver_override {self.old_override})" if self.old == self.new else ""
+        return Summary(self.bdf, (self.old or "none") + stale, self.new or "none")
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return (self.bdf,)
 
     @property
     def quick(self) -> bool:
         return not self.old  # some drivers take long to let go
 
-    @property
-    def before(self) -> str:
-        return self.old or "none"
-
-    @property
-    def after(self) -> str:
-        return self.new or "none"
-
     def do(self, host: Host) -> None:
         now = driver_of(host, self.bdf)
         if now and now == self.new:
-            return  # it was bound ahead, or vfio-pci.ids took it the moment it was made
+            # It was bound ahead, or vfio-pci.ids took it the moment it was made: no override is then as good.
+            if override_of(host, self.bdf) not in ("", self.new):
+                set_override(host, self.bdf, self.new)
+            return
         if now:
             unbind(host, self.bdf)
         set_override(host, self.bdf, self.new)
@@ -110,10 +125,3 @@ class BindVf(Change):
         rebind(host, self.bdf, self.old, self.old_override)
         if self.old_node is not None and driver_of(host, self.bdf) == self.old:
             own(host, self.bdf, *self.old_node)
-
-
-def handover(vf: Vf, driver: str) -> BindVf:
-    """The change that gives a function to a driver ("" for none), with the record of what it is now."""
-    old = vf.driver if isinstance(vf.driver, str) else ""
-    override = vf.override if isinstance(vf.override, str) else ""
-    return BindVf(vf.bdf, old, override, driver, vf.node.owner if isinstance(vf.node, DeviceNode) else None)

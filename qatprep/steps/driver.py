@@ -6,8 +6,8 @@ import errno
 import threading
 from collections.abc import Sequence
 
-from qatprep.devices import BY_PF_ID, FAMILIES, PCI_DEVICES, PCI_DRIVERS
-from qatprep.facts.base import READ_DEADLINE, Unknown, link_name, read_int, read_line
+from qatprep.facts.base import READ_DEADLINE, Unknown, exists, link_name, read_int, read_line
+from qatprep.hardware import BY_PF_ID, FAMILIES, PCI_DEVICES, PCI_DRIVERS
 from qatprep.host.base import Host
 from qatprep.steps.base import BLOCKING, ChangeFailed, Reasons, explained, write
 
@@ -129,13 +129,19 @@ def _without_state(host: Host, pf: str) -> None:
             bind(host, pf, str(driver))
 
 
-def bind_again(host: Host, pf: str) -> None:
-    """Give a QAT PF back to its driver, where it was taken from it to remove its VFs and came no further."""
+def bind_again(host: Host, pf: str, *, if_loaded: bool = False) -> None:
+    """Give a QAT PF back to its driver, where it was taken from it to remove its VFs and came no further.
+
+    `if_loaded`: nothing where the driver is not loaded, which takes the PF by itself once it is.
+    """
     device_id = read_int(host, f"{PCI_DEVICES}/{pf}/device")
     family = BY_PF_ID.get(device_id) if isinstance(device_id, int) else None
-    if family is not None and link_name(host, f"{PCI_DEVICES}/{pf}/driver") is None:
-        with _REBINDING:
-            bind(host, pf, family.driver)
+    if family is None or link_name(host, f"{PCI_DEVICES}/{pf}/driver") is not None:
+        return
+    if if_loaded and exists(host, f"{PCI_DRIVERS}/{family.driver}") is False:
+        return
+    with _REBINDING:
+        bind(host, pf, family.driver)
 
 
 def unbind(host: Host, bdf: str) -> None:
@@ -170,4 +176,5 @@ def bind(host: Host, bdf: str, driver: str) -> None:
     write(host, f"{PCI_DRIVERS}/{driver}/bind", bdf, BIND_REASONS, deadline=BLOCKING)
     now = link_name(host, f"{PCI_DEVICES}/{bdf}/driver")
     if now != driver:
-        raise ChangeFailed(f"bound {bdf} to {driver}, but its driver is {now or 'none'}", "see the end of `dmesg`")
+        seen = "unknown" if isinstance(now, Unknown) else now or "none"
+        raise ChangeFailed(f"bound {bdf} to {driver}, but its driver is {seen}", "see the end of `dmesg`")

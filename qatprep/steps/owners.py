@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qatprep.facts.base import Unknown
-from qatprep.facts.nodes import groups, members
-from qatprep.facts.pci import DeviceNode, node_of
+from qatprep.facts.nodes import group_name, groups, members
+from qatprep.facts.pci import DeviceNode, Vf, node_of
 from qatprep.host.base import Host
-from qatprep.steps.base import Change, ChangeFailed
-from qatprep.steps.nodes import own
+from qatprep.steps import places as place
+from qatprep.steps.base import Change, ChangeFailed, Summary
+from qatprep.steps.nodes import AS_MADE, own
+from qatprep.steps.places import Place
 
 
 @dataclass(frozen=True)
@@ -19,20 +21,13 @@ class CreateGroup(Change):
     kind: ClassVar[str] = "create-group"
     what: ClassVar[str] = "group"
     persistent: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"name": place.NAME}
 
     name: str
 
     @property
-    def subject(self) -> str:
-        return self.name
-
-    @property
-    def before(self) -> str:
-        return "absent"
-
-    @property
-    def after(self) -> str:
-        return "system group"
+    def summary(self) -> Summary:
+        return Summary(self.name, "absent", "system group")
 
     def do(self, host: Host) -> None:
         result = host.run(["groupadd", "--system", self.name])
@@ -70,33 +65,45 @@ class SetOwnership(Change):
     """
 
     kind: ClassVar[str] = "set-ownership"
-    what: ClassVar[str] = "node"
+    what: ClassVar[str] = "device node"
     batch: ClassVar[bool] = True
     spares_holders: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"bdf": place.BDF, "group": place.ENTRY, "old_text": place.TEXT}
 
     bdf: str
     group: str
     mode: int
     old: tuple[int, int, int] | None
     """uid, gid, mode; None when the VF is bound only in the same run."""
-    old_words: str
+    old_text: str
+    """How it was, for people."""
     uid: int = 0
+
+    @classmethod
+    def of(cls, vf: Vf, group: str, mode: int, known: dict[str, int] | Unknown) -> SetOwnership | None:
+        """The change for the node of a VF that stays bound; None where it has none, or is so already.
+
+        `known`: the groups of the host.
+        """
+        node = vf.node
+        gid = None if isinstance(known, Unknown) else known.get(group)
+        if not isinstance(node, DeviceNode) or (node.gid, node.mode) == (gid, mode):
+            return None
+        owner = "root" if node.uid == 0 else str(node.uid)
+        return cls(vf.bdf, group, mode, node.owner, f"{owner}:{group_name(known, node.gid)} {node.mode:04o}")
+
+    @classmethod
+    def fresh(cls, bdf: str, group: str, mode: int, uid: int = 0) -> SetOwnership:
+        """The change for the node of a VF that is bound only in the same run."""
+        return cls(bdf, group, mode, None, AS_MADE, uid)
 
     @property
     def quick(self) -> bool:
         return True
 
     @property
-    def subject(self) -> str:
-        return self.bdf
-
-    @property
-    def before(self) -> str:
-        return self.old_words
-
-    @property
-    def after(self) -> str:
-        return f"{self.uid or 'root'}:{self.group} {self.mode:04o}"
+    def summary(self) -> Summary:
+        return Summary(self.bdf, self.old_text, f"{self.uid or 'root'}:{self.group} {self.mode:04o}")
 
     def do(self, host: Host) -> None:
         host.settle()  # udev sets its own idea of the node when it sees the event; ours has to come after

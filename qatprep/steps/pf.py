@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.devices import PCI_DEVICES
 from qatprep.facts.base import link_name
+from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import Host
-from qatprep.steps.base import Change
+from qatprep.steps import places as place
+from qatprep.steps.base import Change, Summary
 from qatprep.steps.driver import bind, set_state, unbind
+from qatprep.steps.places import Place
 
 
 @dataclass(frozen=True)
@@ -20,21 +22,14 @@ class BindPf(Change):
     kind: ClassVar[str] = "bind-pf"
     what: ClassVar[str] = "driver"
     optional: ClassVar[bool] = True
+    places: ClassVar[Mapping[str, Place]] = {"pf": place.BDF, "driver": place.ENTRY}
 
     pf: str
     driver: str
 
     @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return "none"
-
-    @property
-    def after(self) -> str:
-        return self.driver
+    def summary(self) -> Summary:
+        return Summary(self.pf, "none", self.driver)
 
     def do(self, host: Host) -> None:
         bind(host, self.pf, self.driver)
@@ -48,20 +43,13 @@ class BindPf(Change):
 class StartPf(Change):
     kind: ClassVar[str] = "start-pf"
     what: ClassVar[str] = "state"
+    places: ClassVar[Mapping[str, Place]] = {"pf": place.BDF}
 
     pf: str
 
     @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return "down"
-
-    @property
-    def after(self) -> str:
-        return "up"
+    def summary(self) -> Summary:
+        return Summary(self.pf, "down", "up")
 
     def do(self, host: Host) -> None:
         set_state(host, self.pf, "up")

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.devices import PCI_DEVICES, parse_services
 from qatprep.facts.base import Unknown, read_line
+from qatprep.facts.pci import Pf, Services
+from qatprep.hardware import PCI_DEVICES, parse_services
 from qatprep.host.base import Host
-from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, write
+from qatprep.steps import places as place
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, Summary, write
 from qatprep.steps.driver import bind_again, set_state, state_of, unbind
+from qatprep.steps.places import Place
 
 _REASONS: Reasons = {
     errno.EINVAL: (
@@ -33,6 +36,12 @@ class SetServices(Change):
 
     kind: ClassVar[str] = "set-services"
     what: ClassVar[str] = "services"
+    places: ClassVar[Mapping[str, Place]] = {
+        "pf": place.BDF,
+        "old": place.ENTRY,
+        "new": place.ENTRY,
+        "old_state": place.STATE,
+    }
 
     pf: str
     old: str
@@ -42,16 +51,8 @@ class SetServices(Change):
     """"up" or "down": what undo leaves."""
 
     @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return self.old
-
-    @property
-    def after(self) -> str:
-        return self.new
+    def summary(self) -> Summary:
+        return Summary(self.pf, self.old, self.new)
 
     def do(self, host: Host) -> None:
         set_state(host, self.pf, "down")
@@ -85,6 +86,12 @@ class ReleasePf(Change):
 
     kind: ClassVar[str] = "release-pf"
     what: ClassVar[str] = "driver"
+    places: ClassVar[Mapping[str, Place]] = {
+        "pf": place.BDF,
+        "driver": place.ENTRY,
+        "services": place.ENTRY,
+        "state": place.STATE,
+    }
 
     pf: str
     driver: str
@@ -92,21 +99,16 @@ class ReleasePf(Change):
     """As the kernel showed them, "" where it does not."""
     state: str
 
-    @property
-    def subject(self) -> str:
-        return self.pf
+    @classmethod
+    def of(cls, pf: Pf) -> ReleasePf:
+        """The change for a PF that its QAT driver has, as it is now."""
+        services = pf.services.text if isinstance(pf.services, Services) and pf.configurable is True else ""
+        return cls(pf.bdf, pf.family.driver, services, pf.state if isinstance(pf.state, str) else "up")
 
     @property
-    def before(self) -> str:
-        return self.driver
-
-    @property
-    def after(self) -> str:
-        return "none"
-
-    @property
-    def cost(self) -> tuple[str, ...]:
-        return ("without its driver it can do nothing; its services are the kernel's default when it is bound again",)
+    def summary(self) -> Summary:
+        cost = "without its driver it can do nothing; its services are the kernel's default when it is bound again"
+        return Summary(self.pf, self.driver, "none", (cost,))
 
     def do(self, host: Host) -> None:
         unbind(host, self.pf)

@@ -9,25 +9,22 @@ from typing import Any, ClassVar
 
 from qatprep.facts.pci import DeviceNode, Pf, Vf
 from qatprep.host.base import Host
-from qatprep.steps.base import Change, ChangeFailed
+from qatprep.steps import places as place
+from qatprep.steps.base import Change, ChangeFailed, Summary
 from qatprep.steps.binding import rebind
 from qatprep.steps.driver import bind_again, make_vfs, num_vfs, remove_vfs, set_state, state_of
 from qatprep.steps.nodes import own
+from qatprep.steps.places import Place
 
 VfRecord = tuple[int, str, str, str, int, int, int]
 """index, BDF, driver ("" for none), driver_override ("" when unset), uid, gid, mode (-1 without a node)."""
-
-
-def record_vf(vf: Vf) -> VfRecord:
-    owner = vf.node.owner if isinstance(vf.node, DeviceNode) else (-1, -1, -1)
-    driver = vf.driver if isinstance(vf.driver, str) else ""
-    return (vf.number, vf.bdf, driver, vf.override if isinstance(vf.override, str) else "", *owner)
 
 
 @dataclass(frozen=True)
 class CreateVfs(Change):
     kind: ClassVar[str] = "create-vfs"
     what: ClassVar[str] = "VFs"
+    places: ClassVar[Mapping[str, Place]] = {"pf": place.BDF, "old_state": place.STATE}
 
     pf: str
     total: int
@@ -35,16 +32,8 @@ class CreateVfs(Change):
     """"up", "down", or "" where the PF has no state: what undo leaves."""
 
     @property
-    def subject(self) -> str:
-        return self.pf
-
-    @property
-    def before(self) -> str:
-        return "0"
-
-    @property
-    def after(self) -> str:
-        return str(self.total)
+    def summary(self) -> Summary:
+        return Summary(self.pf, "0", str(self.total))
 
     def do(self, host: Host) -> Mapping[str, Any]:
         make_vfs(host, self.pf, self.total)
@@ -61,13 +50,14 @@ class CreateVfs(Change):
                     set_state(host, self.pf, "down")
             set_state(host, self.pf, self.old_state)
         elif not self.old_state:
-            bind_again(host, self.pf)
+            bind_again(host, self.pf, if_loaded=True)
 
 
 @dataclass(frozen=True)
 class RemoveVfs(Change):
     kind: ClassVar[str] = "remove-vfs"
     what: ClassVar[str] = "VFs"
+    places: ClassVar[Mapping[str, Place]] = {"pf": place.BDF, "then": place.STATE, "vfs": place.ENTRY}
 
     pf: str
     then: str
@@ -75,27 +65,26 @@ class RemoveVfs(Change):
     vfs: tuple[VfRecord, ...]
     """Everything that is lost, for undo to make again."""
 
-    @property
-    def subject(self) -> str:
-        return self.pf
+    @classmethod
+    def of(cls, pf: Pf, then: str) -> RemoveVfs:
+        """The change that takes all VFs of a PF away as they are now."""
+        return cls(pf.bdf, then, tuple(_record(vf) for vf in pf.vfs))
 
     @property
-    def before(self) -> str:
-        return str(len(self.vfs))
+    def summary(self) -> Summary:
+        cost = f"{len(self.vfs)} VFs are destroyed, with their driver bindings and device nodes"
+        return Summary(self.pf, str(len(self.vfs)), "0", (cost,))
 
     @property
-    def after(self) -> str:
-        return "0"
-
-    @property
-    def cost(self) -> tuple[str, ...]:
-        return (f"{len(self.vfs)} VFs are destroyed, with their driver bindings and device nodes",)
+    def takes(self) -> tuple[str, ...]:
+        return tuple(bdf for _, bdf, *_ in self.vfs)
 
     def do(self, host: Host) -> None:
         remove_vfs(host, self.pf, self.then)
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         if num_vfs(host, self.pf) == 0:
+            bind_again(host, self.pf)  # without qat/state it lets go of the PF, and may have been cut off there
             make_vfs(host, self.pf, len(self.vfs))
         for _, bdf, driver, override, uid, gid, mode in self.vfs:
             rebind(host, bdf, driver, override)
@@ -103,6 +92,7 @@ class RemoveVfs(Change):
                 own(host, bdf, uid, gid, mode)
 
 
-def removal(pf: Pf, then: str) -> RemoveVfs:
-    """The change that takes all VFs of a PF away, with the record of what they are now."""
-    return RemoveVfs(pf.bdf, then, tuple(record_vf(vf) for vf in pf.vfs))
+def _record(vf: Vf) -> VfRecord:
+    owner = vf.node.owner if isinstance(vf.node, DeviceNode) else (-1, -1, -1)
+    driver = vf.driver if isinstance(vf.driver, str) else ""
+    return (vf.number, vf.bdf, driver, vf.override if isinstance(vf.override, str) else "", *owner)

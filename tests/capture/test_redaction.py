@@ -6,11 +6,11 @@ import base64
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
 from qatprep.host.redact import scrub
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
 from qatprep.host.tree import Tree
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 

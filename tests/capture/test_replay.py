@@ -10,17 +10,17 @@ import pytest
 
 from qatprep.checks.base import Profile
 from qatprep.checks.registry import evaluate
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.exits import ExitCode
 from qatprep.facts import gather
 from qatprep.host import manifest
 from qatprep.host.base import Host
 from qatprep.host.capture import Capture
-from qatprep.host.scenarios import scenarios
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
+from qatprep.plan.node import make_plan
 from qatprep.report import device, doctor, plan, status
-from qatprep.steps.plan import make_plan
-from qatprep.wish import Wish
+from qatprep.simulator.host import SimulatedHost
+from qatprep.simulator.scenarios import scenarios
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 
@@ -37,11 +37,11 @@ def documents(host: Host) -> dict[str, Any]:
     """What doctor, plan, status and device list tell, in one look."""
     facts = gather(host)
     found = {
-        "plan": plan.plan_document(make_plan(facts, Wish()), host.label, ""),
-        "status": status.status_document(host, facts, make_plan(facts, Wish()), "", []),
+        "plan": plan.plan_document(make_plan(facts, NodeConfig()), host.label, ""),
+        "status": status.status_document(host, facts, make_plan(facts, NodeConfig()), "", []),
         "devices": device.devices_document(host, facts.pci, facts.nodes),
     }
-    found["doctor"] = doctor.document(evaluate(facts, Wish(), Profile.AUTO), facts, "")
+    found["doctor"] = doctor.document(evaluate(facts, NodeConfig(), Profile.AUTO), facts, "")
     found["doctor"]["host"]["simulated"] = None
     return found
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
-from qatprep.checks.base import Profile, Stage, Status
+from qatprep.checks.base import Profile, Stage
 from qatprep.checks.registry import Report, evaluate
+from qatprep.config import NodeConfig
 from qatprep.facts import Facts, gather
+from qatprep.findings import Status
 from qatprep.host import manifest
 from qatprep.host.capture import Capture
-from qatprep.host.scenarios import scenario
 from qatprep.host.tree import Tree
-from qatprep.wish import Wish
+from qatprep.simulator.scenarios import scenario
 
 _OTHERS = ("persistence", "memlock", "runtime", "kubernetes", "mesh")
 CHAIN = frozenset(stage for stage in Stage if stage.value not in _OTHERS)
@@ -33,8 +34,8 @@ def facts(name: str, change: str = "") -> Facts:
     return gather(Capture(tree(name, change), name))
 
 
-def judge(name: str, change: str = "", wish: Wish | None = None, profile: Profile = Profile.QAT) -> Report:
-    return evaluate(facts(name, change), wish or Wish(), profile)
+def judge(name: str, change: str = "", config: NodeConfig | None = None, profile: Profile = Profile.QAT) -> Report:
+    return evaluate(facts(name, change), config or NodeConfig(), profile)
 
 
 def found(report: Report) -> dict[str, list[str]]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qatprep.checks.base import Finding, Profile, Status
-from qatprep.wish import Wish, parse
+from qatprep.checks.base import Profile
+from qatprep.config import NodeConfig, parse
+from qatprep.findings import Finding, Status
 from tests.checks.hosts import found, judge
 
 PF = "/sys/devices/pci0000:6b/0000:6b:00.0"
@@ -43,7 +44,7 @@ class Case:
     finds: dict[str, list[str]]
     says: tuple[str, ...]
     """Words of the finding (title, evidence, cause, fix) whose id comes first in `finds`."""
-    wish: str = ""
+    config: str = ""
     profile: Profile = Profile.QAT
     silent: tuple[str, ...] = field(default=())
     """Words that must not be said."""
@@ -111,14 +112,14 @@ CASES = [
          {"unknown": ["QP-IOMMU-003"]}, ("/etc/default/grub has none that does not run already",)),
     Case("an argument in /etc/default/grub, grub.cfg closed to us", READY,
          f'{GRUB_CLOSED}\n/etc/default/grub = GRUB_CMDLINE_LINUX="intel_iommu=off"', {"warn": ["QP-IOMMU-003"]},
-         ("with a later boot intel_iommu=off will come", "Whether it is the next boot already cannot be seen",
+         ("a later boot will add intel_iommu=off", "Whether it is the next boot already cannot be seen",
           "/boot/grub/grub.cfg: no permission", "switch the IOMMU off")),
     Case("an argument in /etc/kernel/cmdline, grub.cfg closed to us", READY,
          f"{GRUB_CLOSED}\n/etc/kernel/cmdline = quiet intel_iommu=off", {"warn": ["QP-IOMMU-003"]},
-         ("with the next boot intel_iommu=off will come",)),
+         ("the next boot will add intel_iommu=off",)),
     Case("an argument gone from one place, which a closed one may still have", READY,
          f"{GRUB_CLOSED}\n/proc/cmdline = quiet intel_iommu=on\n/etc/kernel/cmdline = quiet",
-         {"unknown": ["QP-IOMMU-003"]}, (), silent=("will go",)),
+         {"unknown": ["QP-IOMMU-003"]}, (), silent=("will remove",)),
     Case("/boot closed to us", READY, "\n".join(f"{path} !EACCES" for path in (
          "/boot/config-6.12.117", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")) + f"\n{ENTRIES_CLOSED}",
          {"unknown": ["QP-IOMMU-003"]},
@@ -136,7 +137,7 @@ CASES = [
          ("CONFIG_INTEL_IOMMU is not set",), silent=("add intel_iommu=on",)),
     Case("an argument that is gone from the boot entries", READY,
          "/proc/cmdline = quiet intel_iommu=on\n/etc/kernel/cmdline = quiet", {"warn": ["QP-IOMMU-003"]},
-         ("intel_iommu=on will go", "in no boot entry any more")),
+         ("the next boot will remove intel_iommu=on", "in no boot entry any more")),
     Case("intel_iommu=on,sm_on is on", READY,
          "/proc/cmdline = quiet intel_iommu=on,sm_on\n/etc/kernel/cmdline = quiet intel_iommu=on,sm_on", {}, ()),
     Case("one VF outside the IOMMU", READY, f"- {VF}/iommu_group", one("QP-IOMMU-004"), ("0000:6b:00.1",)),
@@ -181,18 +182,18 @@ CASES = [
     Case("services nobody knows", READY, f"{PF}/qat/cfg_services = rsa", one("QP-SVC-002"),
          ("'rsa'", "newer than this")),
     Case("in the kernel's own order", READY, f"{PF}/qat/cfg_services = asym;sym", {}, ()),
-    Case("a wish that 6.1 cannot fulfil", READY, "/proc/sys/kernel/osrelease = 6.1.160", one("QP-SVC-001"),
-         ("take only sym;asym and dc", "asym will be refused"), wish="devices: {services: asym}"),
-    Case("compression is wished for", READY, "", one("QP-SVC-001"),
-         ("all 8 PFs offer sym;asym, not dc", "takes the VFs"), wish="devices: {services: dc}",
+    Case("a configuration that 6.1 cannot fulfil", READY, "/proc/sys/kernel/osrelease = 6.1.160", one("QP-SVC-001"),
+         ("take only sym;asym and dc", "asym will be refused"), config="devices: {services: asym}"),
+    Case("compression is configured", READY, "", one("QP-SVC-001"),
+         ("all 8 PFs offer sym;asym, not dc", "takes the VFs"), config="devices: {services: dc}",
          silent=("TLS handshakes",)),
     Case("compression on one NUMA node", READY, "", one("QP-SVC-001"), ("4 of 8 PFs",),
-         wish="overrides: [{match: {numa_node: 1}, services: dc}]"),
-    Case("keep what there is", "dc-only", "", {}, (), wish="devices: {services: keep}"),
+         config="overrides: [{match: {numa_node: 1}, services: dc}]"),
+    Case("keep what there is", "dc-only", "", {}, (), config="devices: {services: keep}"),
     # -- sr-iov
-    Case("no VFs wished for", READY, "", one("QP-SRIOV-001"), ("128 VFs, and the wish wants none",),
-         wish="devices: {vfs: false}"),
-    Case("no VFs wished for, and none there", "spr-2s-no-vfs", "", {}, (), wish="devices: {vfs: false}"),
+    Case("no VFs configured", READY, "", one("QP-SRIOV-001"), ("128 VFs, and the configuration wants none",),
+         config="devices: {vfs: false}"),
+    Case("no VFs configured, and none there", "spr-2s-no-vfs", "", {}, (), config="devices: {vfs: false}"),
     Case("some of the VFs", READY, f"{PF}/sriov_numvfs = 8", one("QP-SRIOV-001"), ("8 of its 16",)),
     Case("sriov_numvfs blocks in the kernel", READY, f"{PF}/sriov_numvfs !ETIMEDOUT", {"unknown": ["QP-SRIOV-001"]},
          ("waits without end", "/dev/vfio/")),
@@ -200,17 +201,17 @@ CASES = [
     Case("a VF given to another driver", READY, f"{VF}/driver -> ../../../bus/pci/drivers/pci-stub", one("QP-VFIO-001"),
          ("pci-stub instead of vfio-pci", "driver/unbind")),
     Case("VFs left without a driver on purpose", "spr-2s-no-vfs", "", one("QP-SRIOV-001"), (),
-         wish="devices: {driver: none}"),
+         config="devices: {driver: none}"),
     # -- nodes
     Case("/dev/vfio/vfio closed", READY, "/dev/vfio/vfio [0600] c 10:196", one("QP-NODE-003"),
          ("only root may use /dev/vfio/vfio", "chmod 0666 /dev/vfio/vfio")),
     Case("/dev/vfio/vfio for the group is enough", READY, "/dev/vfio/vfio [0660 0:996] c 10:196", {}, ()),
     Case("no /dev/vfio/vfio", READY, "- /dev/vfio/vfio", one("QP-NODE-003"), ("not there",)),
     Case("a node is missing", READY, "- /dev/vfio/13", one("QP-NODE-001"), ("0000:6b:00.1 has no node",)),
-    Case("another group is wished for", READY, "", one("QP-NODE-004"), ("groupadd --system envoy",),
-         wish="nodes: {group: envoy}"),
-    Case("the wish itself opens the nodes", "nodes-world-writable", "", {"warn": ["QP-NODE-002"]},
-         ("The wish (test) says mode 0666",), wish='nodes: {group: root, mode: "0666"}'),
+    Case("another group is configured", READY, "", one("QP-NODE-004"), ("groupadd --system envoy",),
+         config="nodes: {group: envoy}"),
+    Case("the configuration itself opens the nodes", "nodes-world-writable", "", {"warn": ["QP-NODE-002"]},
+         ("The configuration (test) says mode 0666",), config='nodes: {group: root, mode: "0666"}'),
     Case("/etc/group closed to us", READY, "/etc/group [0600] !EACCES", {"unknown": ["QP-NODE-004"]},
          ("no permission",)),
     # -- cpu
@@ -230,8 +231,8 @@ def everything(f: Finding) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_changed_host(case: Case) -> None:
-    wish = parse(case.wish, "test") if case.wish else Wish()
-    report = judge(case.host, case.change, wish, case.profile)
+    config = parse(case.config, "test") if case.config else NodeConfig()
+    report = judge(case.host, case.change, config, case.profile)
     assert found(report) == {status: sorted(ids) for status, ids in case.finds.items()}
     first = next((id for ids in case.finds.values() for id in ids), "")
     told = [f for f in report.of(Status.FAIL, Status.WARN, Status.UNKNOWN) if f.id == first]

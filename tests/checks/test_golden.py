@@ -59,7 +59,7 @@ def test_lines_end_where_they_end_and_only_commands_are_longer(name: str, column
                 "chmod",
                 "rm ",
                 "modprobe",
-                "mend it:",
+                "fix it:",
                 "read on:",
                 "groupadd",
             )

@@ -11,16 +11,17 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from qatprep.checks.base import Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.checks.registry import evaluate
 from qatprep.checks.table import CHECKS
 from qatprep.checks.verdict import State
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.exits import ExitCode
 from qatprep.facts import gather
-from qatprep.host.scenarios import Findings, Scenario, scenarios
-from qatprep.host.select import open_host
-from qatprep.wish import Wish
+from qatprep.findings import Status
+from qatprep.simulator.scenarios import Findings, Scenario, scenarios
 from tests.checks.hosts import CHAIN, found
 from tests.conftest import qatprep
 
@@ -71,14 +72,14 @@ def test_people_are_told_the_same(host: Scenario) -> None:
 def test_after_bootstrap(host: Scenario) -> None:
     machine = open_host("/", host.name)
     assert host.after is not None
-    assert bootstrap(machine, Wish(smoke=False)).status in ("applied", "unchanged")
-    report = evaluate(gather(machine), Wish(), Profile(host.profile))
+    assert bootstrap(machine, NodeConfig(smoke=False)).status in ("applied", "unchanged")
+    report = evaluate(gather(machine), NodeConfig(), Profile(host.profile))
     assert found(report) == wanted(host.after)
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
 def test_every_trouble_says_what_why_and_what_to_do(host: Scenario) -> None:
-    report = evaluate(gather(open_host("/", host.name)), Wish(), Profile(host.profile))
+    report = evaluate(gather(open_host("/", host.name)), NodeConfig(), Profile(host.profile))
     blocking = set(report.ids(Status.FAIL))
     for f in report.of(Status.FAIL, Status.WARN):
         assert f.evidence and f.cause and f.fix, f

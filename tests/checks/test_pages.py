@@ -1,41 +1,71 @@
-"""The pages of explain: one for each id of the design, offline, and docs/findings.md is made of them."""
+"""The pages of the findings: one for each id that code names, with every section, and links that lead somewhere."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from qatprep.checks import pages, table
+from qatprep.checks import table
+from qatprep.checks.base import Stage
 from qatprep.exits import ExitCode
-from tests.checks.hosts import CHAIN
+from qatprep.findings import pages
 from tests.checks.test_hosts import schema
 from tests.conftest import qatprep
 
 ROOT = Path(__file__).parent.parent.parent
+FOLDER = Path(pages.__file__).parent
+ID = re.compile(r"\bQP-(?:[A-Z][A-Z0-9]*-\d{3}|CRASH)\b")
+LINK = re.compile(r"\[([^\]]+)\]\(([^)#]*)(?:#([^)]+))?\)")
 
 
-def test_every_id_of_the_design_has_a_check_and_every_check_stands_in_the_design() -> None:
-    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    ids = set(re.findall(r"^\| (QP-[A-Z][A-Z0-9]*(?:-\d{3})?) \|", design, re.MULTILINE))
-    chain = {check.id for check in table.CHECKS if check.stage in CHAIN}
-    assert len(ids & chain) > 30
-    assert chain - ids == set()
-    assert ids - {table.CRASH} <= set(table.BY_ID)
+def test_every_id_that_is_named_anywhere_has_a_page() -> None:
+    """In code, schemas and documents; a page that no code names is found by nobody."""
+    named = {
+        id: path
+        for path in [*(ROOT / "qatprep").rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+        for id in ID.findall(path.read_text(encoding="utf-8"))
+    }
+    assert {id: path for id, path in named.items() if id not in pages.pages()} == {}
+    assert set(pages.pages()) - set(named) == set()
 
 
-@pytest.mark.parametrize("page", pages.pages(), ids=lambda page: page.id)
+def test_every_check_has_a_page_in_the_file_of_its_stage() -> None:
+    for check in table.CHECKS:
+        assert pages.pages()[check.id].stage == check.stage, check.id
+        assert set(check.needs) <= set(pages.pages())
+    stages = list(dict.fromkeys(page.stage for page in pages.pages().values()))
+    assert stages == [*(str(stage) for stage in Stage), "qatprep"]
+
+
+def test_every_file_is_read() -> None:
+    files = {path.name for path in FOLDER.glob("*.md")} - {"README.md"}
+    assert files == {page.stage.replace(" ", "-") + ".md" for page in pages.pages().values()}
+    headings = [id for path in FOLDER.glob("*.md") for id in re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE)]
+    assert sorted(headings) == sorted(pages.pages())
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for text, file, anchor in LINK.findall(path.read_text(encoding="utf-8")):
+        target = path.parent / file
+        assert target.is_file(), (text, file)
+        if anchor:
+            assert text.lower() == anchor and f"## {text}\n" in target.read_text(encoding="utf-8"), (text, file)
+
+
+@pytest.mark.parametrize("page", pages.pages().values(), ids=lambda page: page.id)
 def test_a_page_says_what_why_how_and_what_to_do(page: pages.Page) -> None:
-    assert "Why it matters: " in page.text
-    assert "How it is found out: " in page.text
-    assert "How to mend it: " in page.text or "How to mend it:\n" in page.text
-    assert len(page.text.split("\n\n", 1)[0]) > 40
+    sections = re.split(r"^### (.*)$", page.text, flags=re.MULTILINE)
+    assert tuple(sections[1::2]) == pages.HEADINGS and sections[0] == ""
+    assert all(len(text.strip()) > 10 for text in sections[2::2])
+    assert "\n" not in page.title and not page.title.endswith(".")
     called = qatprep("explain", page.id, env={"COLUMNS": "80"})
     assert called.code == ExitCode.OK and page.title in called.out
     prose = [line for line in called.out.splitlines()[1:] if not line.startswith("    ")]
     assert all(len(line) <= 80 and line == line.rstrip() for line in prose)
+    assert "`" not in called.out and "](" not in called.out
 
 
 def test_a_command_of_a_page_is_never_broken() -> None:
@@ -47,7 +77,7 @@ def test_a_stage_a_glob_and_the_list() -> None:
     assert qatprep("explain", "iommu").out.count("Why it matters") == 5
     assert qatprep("explain", "qp-node-*").out.count("Why it matters") == 4
     listed = qatprep("explain").out
-    assert all(f"  {page.id} " in listed for page in pages.pages())
+    assert all(f"  {page.id} " in listed for page in pages.pages().values())
 
 
 def test_json() -> None:
@@ -61,14 +91,3 @@ def test_json() -> None:
 def test_an_unknown_id(name: str, close: str) -> None:
     called = qatprep("explain", name)
     assert called.code == ExitCode.USAGE and repr(name) in called.err and close in called.err
-
-
-def test_what_a_check_needs_has_a_page() -> None:
-    ids = {page.id for page in pages.pages()}
-    for page in pages.pages():
-        assert set(page.needs) <= ids
-        assert set(re.findall(r"QP-[A-Z][A-Z0-9]*-\d{3}", page.text)) <= ids
-
-
-def test_the_document_is_made_of_the_pages(golden: Callable[[Path, str], None]) -> None:
-    golden(ROOT / "docs" / "findings.md", pages.markdown(pages.pages()))

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from qatprep.checks import registry, table
-from qatprep.checks.base import Check, Context, Finding, Profile, Status
+from qatprep.checks.base import Check, Context, Profile
 from qatprep.checks.registry import evaluate, verify
 from qatprep.checks.verdict import State
+from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.exits import ExitCode
-from qatprep.wish import Wish
+from qatprep.findings import Finding, Status
 from tests.checks.hosts import facts, judge
 from tests.conftest import qatprep
 
@@ -58,7 +59,7 @@ def test_two_broken_links_are_two_failures() -> None:
 def test_skipping_a_failed_check_lets_the_rest_be_judged() -> None:
     change = f"/sys/devices/pci0000:6b/{PF}/qat/cfg_services = dc"
     assert judge(READY, change).ids(Status.FAIL) == ("QP-SVC-001",)
-    report = evaluate(facts(READY, change), Wish(), Profile.QAT, skip=["QP-SVC-001"])
+    report = evaluate(facts(READY, change), NodeConfig(), Profile.QAT, skip=["QP-SVC-001"])
     assert report.worst is Status.OK
     assert "QP-SVC-001" in report.ids(Status.SKIPPED)
     assert report.verdicts[0].state is State.PARTIAL  # not "ready": something was left out
@@ -66,7 +67,7 @@ def test_skipping_a_failed_check_lets_the_rest_be_judged() -> None:
 
 
 def test_only_tells_what_was_asked_but_knows_what_blocks_it() -> None:
-    report = evaluate(facts("dmar-absent"), Wish(), Profile.QAT, only=["QP-VFIO-001"])
+    report = evaluate(facts("dmar-absent"), NodeConfig(), Profile.QAT, only=["QP-VFIO-001"])
     (f,) = report.findings
     assert f.status is Status.BLOCKED and f.blocked_by == ("QP-IOMMU-001",)
     assert report.verdicts[0].state is State.NOT_READY and report.verdicts[0].first == "QP-IOMMU-001"
@@ -185,16 +186,16 @@ def test_a_qat_node_whose_cpu_cannot_do_cryptomb_only_warns() -> None:
 
 def test_verify_tells_what_is_still_wrong_with_these_pfs() -> None:
     change = f"/sys/devices/pci0000:6b/{PF}/qat/cfg_services = dc"
-    assert [f.id for f in verify(facts(READY, change), Wish(), [PF])] == ["QP-SVC-001"]
-    assert verify(facts(READY, change), Wish(), ["0000:70:00.0"]) == ()
-    assert verify(facts(READY), Wish(), [PF]) == ()
+    assert [f.id for f in verify(facts(READY, change), NodeConfig(), [PF])] == ["QP-SVC-001"]
+    assert verify(facts(READY, change), NodeConfig(), ["0000:70:00.0"]) == ()
+    assert verify(facts(READY), NodeConfig(), [PF]) == ()
 
 
 def test_verify_names_what_blocks() -> None:
     """A failure elsewhere that keeps these PFs from being judged counts, one that does not does not."""
-    ids = [f.id for f in verify(facts(READY, "- /sys/module/vfio_pci"), Wish(), [PF])]
+    ids = [f.id for f in verify(facts(READY, "- /sys/module/vfio_pci"), NodeConfig(), [PF])]
     assert ids == ["QP-MOD-004"]
-    assert verify(facts(READY, "/etc/modprobe.d/x.conf = blacklist qat_4xxx"), Wish(), [PF]) == ()
+    assert verify(facts(READY, "/etc/modprobe.d/x.conf = blacklist qat_4xxx"), NodeConfig(), [PF]) == ()
 
 
 def test_the_eight_socket_host_is_judged_in_no_time() -> None:
@@ -202,5 +203,5 @@ def test_the_eight_socket_host_is_judged_in_no_time() -> None:
 
     looked = facts("spr-8s-ready")
     start = time.process_time()
-    evaluate(looked, Wish())
+    evaluate(looked, NodeConfig())
     assert time.process_time() - start < 0.5

@@ -15,7 +15,7 @@ PROGRAM = """
 import sys
 from qatprep.__main__ import main
 from qatprep.cli.session import Session
-from qatprep.host.select import open_host
+from qatprep.cli.open_host import open_host
 host = open_host("/", "spr-2s-ready")
 host.simulated = False
 code = main(sys.argv[1:], Session(given_host=host))
@@ -45,14 +45,14 @@ def test_asked(answer: str | signal.Signals, code: int, services: str, said: str
         with subprocess.Popen(argv, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, text=True) as process:
             talk = ""
             while QUESTION not in talk:
-                assert select.select([here], [], [], 20)[0], talk
+                assert select.select([here], [], [], 120)[0], talk
                 talk += os.read(here, 4096).decode()
             assert "cost: 0000:6b:00.0: 16 VFs are destroyed" in talk
             if isinstance(answer, str):
                 os.write(here, answer.encode())
             else:
                 process.send_signal(answer)
-            out, _ = process.communicate(timeout=20)
+            out, _ = process.communicate(timeout=120)
             talk += os.read(here, 4096).decode()
         assert (process.returncode, out.splitlines()[-1]) == (code, f"services: {services}")
         assert out.startswith(("0000:6b:00.0 VFs: 16 -> 0", "services:"))  # no word of the question among the data

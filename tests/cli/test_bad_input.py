@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
 from tests.conftest import qatprep
 
 CASES = [
@@ -66,18 +66,18 @@ def test_message_and_status(arguments: list[str], code: ExitCode, words: list[st
         ("devices:\n", ":1:1"),
     ],
 )
-def test_a_wrong_wish_is_told_with_its_place(tmp_path: Path, text: str, where: str) -> None:
-    wish = tmp_path / "wish.yaml"
-    wish.write_text(text)
-    called = qatprep("bootstrap", "--simulate", "spr-2s", "--config", str(wish))
+def test_a_wrong_config_is_told_with_its_place(tmp_path: Path, text: str, where: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    called = qatprep("bootstrap", "--simulate", "spr-2s", "--config", str(config))
     assert called.code == ExitCode.USAGE
-    assert f"{wish}{where}" in called.err
+    assert f"{config}{where}" in called.err
 
 
-def test_a_wish_that_is_not_text(tmp_path: Path) -> None:
-    wish = tmp_path / "wish.yaml"
-    wish.write_bytes(b"\xff\xfe\x00")
-    called = qatprep("plan", "--simulate", "spr-2s", "--config", str(wish))
+def test_a_config_that_is_not_text(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_bytes(b"\xff\xfe\x00")
+    called = qatprep("plan", "--simulate", "spr-2s", "--config", str(config))
     assert called.code == ExitCode.USAGE
     assert "UTF-8" in called.err
 
@@ -87,7 +87,10 @@ def test_a_wish_that_is_not_text(tmp_path: Path) -> None:
     [
         ("[" * 20_000, "nested too deeply"),
         ("a: " + "{a: " * 5_000, "nested too deeply"),
-        ("#" * (1 << 20) + "\n", "longer than"),
+        ("#" * (1 << 20) + "\n", "has 1048577 bytes"),
+        ("smoke: 2026-99-99\n", "not YAML"),
+        ("smoke: " + "1" * 5_000 + "\n", "not YAML"),
+        ("a: &a {x: 1}\nb: {<<: [*a, *a]}\n", ":2:5: merge keys"),
         ("devices:\n  services: " + "x" * 500 + "\n", "xxx"),
         ("a: &a [*a]\n", "unknown key 'a'"),
         ("--- {}\n--- {}\n", "not YAML"),
@@ -95,10 +98,10 @@ def test_a_wish_that_is_not_text(tmp_path: Path) -> None:
     ],
     ids=lambda text: text[:12],
 )
-def test_a_hostile_wish(tmp_path: Path, text: str, words: str) -> None:
-    wish = tmp_path / "wish.yaml"
-    wish.write_text(text)
-    for arguments in (["--config", str(wish)], []):
+def test_a_hostile_config(tmp_path: Path, text: str, words: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    for arguments in (["--config", str(config)], []):
         host = open_host("/", "spr-2s")
         if not arguments:
             host.tree.file("/etc/qatprep.yaml", text.encode())  # type: ignore[attr-defined]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
@@ -37,7 +37,7 @@ def test_rollback_gives_back_what_the_verb_took(arguments: list[str], kernels: l
         called = qatprep("device", *arguments, "--yes", host=host)
         assert called.code == ExitCode.OK, called.err
         assert difference(before, snapshot(host)) != []
-        assert qatprep("device", *arguments, "--yes", host=host).out == "Nothing to do: it is so already.\n"
+        assert qatprep("device", *arguments, "--yes", host=host).out == "Nothing to do: already as requested.\n"
         assert qatprep("rollback", host=host).code == ExitCode.OK
         assert difference(before, snapshot(host)) == []
 

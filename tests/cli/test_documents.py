@@ -16,23 +16,24 @@ from typing import Any
 import fastjsonschema
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.engine.run import LOCK
 from qatprep.exits import ExitCode
 from qatprep.host.base import Host
 from qatprep.host.capture import Capture
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Fault, Faults, SimulatedHost
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.test_interrupts import host as interrupted_at
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = files("qatprep.schema")
 ELSEWHERE = {
-    "bench-rsa": "tests/crypto/test_bench.py",
-    "bench-aes": "tests/crypto/test_bench.py",
-    "bench-queue": "tests/crypto/test_bench.py",
-    "tune": "tests/crypto/test_tune.py",
-    "wish": "tests/cli/test_bad_input.py",
+    "bench-rsa": "tests/measure/test_bench.py",
+    "bench-aes": "tests/measure/test_bench.py",
+    "bench-queue": "tests/measure/test_bench.py",
+    "tune": "tests/measure/test_tune.py",
+    "config": "tests/cli/test_bad_input.py",
     "smoke-direct": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
 }

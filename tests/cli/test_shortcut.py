@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import typer
 
-from qatprep.cli import devices
+from qatprep.cli import device
 from qatprep.cli.app import call
 from qatprep.cli.device import app
+from qatprep.cli.device_verbs import VERBS, Options
 from qatprep.cli.session import Session
-from qatprep.cli.shortcut import VERBS, shortcut
+from qatprep.cli.shortcut import shortcut
+from qatprep.exits import ExitCode
 from tests.conftest import qatprep
 
 VF = "0000:6b:00.1"
@@ -27,21 +29,21 @@ def meant(monkeypatch: pytest.MonkeyPatch) -> list[Meant]:
     """What was called in the place of the verbs: name, words, and options other than their defaults."""
     calls: list[Meant] = []
 
-    def stand_in(name: str, real: Any) -> Any:
-        defaults = dict(real.__kwdefaults__)
-
-        def record(session: Session, words: list[str], **options: Any) -> int:
-            given = {key: str(v) if isinstance(v, str) else v for key, v in options.items() if v != defaults[key]}
+    def stand_in(name: str) -> Any:
+        def record(session: Session, words: list[str], options: Options) -> ExitCode:
+            default = Options._field_defaults
+            given = {k: str(v) if isinstance(v, str) else v for k, v in options._asdict().items() if v != default[k]}
             calls.append((name, words, given))
-            return 0
+            return ExitCode.OK
 
-        record.__kwdefaults__ = defaults
         return record
 
-    for verb, (function, least) in list(VERBS.items()):
-        replaced = stand_in(verb, function)
-        monkeypatch.setitem(VERBS, verb, (replaced, least))
-        monkeypatch.setattr(devices, function.__name__, replaced)
+    made = typer.Typer()
+    for name, verb in list(VERBS.items()):
+        replaced = verb._replace(run=stand_in(name))
+        monkeypatch.setitem(VERBS, name, replaced)
+        made.command(name)(device._command(replaced))
+    monkeypatch.setattr(device, "app", made)
     return calls
 
 
@@ -129,7 +131,7 @@ def test_typer_is_not_loaded(verb: tuple[str, ...]) -> None:
     code = "import sys; from qatprep.__main__ import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     argv = [sys.executable, "-c", code, "device", *verb, "--simulate", "spr-2s-ready"]
     loaded = subprocess.run(argv, capture_output=True, text=True, check=True).stderr.split()
-    assert "qatprep.cli.devices" in loaded
+    assert "qatprep.cli.device_verbs" in loaded
     assert {"typer", "rich", "click"} & set(loaded) == set()
 
 

@@ -6,9 +6,9 @@ import errno
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 
 PF = "0000:6b:00.0"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
 from tests.conftest import qatprep
 
 
@@ -39,13 +39,13 @@ def test_check_and_diff_change_nothing() -> None:
     assert host.operations == []  # type: ignore[attr-defined]
 
 
-def test_status_as_config_is_a_wish_for_the_same_host() -> None:
+def test_status_as_config_is_a_config_for_the_same_host() -> None:
     host = open_host("/", "spr-2s")
     text = qatprep("status", "--as-config", host=host).out
-    from qatprep import facts, wish
-    from qatprep.steps.plan import make_plan
+    from qatprep import config, facts
+    from qatprep.plan.node import make_plan
 
-    assert make_plan(facts.gather(host), wish.parse(text, "status")).lanes == {}
+    assert make_plan(facts.gather(host), config.parse(text, "status")).lanes == {}
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.2"])
@@ -59,7 +59,7 @@ def test_low_level_verbs(kernel: str) -> None:
     pf = next(pf for pf in shown["pfs"] if pf["device"] == "0000:6b:00.0")
     assert pf["services"] == ["dc"] and pf["num_vfs"] == 16
     assert {vf["driver"] for vf in pf["vfs"]} == {"vfio-pci"}
-    assert qatprep("device", "bind", "0000:6b:0*", host=host).out == "Nothing to do: it is so already.\n"
+    assert qatprep("device", "bind", "0000:6b:0*", host=host).out == "Nothing to do: already as requested.\n"
     assert qatprep("device", "unbind", "6b:00.1", host=host).code == ExitCode.OK
     assert qatprep("device", "vfs", "remove", "6b:00.0", "--yes", host=host).code == ExitCode.OK
     shown = qatprep("device", "list", "-o", "json", host=host).json

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
@@ -17,10 +21,15 @@ import fastjsonschema
 import pytest
 import typer
 
+from qatprep import _native
 from qatprep.cli.session import Session
+from qatprep.crypto import library
+from qatprep.crypto.keys import Work
 from qatprep.crypto.qat import Libraries
+from qatprep.crypto.signer import BUNDLED, Signer
 from qatprep.errors import QatprepError
 from qatprep.host.base import Host
+from qatprep.instruction_sets import gate
 from tests.conftest import Called
 
 HERE = Path(__file__).parent
@@ -39,17 +48,47 @@ def has_header(name: str) -> bool:
     return gcc("-E", "-include", name, "-x", "c", os.devnull, "-o", os.devnull).returncode == 0
 
 
+def build(source: str, target: Path, *arguments: str) -> str:
+    """A C file of this directory, compiled without a warning; the path of what came of it."""
+    built = gcc("-O1", "-Wall", "-Wextra", "-Werror", str(HERE / source), *arguments, "-o", str(target))
+    assert built.returncode == 0, built.stderr
+    return str(target)
+
+
+def build_standin(source: str, target: Path) -> str:
+    if not has_header("openssl/bn.h"):
+        pytest.skip("the stand-ins need openssl/bn.h (libssl-dev)")
+    return build(source, target, "-shared", "-fPIC", "-lcrypto")
+
+
 @pytest.fixture(scope="session")
 def standin_library(tmp_path_factory: pytest.TempPathFactory) -> str:
     """libqat and libusdm in one, by software: standin.c says how it can be made to misbehave."""
-    if not has_header("openssl/bn.h"):
-        pytest.skip("the stand-in for libqat needs openssl/bn.h (libssl-dev)")
-    path = str(tmp_path_factory.mktemp("standin") / "libqat_standin.so")
-    built = gcc(
-        "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(HERE / "standin.c"), "-o", path, "-lcrypto"
-    )
-    assert built.returncode == 0, built.stderr
-    return path
+    return build_standin("standin.c", tmp_path_factory.mktemp("standin") / "libqat_standin.so")
+
+
+@pytest.fixture(scope="session")
+def standin_mb(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """libcrypto_mb by software, for every CPU: standin_mb.c says how it can be made to misbehave."""
+    return build_standin("standin_mb.c", tmp_path_factory.mktemp("standin") / "libcrypto_mb_standin.so")
+
+
+@pytest.fixture(scope="session", params=["stand-in", "crypto_mb"])
+def mb(request: pytest.FixtureRequest) -> _native.Signer:
+    """A signer eight wide in this process: the stand-in everywhere, crypto_mb where the CPU has what it takes."""
+    if request.param == "stand-in":
+        return _native.mb_open(request.getfixturevalue("standin_mb"), ())
+    if missing := library.missing():
+        pytest.skip(f"crypto_mb cannot run on this machine: {missing} missing")
+    return _native.mb_bundled(gate(library.paths(BUNDLED)))
+
+
+@pytest.fixture
+def only_standin(standin_mb: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The stand-in as the only crypto_mb of this machine."""
+    monkeypatch.setattr(library, "missing", lambda library="": "")
+    monkeypatch.setattr(library, "crypto_mbs", lambda wanted="": [Signer("cryptomb", standin_mb)])
+    return standin_mb
 
 
 @pytest.fixture
@@ -57,6 +96,37 @@ def libraries(standin_library: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """The stand-in, behaving well unless a test sets QP_STANDIN."""
     monkeypatch.delenv("QP_STANDIN", raising=False)
     yield Libraries(standin_library, standin_library)
+
+
+def being_signed(work: Work) -> bool:
+    """Whether a run has these jobs now: what they expect cannot be changed then."""
+    try:
+        work.jobs.expect(work.expected)
+    except RuntimeError as e:
+        assert "are being signed" in str(e)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def interrupted(begun: Callable[[], bool]) -> Iterator[None]:
+    """SIGINT as soon as `begun`, asked on another thread, says so. KeyboardInterrupt must come out of the block."""
+
+    def wait() -> None:
+        while not begun():
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # A process started in the background ignores SIGINT, and so does its Python.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        thread.join(60)
+        signal.signal(signal.SIGINT, before)
 
 
 def call(verb: str, *args: str, host: Host | None = None) -> Called:

@@ -1,6 +1,6 @@
 """Everything of the native module once, without pytest: what valgrind watches (sanitize.sh).
 
-Usage: exercise.py [STANDIN], the stand-in built from standin.c; without it the part with QAT is left out.
+Needs gcc and libssl-dev for the stand-ins.
 """
 
 from __future__ import annotations
@@ -8,25 +8,26 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 from array import array
 
-from qatprep import _native
-from qatprep.crypto import keys, library
+from qatprep import _native, instruction_sets
+from qatprep.crypto import keys
 from qatprep.crypto.keys import KeyKind
 
 
 def main() -> None:
-    print(_native.cpuid(7), _native.missing())
+    paths = instruction_sets.gate(instruction_sets.WHEEL)
+    print(_native.cpuid(7), _native.missing(paths))
     with contextlib.suppress(OSError):
         _native.xgetbv(9)
     for wrong in (b"", b"0\x82", bytes(300)):
         with contextlib.suppress(ValueError):
             _native.Key(bytearray(wrong))
-    signers = library.openssls()
-    with contextlib.suppress(Exception):
-        signers += library.crypto_mbs()
+    directory = tempfile.mkdtemp()
+    signers = [_native.ssl_open("libcrypto.so.3"), _native.mb_open(build("standin_mb.c", directory), ())]
+    with contextlib.suppress(OSError):
+        signers.append(_native.mb_bundled(paths))
     for kind in (KeyKind.RSA_2048, KeyKind.P_256):
         work = keys.make(kind, 11)
         for signer in signers:
@@ -34,14 +35,15 @@ def main() -> None:
             arrivals = [array("Q", [0] * 5), array("Q", [0, 1000])]
             for report in _native.run(signer, work.jobs, arrivals, poll_delay_ns=1000, check=True):
                 assert report["failed"] == 0
+            _native.run(signer, work.jobs, [array("Q", [0] * 40)], poll_delay_ns=1000, queues=5)
         with contextlib.suppress(ValueError):
             _native.Jobs(work.native_key, [b"short"])
-    qat(sys.argv[1] if len(sys.argv) > 1 else build())
+    qat(build("standin.c", directory))
 
 
-def build() -> str:
-    path = os.path.join(tempfile.mkdtemp(), "standin.so")
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "standin.c")
+def build(name: str, directory: str) -> str:
+    path = os.path.join(directory, f"{name}.so")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
     subprocess.run(["gcc", "-g", "-O1", "-shared", "-fPIC", source, "-o", path, "-lcrypto"], check=True)
     return path
 

@@ -11,7 +11,7 @@ failed=0
 for cpu in Nehalem Westmere,-xsave Haswell Skylake-Server Denverton EPYC Icelake-Server max; do
     status=0
     said=$(qemu-x86_64 -cpu "$cpu" "$program" -m qatprep smoke 2>&1) || status=$?
-    lacks=$(qemu-x86_64 -cpu "$cpu" "$program" -c 'from qatprep import _native; print(_native.missing())' 2>/dev/null) ||
+    lacks=$(qemu-x86_64 -cpu "$cpu" "$program" -c 'from qatprep.crypto import library; print(library.missing())' 2>/dev/null) ||
         status=$?
     if [ "$status" -ne 0 ] || ! printf '%s' "$said" | grep -q 'lacks'; then
         failed=1

@@ -7,10 +7,8 @@ import os
 import sys
 import time
 
-from qatprep import _native
-from qatprep.crypto import library, qat_verdict
+from qatprep.crypto import library, qat_verdict, selftest
 from qatprep.crypto.keys import KeyKind, make
-from qatprep.crypto.measure import measured
 from qatprep.crypto.qat import Libraries, QatSession, Trouble
 from qatprep.host.linux import LinuxHost
 
@@ -42,23 +40,22 @@ def main(root: str) -> int:
 
 def crypto_mb(libraries: str) -> bool:
     """Sign with each kind of key and print the rates; True when anything is wrong."""
-    if _native.missing():
-        print(f"    crypto_mb not tried: {_native.missing()} missing")
+    if missing := library.missing():
+        print(f"    crypto_mb not tried: {missing} missing")
         return False
     paths = sorted(glob.glob(os.path.join(libraries, "libcrypto_mb.so.[0-9][0-9]")))
     wrong = not paths
     for path in paths:
-        signers = [_native.mb_open(path), *library.crypto_mbs("bundled")]
+        signers = [*library.crypto_mbs(path), *library.crypto_mbs("bundled")]
         for kind in KeyKind:
             work = make(kind, 17)
             for signer in signers:
-                library.foresee(work, signer)
-                wrong |= bool(work.wrong(_native.sign(signer, work.jobs)))
+                wrong |= bool(selftest.wrong(signer, kind) or work.wrong(signer.sign(work)))
             system, bundled = (sorted(values)[1] for values in library.rates(signers, work, seconds=0.1))
             name = f"{os.path.basename(path)} {signers[0].version}"
             print(f"    {name} {kind}: {system:,.0f}/s, linked in {bundled:,.0f}/s")
-            reports = _native.run(signers[0], work.jobs, duration_ns=50_000_000, check=True)
-            wrong |= measured(reports).failed > 0
+            wrong |= signers[0].run(work, seconds=0.05, check=True).measured.failed > 0
+        library.close(signers)
     return wrong
 
 

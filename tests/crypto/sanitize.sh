@@ -37,7 +37,7 @@ END
 
 tests="tests/crypto/test_native.py tests/crypto/test_queue.py tests/crypto/test_qat.py"
 # What measures time, or needs a child that dies as it would alone, says nothing here.
-without="costs_next_to_nothing or no_warnings or never_a_crash or smoke_has_a_verdict or poll_delay or timer or hangs or abi_of"
+without="costs_next_to_nothing or no_warnings or never_a_crash or smoke_has_a_verdict or poll_delay or hangs or abi_of"
 for kind; do
     echo "== $kind"
     case $kind in

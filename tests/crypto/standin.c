@@ -291,6 +291,21 @@ static void count_operation(void)
     }
 }
 
+int icp_sal_CyPollInstance(cpa_instance handle, uint32_t quota);
+
+/* Polls every instance for so many milliseconds, as a program would that has not noticed the end of its run. */
+int late_polls(int milliseconds)
+{
+    int found = 0;
+    for (uint64_t until = now() + (uint64_t)milliseconds * 1000000; now() < until;) {
+        uint64_t before = done_count;
+        for (long i = 0; i < option("instances", 1); i++)
+            icp_sal_CyPollInstance(&instances[i], 0);
+        found += (int)(done_count - before);
+    }
+    return found;
+}
+
 int icp_sal_CyPollInstance(cpa_instance handle, uint32_t quota)
 {
     struct instance *instance = handle;

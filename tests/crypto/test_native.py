@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import mmap
 import platform
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatprep import _native
+from qatprep import _native, instruction_sets
 from qatprep.crypto import keys, library
 from qatprep.crypto.keys import KeyKind
-from tests.crypto.conftest import HERE, SOURCES, gcc, has_header
+from qatprep.crypto.signer import BUNDLED
+from qatprep.instruction_sets import Bit, gate
+from tests.crypto.conftest import HERE, SOURCES, being_signed, gcc, has_header, interrupted
 
 x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 only")
 
@@ -31,11 +36,25 @@ def rsa_der() -> bytes:
     return der_of(rsa.generate_private_key(65537, 2048))
 
 
-def signers() -> list[_native.Signer]:
-    found = library.openssls()
-    if not _native.missing():
-        found += library.crypto_mbs()
-    return found
+def in_process() -> Iterator[_native.Signer]:
+    for name in (*library.OPENSSL, *library.BORINGSSL):
+        with contextlib.suppress(OSError):
+            yield _native.ssl_open(name)
+    for name in (BUNDLED, *library.SYSTEM_MB):
+        paths = gate(library.paths(name))
+        with contextlib.suppress(OSError):
+            yield _native.mb_bundled(paths) if name == BUNDLED else _native.mb_open(name, paths)
+
+
+@pytest.fixture(scope="module")
+def signers(standin_mb: str) -> list[_native.Signer]:
+    """Every library of this machine, and the stand-in for crypto_mb."""
+    return [*in_process(), _native.mb_open(standin_mb, ())]
+
+
+@pytest.fixture(scope="module")
+def openssl() -> _native.Signer:
+    return _native.ssl_open("libcrypto.so.3")
 
 
 @x86
@@ -56,23 +75,12 @@ def test_a_register_that_does_not_exist_is_an_error_and_no_fault() -> None:
 
 
 @x86
-def test_what_is_missing_is_what_the_facts_say() -> None:
-    from qatprep.facts import cpu
-    from qatprep.host.linux import LinuxHost
-
-    facts = cpu.gather(LinuxHost("/"))
-    assert isinstance(facts.missing, tuple)
-    assert [name for name in facts.missing if name not in _native.missing()] == []
-    assert bool(_native.missing()) == bool(facts.missing or facts.states_missing)
-
-
-@x86
 def test_crypto_mb_is_linked_in() -> None:
     assert _native.BUNDLED, "built without the wheels ipp-crypto-static and ipp-crypto-include"
 
 
 @x86
-@pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
+@pytest.mark.skipif(bool(library.missing()), reason="crypto_mb cannot run on this machine")
 def test_the_linked_in_library_says_that_it_is_not_quite_the_wheels() -> None:
     """mul52x30.c stands in for an internal function of one release: with another, setup.py leaves it out."""
     import importlib.metadata
@@ -81,7 +89,9 @@ def test_the_linked_in_library_says_that_it_is_not_quite_the_wheels() -> None:
         release = importlib.metadata.version("ipp-crypto-static")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("ipp-crypto-static is not installed: which release was linked in is not known")
-    assert _native.mb_bundled().version.endswith("+mul52x30") == release.startswith("2026.2.")
+    assert _native.mb_bundled(gate(library.paths(BUNDLED))).version.endswith("+mul52x30") == release.startswith(
+        "2026.2."
+    )
 
 
 def test_a_key_takes_its_der_and_wipes_it(rsa_der: bytes) -> None:
@@ -116,28 +126,30 @@ def test_other_keys_are_refused_by_name(der: object, words: str) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(at=st.integers(0, 1200), value=st.integers(0, 255), cut=st.integers(0, 1300))
-def test_a_broken_key_is_an_error_or_a_key_but_never_a_crash(rsa_der: bytes, at: int, value: int, cut: int) -> None:
+def test_a_broken_key_is_an_error_or_a_key_but_never_a_crash(
+    rsa_der: bytes, openssl: _native.Signer, at: int, value: int, cut: int
+) -> None:
     broken = bytearray(rsa_der)
     broken[at % len(broken)] = value
     try:
         key = _native.Key(broken[: max(cut, 1)])
     except ValueError:
         return
-    _native.sign(library.openssls()[0], _native.Jobs(key, [b"\x00" * (key.bits // 8)]))
+    _native.sign(openssl, _native.Jobs(key, [b"\x00" * (key.bits // 8)]))
 
 
 @pytest.mark.parametrize("kind", list(KeyKind))
-def test_every_engine_signs_as_cryptography_does(kind: KeyKind) -> None:
+def test_every_engine_signs_as_cryptography_does(signers: list[_native.Signer], kind: KeyKind) -> None:
     work = keys.make(kind, 17)  # two queues of eight and one of one
-    for signer in signers():
+    for signer in signers:
         results = _native.sign(signer, work.jobs)
-        assert work.wrong(results) == [], library.describe(signer)
+        assert work.wrong(results) == [], signer.library
         if kind.is_rsa:
             assert results == [work.sign(n) for n in range(17)]
 
 
 @pytest.mark.parametrize("bits", [2048, 3072, 4096])
-def test_numbers_of_every_size_are_right(bits: int) -> None:
+def test_numbers_of_every_size_are_right(signers: list[_native.Signer], bits: int) -> None:
     """Raw RSA of the extremes and of random numbers below the modulus, against Python's own arithmetic."""
     private = rsa.generate_private_key(65537, bits)
     numbers = private.private_numbers()
@@ -149,14 +161,14 @@ def test_numbers_of_every_size_are_right(bits: int) -> None:
     key = _native.Key(der_of(private))
     jobs = _native.Jobs(key, [number.to_bytes(size, "big") for number in inputs])
     expected = [pow(number, numbers.d, n).to_bytes(size, "big") for number in inputs]
-    for signer in signers():
-        assert _native.sign(signer, jobs) == expected, library.describe(signer)
+    for signer in signers:
+        assert _native.sign(signer, jobs) == expected, signer.library
 
 
 @pytest.mark.parametrize("count", range(1, 9))
-def test_a_queue_that_is_not_full_is_right_too(count: int) -> None:
+def test_a_queue_that_is_not_full_is_right_too(signers: list[_native.Signer], count: int) -> None:
     work = keys.make(KeyKind.RSA_2048, count)
-    for signer in signers():
+    for signer in signers:
         assert work.wrong(_native.sign(signer, work.jobs)) == []
 
 
@@ -184,8 +196,125 @@ def test_a_library_that_is_none_is_named(tmp_path: object) -> None:
         _native.ssl_open("libc.so.6")
     with pytest.raises(OSError, match="cannot open shared object"):
         _native.ssl_open(f"{tmp_path}/libcrypto.so")
-    with pytest.raises(OSError, match=r"libc\.so\.6 has no|missing here"):
-        _native.mb_open("libc.so.6")
+    with pytest.raises(OSError, match=r"libc\.so\.6 has no mbx_rsa_private_crt_mb8"):
+        _native.mb_open("libc.so.6", ())
+
+
+# -- misuse: nothing below Python guards the native module -------------------------------------------------------------
+
+
+def test_what_cannot_be_wiped_is_not_taken(tmp_path: Path, rsa_der: bytes) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(rsa_der)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapping:
+        with pytest.raises(BufferError):
+            _native.Key(mapping)  # type: ignore[arg-type]
+        with pytest.raises(BufferError):
+            _native.wipe(mapping)  # type: ignore[arg-type]
+        assert bytes(mapping) == rsa_der
+
+
+def test_the_interpreters_own_bytes_are_left_alone() -> None:
+    """Of each bytes object of length one there is one in the whole process: it is no key, and not for us to wipe."""
+    for wrong in (b"0", b""):
+        with pytest.raises(ValueError, match="DER"):
+            _native.Key(bytes(wrong))
+        with pytest.raises(ValueError, match="DER"):
+            _native.wipe(bytes(wrong))
+    assert bytes([48]) == b"\x30"
+
+
+class Lying(list[bytes]):
+    """A sequence that says it is longer than it is."""
+
+    def __len__(self) -> int:
+        return self.said
+
+    said = 0
+
+
+@pytest.mark.parametrize(("said", "error"), [(2**56, ValueError), (2**62, ValueError), (100, IndexError)])
+def test_a_sequence_that_lies_about_its_length(
+    rsa_der: bytes, openssl: _native.Signer, said: int, error: type[Exception]
+) -> None:
+    key = _native.Key(bytearray(rsa_der))
+    lying = Lying([bytes(256)] * 2)
+    lying.said = said
+    with pytest.raises(error):
+        _native.Jobs(key, lying)
+    jobs = _native.Jobs(key, [bytes(256)] * 2)
+    with pytest.raises(error):
+        jobs.expect(lying)
+    with pytest.raises(error):
+        _native.run(openssl, jobs, lying)
+
+
+def test_what_is_expected_cannot_change_below_a_run(openssl: _native.Signer) -> None:
+    work = keys.make(KeyKind.RSA_2048, 8)
+    with interrupted(lambda: being_signed(work)):
+        _native.run(openssl, work.jobs, workers=2, duration_ns=10**12)
+    work.jobs.expect(work.expected)
+
+
+# -- the gate before crypto_mb -----------------------------------------------------------------------------------------
+
+THERE = ("SSE2", 1, 0, 3, 26)
+"""CPUID.1:EDX: every x86-64 CPU has it."""
+NOT_THERE = ("a bit of a leaf that no CPU has", 0x7FFF, 0, 0, 0)
+NO_SUBLEAF = ("a bit of a subleaf that no CPU has", 7, 999, 0, 0)
+NO_XCR0 = ("a state that no CPU has", 0, 0, 4, 63)
+
+
+@x86
+@pytest.mark.parametrize("absent", [NOT_THERE, NO_SUBLEAF, NO_XCR0])
+def test_one_missing_bit_closes_the_gate(standin_mb: str, absent: tuple[str, int, int, int, int]) -> None:
+    """A library looks for less than it executes: what it does not look for must be there as well."""
+    paths = (("first", (THERE,), (THERE, absent)),)
+    assert _native.missing(paths) == ("first", absent[0])
+    with pytest.raises(OSError, match=absent[0]):
+        _native.mb_open(standin_mb, paths)
+    with pytest.raises(OSError, match=absent[0]):
+        _native.mb_bundled(paths)
+
+
+@x86
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        ([("first", [THERE], [THERE]), ("second", [THERE], [THERE])], ("first", "")),
+        ([("first", [NOT_THERE], [NOT_THERE]), ("second", [THERE], [THERE])], ("second", "")),
+        ([("first", [THERE], [NOT_THERE]), ("second", [THERE], [THERE])], ("first", NOT_THERE[0])),
+        ([("first", [NOT_THERE], [THERE, NOT_THERE]), ("second", [NO_XCR0], [NO_XCR0])], ("", NOT_THERE[0])),
+    ],
+    ids=["the first is taken", "the second is", "the first is taken and would die", "none is taken"],
+)
+def test_the_gate_takes_the_path_that_the_library_takes(paths: instruction_sets.Gate, said: tuple[str, str]) -> None:
+    assert _native.missing(paths) == said
+
+
+@x86
+def test_the_gate_says_what_the_table_says_of_this_cpu() -> None:
+    def has(bit: Bit) -> bool:
+        if bit.register == "xcr0":
+            try:
+                return bool(_native.xgetbv(0) >> bit.bit & 1)
+            except OSError:
+                return False
+        registers = dict(zip(instruction_sets.REGISTERS, _native.cpuid(bit.leaf, bit.subleaf), strict=False))
+        return _native.cpuid(0)[0] >= bit.leaf and bool(registers[bit.register] >> bit.bit & 1)
+
+    for paths in (instruction_sets.WHEEL, *(release.paths for release in instruction_sets.RELEASES)):
+        path, missing = instruction_sets.judge(paths, has)
+        assert _native.missing(gate(paths)) == (
+            path.name if path else "",
+            ", ".join(bit.name for bit in missing),
+        )
+
+
+def test_the_gate_refuses_what_is_no_table() -> None:
+    for wrong in ((("first", 1, ()),), (("first", ("bit",), ()),), 5):
+        with pytest.raises(TypeError):
+            _native.missing(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bundled", [(), ("-DQP_BUNDLED_MB",)], ids=["without crypto_mb", "with it"])

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from qatprep import _native
-from qatprep.crypto import smoke
+from qatprep.cli.open_host import open_host
+from qatprep.crypto import library, smoke
 from qatprep.exits import ExitCode
 from qatprep.facts import cpu
 from qatprep.host.linux import LinuxHost
-from qatprep.host.select import open_host
 from tests.crypto.conftest import call, valid
 
-can_mb = pytest.mark.skipif(bool(_native.missing()), reason="crypto_mb cannot run on this machine")
+can_mb = pytest.mark.skipif(bool(library.missing()), reason="crypto_mb cannot run on this machine")
 
 
 def lines(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -75,20 +74,43 @@ def test_nothing_is_signed_for_another_root(tmp_path: Any) -> None:
     assert str(tmp_path) in report.verdict
 
 
-@can_mb
-def test_a_wrong_signature_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = _native.sign
+def test_signing_in_batches_of_eight(only_standin: str) -> None:
+    called = call("smoke", "--provider", "cryptomb", "--output", "json")
+    assert called.code == ExitCode.OK, called.out
+    found = lines(valid(called.json))["cryptomb"]
+    assert (found["state"], found["signatures"], found["wrong"]) == ("passed", 64, 0)
+    assert only_standin in found["library"]
 
-    def broken(signer: _native.Signer, jobs: _native.Jobs) -> list[bytes | None]:
-        results = right(signer, jobs)
-        first = results[0] or b""
-        return [first[:-1] + bytes([first[-1] ^ 1]), *results[1:]]
 
-    monkeypatch.setattr(_native, "sign", broken)
-    called = call("smoke", "--provider", "cryptomb")
+WRONG = [
+    ("wrong=2048 each=11", "1 of 11 rsa-2048 signatures are WRONG"),
+    ("wrong=3072", "11 of 11 rsa-3072 signatures are WRONG"),
+    ("wrong=256 each=4", "2 of 11 p-256 signatures are WRONG"),
+    ("die=4", "ended by SIGILL"),
+    ("refuse=2048", "does not sign with rsa-2048 here"),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "words"), WRONG, ids=[case[0] for case in WRONG])
+def test_a_library_that_signs_wrongly_fails(
+    only_standin: str, monkeypatch: pytest.MonkeyPatch, behaviour: str, words: str
+) -> None:
+    """With any kind of key: what is wrong for RSA-3072 is not trusted with RSA-2048."""
+    monkeypatch.setenv("QP_STANDIN_MB", behaviour)
+    called = call("smoke", "--provider", "cryptomb", "--output", "json")
     assert called.code == ExitCode.FINDINGS
-    assert "1 WRONG" in called.out
-    assert "does not work" in called.out
+    found = lines(valid(called.json))["cryptomb"]
+    assert found["state"] == "failed"
+    assert words in found["summary"]
+    assert "--library" in found["fix"]
+
+
+def test_a_kind_of_key_that_a_library_does_not_offer_is_none_of_smokes_business(
+    only_standin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """crypto_mb 1.0 on a CPU with AVX-IFMA alone: RSA is signed, P-256 is not."""
+    monkeypatch.setenv("QP_STANDIN_MB", "refuse=256")
+    assert call("smoke", "--provider", "cryptomb").code == ExitCode.OK
 
 
 def test_without_the_native_module(monkeypatch: pytest.MonkeyPatch) -> None:

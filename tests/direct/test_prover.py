@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qatprep.direct.prover import Prover
+from qatprep.crypto.prover import Prover
 from qatprep.direct.result import Cause, Proof, Seen, Step
 
 NOWHERE = "ffff:ff:1f.7"
@@ -18,16 +18,18 @@ NOWHERE = "ffff:ff:1f.7"
 CHILD = """
 import json, os, signal, sys, time
 out = int(sys.argv[3])
+def say(number, **more):
+    os.write(out, json.dumps({"id": number, **more}).encode() + b"\\n")
 for line in sys.stdin:
     asked = json.loads(line)
-    os.write(out, json.dumps({"entry": {"t": 0.1, "step": "mailbox", "what": "begin"}}).encode() + b"\\n")
+    say(asked["id"], part={"t": 0.1, "step": "mailbox", "what": "begin"})
     if asked["bdf"] == "hang":
         time.sleep(600)
     if asked["bdf"] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if asked["bdf"] == "leave":
         os._exit(3)
-    os.write(out, json.dumps({"proof": PROOF}).encode() + b"\\n")
+    say(asked["id"], **PROOF)
 """
 
 

@@ -9,14 +9,14 @@ from typing import cast
 
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.crypto import smoke_direct
+from qatprep.crypto.prover import Keep, Prover
 from qatprep.crypto.smoke_direct import DirectReport
 from qatprep.direct.prove import prove
-from qatprep.direct.prover import Keep, Prover
 from qatprep.direct.result import Cause, Proof, Seen, Step
 from qatprep.facts import nodes, pci
 from qatprep.facts.base import Unknown
-from qatprep.host.select import open_host
 from tests.direct import faults
 from tests.direct.device import Device, Dma
 from tests.direct.model import BDF, Model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 
 State = dict[str, tuple[object, ...]]
 

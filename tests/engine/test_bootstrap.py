@@ -6,19 +6,19 @@ import errno
 
 import pytest
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig, parse
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.facts import gather
 from qatprep.host.base import RunResult
-from qatprep.host.scenarios import scenarios
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
-from qatprep.steps.plan import make_plan
-from qatprep.wish import Wish, parse
+from qatprep.plan.node import make_plan
+from qatprep.simulator.host import SimulatedHost
+from qatprep.simulator.scenarios import scenarios
 from tests.engine.state import difference, snapshot
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
-WISH = Wish(smoke=False)
+CONFIG = NodeConfig(smoke=False)
 FIXABLE = [scenario.name for scenario in scenarios() if scenario.after is not None]
 
 
@@ -32,9 +32,9 @@ def simulated(name: str, kernel: str = "") -> SimulatedHost:
 def test_ready_again_unchanged_and_back(name: str) -> None:
     host = simulated(name)
     before = snapshot(host)
-    result = bootstrap(host, WISH)
+    result = bootstrap(host, CONFIG)
     assert result.status in ("applied", "unchanged"), result.failure
-    again = bootstrap(host, WISH)
+    again = bootstrap(host, CONFIG)
     assert again.status == "unchanged"
     for run in undoable(host):
         assert undo_run(host, run) == []
@@ -46,9 +46,9 @@ def test_ready_again_unchanged_and_back(name: str) -> None:
 def test_every_kernel(name: str, kernel: str) -> None:
     host = simulated(name, kernel)
     before = snapshot(host)
-    assert bootstrap(host, WISH).status == "applied"
+    assert bootstrap(host, CONFIG).status == "applied"
     facts = gather(host)
-    assert make_plan(facts, WISH).empty
+    assert make_plan(facts, CONFIG).empty
     assert all(vf.bound is True for vf in facts.pci.all_vfs)
     assert len(facts.pci.all_vfs) == 16 * len(facts.pci.pfs)
     assert undo_run(host, undoable(host)[0]) == []
@@ -60,8 +60,8 @@ def test_services_change_on_a_ready_host_and_back(kernel: str) -> None:
     """VFs that are destroyed for a change of services come back with their drivers and nodes."""
     host = simulated("spr-2s-ready", kernel)
     before = snapshot(host)
-    wish = parse("", "test", ["devices.services=dc"])
-    result = bootstrap(host, wish, only={"0000:6b:00.0"}.__contains__)
+    config = parse("", "test", ["devices.services=dc"])
+    result = bootstrap(host, config, only={"0000:6b:00.0"}.__contains__)
     assert result.status == "applied", result.failure
     assert undo_run(host, undoable(host)[0]) == []
     assert difference(before, snapshot(host)) == []
@@ -82,10 +82,10 @@ def test_services_change_on_a_ready_host_and_back(kernel: str) -> None:
 def test_what_is_broken_above_is_told_and_not_touched(name: str, finding: str) -> None:
     host = simulated(name)
     before = snapshot(host)
-    result = bootstrap(host, WISH)
-    assert finding in {left.finding for left in result.left}
+    result = bootstrap(host, CONFIG)
+    assert finding in {item.finding for item in result.skipped}
     touched = {change.subject for change in result.made}
-    assert not touched & {left.subject for left in result.left}
+    assert not touched & {item.subject for item in result.skipped}
     if result.status == "unchanged":
         assert difference(before, snapshot(host)) == []
 
@@ -95,7 +95,7 @@ def test_a_failed_attempt_gives_the_kernel_its_instances_back() -> None:
     host = simulated("vf-out-of-memory")
     path = "/sys/kernel/debug/qat_4xxx_0000:6b:00.0/dev_cfg"
     before = host.read(path)
-    assert bootstrap(host, WISH).status == "rolled back"
+    assert bootstrap(host, CONFIG).status == "rolled back"
     assert host.read(path).replace(b"SriovEnabled = 1\n", b"") == before
 
 
@@ -110,11 +110,11 @@ def test_a_pf_that_will_not_start_keeps_nothing_from_the_others(name: str, kerne
     node.data, node.show = b"-1\n", None
     log.error = errno.EPERM
     before = snapshot(host)
-    result = bootstrap(host, WISH)
+    result = bootstrap(host, CONFIG)
     assert result.status == "applied", result.failure
-    assert [(left.subject, left.finding) for left in result.left] == [("0000:75:00.0", "QP-PF-001")]
+    assert [(item.subject, item.finding) for item in result.skipped] == [("0000:75:00.0", "QP-PF-001")]
     assert sum(vf.bound is True for vf in gather(host).pci.all_vfs) == 16 * 7
-    assert bootstrap(host, WISH).status == "unchanged"
+    assert bootstrap(host, CONFIG).status == "unchanged"
     for run in undoable(host):
         assert undo_run(host, run) == []
     assert undoable(host) == []
@@ -132,7 +132,7 @@ def test_what_udev_loads_meanwhile_stays() -> None:
         return run(argv, deadline=deadline)
 
     host.run = run_and_plug  # type: ignore[method-assign]
-    assert bootstrap(host, WISH).status == "applied"
+    assert bootstrap(host, CONFIG).status == "applied"
     assert undo_run(host, undoable(host)[0]) == []
     assert host.exists("/sys/module/usbhid")
     assert not [op for op in host.operations if op.op == "run" and "usbhid" in op.path]

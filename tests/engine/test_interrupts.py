@@ -9,17 +9,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.engine.run import locked
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, SimulatedHost
-from qatprep.host.simulated.faults import Fault
-from qatprep.wish import Wish
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
-WISH = Wish(smoke=False)
+CONFIG = NodeConfig(smoke=False)
 PFS = ("0000:6b:00.0", "0000:70:00.0")
 
 
@@ -57,7 +57,7 @@ def handlers() -> Iterator[None]:
 def test_everything_is_undone(n: int, number: signal.Signals) -> None:
     made = host({n}, number)
     before = snapshot(made)
-    result = bootstrap(made, WISH, only=PFS.__contains__)
+    result = bootstrap(made, CONFIG, only=PFS.__contains__)
     assert result.status == "interrupted"
     assert difference(before, snapshot(made)) == []
 
@@ -65,21 +65,21 @@ def test_everything_is_undone(n: int, number: signal.Signals) -> None:
 def test_impatience_does_not_stop_the_way_back() -> None:
     made = host(set(range(20, 400)))
     before = snapshot(made)
-    assert bootstrap(made, WISH, only=PFS.__contains__).status == "interrupted"
+    assert bootstrap(made, CONFIG, only=PFS.__contains__).status == "interrupted"
     assert difference(before, snapshot(made)) == []
 
 
 def test_an_interrupt_on_the_way_back_from_a_failure() -> None:
     made = host(set(range(40, 400)), signal.SIGINT, Fault("errno", 1, 16, path="*/vfio-pci/bind"))
     before = snapshot(made)
-    assert bootstrap(made, WISH, only=PFS.__contains__).status in ("rolled back", "interrupted")
+    assert bootstrap(made, CONFIG, only=PFS.__contains__).status in ("rolled back", "interrupted")
     assert difference(before, snapshot(made)) == []
 
 
 def test_rollback_by_hand_goes_on_to_its_end() -> None:
     made = host(set())
     before = snapshot(made)
-    assert bootstrap(made, WISH, only=PFS.__contains__).status == "applied"
+    assert bootstrap(made, CONFIG, only=PFS.__contains__).status == "applied"
     made.at = frozenset(range(len(made.operations) + 3, len(made.operations) + 60))
     assert qatprep("rollback", host=made).code == ExitCode.OK
     assert difference(before, snapshot(made)) == []
@@ -97,7 +97,7 @@ def test_what_is_ignored_stays_ignored() -> None:
     """nohup: the end of the terminal is not the end of the run."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert bootstrap(host({12}, signal.SIGHUP), WISH, only=PFS.__contains__).status == "applied"
+        assert bootstrap(host({12}, signal.SIGHUP), CONFIG, only=PFS.__contains__).status == "applied"
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -120,6 +120,6 @@ class Failing:
 def test_a_watcher_that_has_gone_is_not_missed(faults: tuple[Fault, ...]) -> None:
     made = host(set(), signal.SIGINT, *faults)
     before = snapshot(made)
-    result = bootstrap(made, WISH, only=PFS.__contains__, progress=Failing())  # type: ignore[arg-type]
+    result = bootstrap(made, CONFIG, only=PFS.__contains__, progress=Failing())  # type: ignore[arg-type]
     assert result.status == ("rolled back" if faults else "applied")
     assert (difference(before, snapshot(made)) == []) == bool(faults)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import get_type_hints
 
 import pytest
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig, parse
 from qatprep.engine import journal
 from qatprep.engine.bootstrap import bootstrap, undoable
 from qatprep.engine.run import undo_run
 from qatprep.errors import InputError, QatprepError
 from qatprep.exits import ExitCode
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, SimulatedHost
-from qatprep.host.simulated.faults import Fault
-from qatprep.wish import Wish, parse
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
+from qatprep.steps.base import REGISTRY, _import_all
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
-WISH = Wish(smoke=False)
+CONFIG = NodeConfig(smoke=False)
 PF = "0000:70:00.0"
 
 
@@ -31,7 +34,7 @@ def simulated(*faults: Fault) -> SimulatedHost:
 
 def prepared() -> tuple[SimulatedHost, str]:
     host = simulated()
-    return host, bootstrap(host, WISH, only=PF.__eq__).run
+    return host, bootstrap(host, CONFIG, only=PF.__eq__).run
 
 
 def path(run: str) -> str:
@@ -64,7 +67,7 @@ def test_a_damaged_journal_is_told_and_keeps_nothing_from_being_prepared() -> No
     named = qatprep("rollback", run, host=host)
     assert named.code == ExitCode.ERROR and f"{path(run)}:4" in named.err
     assert qatprep("status", host=host).code in (ExitCode.OK, ExitCode.FINDINGS)
-    assert bootstrap(host, WISH).status == "applied"
+    assert bootstrap(host, CONFIG).status == "applied"
     assert qatprep("rollback", host=host).code == ExitCode.OK  # the run after it can be undone
 
 
@@ -80,7 +83,8 @@ def test_a_damaged_journal_is_told_and_keeps_nothing_from_being_prepared() -> No
 )
 def test_a_journal_of_another_version(event: dict[str, object], words: list[str]) -> None:
     host, run = prepared()
-    rewrite(host, run, [json.dumps(event)])
+    start = [] if event["event"] == "start" else lines(host, run)[:1]
+    rewrite(host, run, [*start, json.dumps(event)])
     with pytest.raises(QatprepError) as caught:
         undoable(host)
     assert all(word in caught.value.message for word in [path(run), *words])
@@ -129,7 +133,7 @@ def test_runs_stay_in_order_when_the_clock_goes_back(monkeypatch: pytest.MonkeyP
 def test_a_run_is_not_undone_below_a_later_one() -> None:
     host = simulated()
     before = snapshot(host)
-    first = bootstrap(host, WISH, only=PF.__eq__).run
+    first = bootstrap(host, CONFIG, only=PF.__eq__).run
     between = snapshot(host)
     second = bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__).run
     with pytest.raises(InputError) as caught:
@@ -143,7 +147,7 @@ def test_a_run_is_not_undone_below_a_later_one() -> None:
 
 def test_after_a_boot_a_later_run_is_in_nobodys_way() -> None:
     host = simulated()
-    first = bootstrap(host, WISH, only=PF.__eq__).run
+    first = bootstrap(host, CONFIG, only=PF.__eq__).run
     bootstrap(host, parse("", "a test", ["devices.services=dc"]), only=PF.__eq__)
     host = host.reboot()
     assert [run.id for run in undoable(host, first)] == [first]
@@ -192,3 +196,106 @@ def test_metrics_of_a_host_with_a_damaged_journal() -> None:
     damage(host, run)
     called = qatprep("metrics", host=host)
     assert called.code == ExitCode.OK and "qatprep_last_run" not in called.out
+
+
+INTENT = {"event": "intent", "n": 1, "lane": ""}
+EVIL = [
+    {"kind": "remove-file", "path": "/etc/cron.d/evil", "old": "KiAqICogKiAqIHJvb3QgaWQK", "old_owner": [0, 0, 420]},
+    {"kind": "remove-file", "path": "/etc/udev/../cron.d/evil", "old": "", "old_owner": [0, 0, 420]},
+    {"kind": "install-file", "path": "/etc/shadow", "new": "", "mode": 420, "old": None, "old_owner": None, "note": ""},
+    {
+        "kind": "systemctl",
+        "action": [],
+        "undo_action": ["start", "evil"],
+        "unit": "a.service",
+        "words": "",
+        "price": "",
+    },
+    {"kind": "create-group", "name": "--root=/tmp"},
+    {"kind": "load-module", "name": "../x", "missing": []},
+    {"kind": "start-pf", "pf": "../../../../etc"},
+    {"kind": "start-pf", "pf": 7},
+    {"kind": "bind-pf", "pf": "0000:6b:00.0", "driver": "../../etc"},
+    {"kind": "create-vfs", "pf": "0000:6b:00.0", "total": "16", "old_state": "up"},
+    {"kind": "remove-vfs", "pf": "0000:6b:00.0", "then": "up", "vfs": [[0, "../x", "", "", 0, 0, 0]]},
+    {"kind": "remove-vfs", "pf": "0000:6b:00.0", "then": "up", "vfs": [[0, "x"]]},
+    {"kind": "device-ownership", "main": "/etc/passwd", "target": "/etc/a.toml", "why": ""},
+]
+
+
+@pytest.mark.parametrize("change", EVIL, ids=lambda change: str(change["kind"]))
+def test_a_journal_is_data_and_holds_only_what_qatprep_writes(change: dict[str, object]) -> None:
+    host, run = prepared()
+    rewrite(host, run, [lines(host, run)[0], json.dumps({**INTENT, "change": change})])
+    assert "is not what qatprep" in journal.runs(host)[0].problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "outcome"),
+    [
+        ("load-module", {"name": "x", "missing": []}, {"loaded": ["--force"]}),
+        (
+            "device-ownership",
+            {"main": "/etc/containerd/config.toml", "target": "/etc/containerd/config.toml", "why": ""},
+            {"path": "/etc/shadow", "old": "", "new": "", "owner": [0, 0, 420]},
+        ),
+    ],
+)
+def test_an_outcome_is_data_as_well(kind: str, change: dict[str, object], outcome: dict[str, object]) -> None:
+    host, run = prepared()
+    events = [{**INTENT, "change": {"kind": kind, **change}}, {"event": "done", "n": 1, "outcome": outcome}]
+    rewrite(host, run, [lines(host, run)[0], *map(json.dumps, events)])
+    assert f"{kind}: outcome" in journal.runs(host)[0].problem
+
+
+def test_every_kind_of_change_says_what_its_texts_may_be() -> None:
+    _import_all()
+    for cls in REGISTRY.values():
+        hints = get_type_hints(cls)
+        texts = {field.name for field in dataclasses.fields(cls) if "str" in str(hints[field.name])}
+        assert texts == set(cls.places), cls
+
+
+@pytest.mark.parametrize("tail", ["\0" * 4096, "garbage", '{"event":"done\0\0', "{}"])
+def test_a_tail_that_is_no_line_is_damage_and_not_nothing_to_undo(tail: str) -> None:
+    host, run = prepared()
+    written = lines(host, run)
+    for keep in (0, 1, 5, len(written)):
+        rewrite(host, run, ["", *written][: keep + 1][1:], end=("\n" if keep else "") + tail)
+        back = qatprep("rollback", host=host)
+        assert back.code == ExitCode.ERROR and "no line of a journal" in back.err
+
+
+def test_ids_compare_as_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, run = prepared()
+    text = host.read_text(path(run))
+    stamp = run.partition("-")[0]
+    for number in ("9999", "10000"):
+        other = f"{stamp}-{number}"
+        host.replace(path(other), text.replace(run, other).encode(), mode=0o600)
+    assert [found.id for found in journal.runs(host)] == [run, f"{stamp}-9999", f"{stamp}-10000"]
+    monkeypatch.setattr(host, "wallclock", lambda: "2001-01-01T00:00:00Z")
+    assert journal.Journal(host, "test").id == f"{stamp}-10001"
+
+
+def test_journals_of_runs_undone_whole_are_pruned() -> None:
+    host, first = prepared()
+    for _ in range(3 * journal.KEPT):
+        journal.Journal(host, "undone").end(journal.ROLLED_BACK)
+    known = journal.runs(host)
+    assert known[0].id == first  # it stands
+    assert len(known) <= 2 * journal.KEPT + 1
+
+
+def test_undoing_shares_writes_as_doing_does() -> None:
+    """Neighbours of one kind have one entry between them: 16 VFs of a PF are not 16 writes to disk."""
+    host = simulated()
+    run = bootstrap(host, CONFIG)
+    done = sum(operation.op == "append" for operation in host.operations)
+    host.operations.clear()
+    result = qatprep("rollback", run.run, host=host)
+    assert result.code == ExitCode.OK
+    undone = sum(operation.op == "append" for operation in host.operations)
+    assert undone <= done, "an intent and a result each there, a result each here"
+    assert all(entry.undone for entry in journal.runs(host)[0].entries)
+    assert len(journal.runs(host)[0].entries) > 4 * undone

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from qatprep.checks.base import Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.checks.registry import evaluate
-from qatprep.devices import BY_PF_ID
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
-from qatprep.host.scenarios import Scenario, scenarios
-from qatprep.host.select import open_host
-from qatprep.wish import Wish
+from qatprep.findings import Status
+from qatprep.hardware import BY_PF_ID
+from qatprep.simulator.scenarios import Scenario, scenarios
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
-WISH = Wish(smoke=False)
+CONFIG = NodeConfig(smoke=False)
 MENDED = [scenario for scenario in scenarios() if scenario.after is not None]
 TOO_OLD = {"QP-KRN-001", "QP-PF-001", "QP-SRIOV-001", "QP-FW-001"}
 """What may be left on a kernel that does not know the device, or cannot set its services or unpack its firmware."""
@@ -24,9 +25,9 @@ TOO_OLD = {"QP-KRN-001", "QP-PF-001", "QP-SRIOV-001", "QP-FW-001"}
 @pytest.mark.parametrize("scenario", MENDED, ids=lambda s: s.name)
 def test_mended(scenario: Scenario, kernel: str) -> None:
     host = open_host("/", f"{scenario.name}@{kernel}")
-    result = bootstrap(host, WISH)
+    result = bootstrap(host, CONFIG)
     facts = gather(host)
-    report = evaluate(facts, WISH, Profile.QAT)
+    report = evaluate(facts, CONFIG, Profile.QAT)
     found = {
         status: {finding.id for finding in report.findings if finding.status == status}
         for status in (Status.FAIL, Status.WARN, Status.UNKNOWN)
@@ -40,4 +41,4 @@ def test_mended(scenario: Scenario, kernel: str) -> None:
         assert found[Status.WARN] == set(scenario.after.warn)
     else:
         assert found[Status.FAIL] <= set(scenario.after.fail) | TOO_OLD
-    assert bootstrap(host, WISH).status == ("rolled back" if result.status == "rolled back" else "unchanged")
+    assert bootstrap(host, CONFIG).status == ("rolled back" if result.status == "rolled back" else "unchanged")

@@ -8,13 +8,13 @@ import random
 
 import pytest
 
+from qatprep.cli.open_host import open_host
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.facts import gather
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Faults, SimulatedHost
-from qatprep.host.simulated.faults import Fault
-from qatprep.steps.plan import make_plan
-from qatprep.wish import Wish
+from qatprep.plan.node import make_plan
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 
 EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))
@@ -78,16 +78,16 @@ def test_no_traceback_whatever_is_unreadable(name: str) -> None:
     ],
 )
 def test_what_is_not_known_is_not_taken_for_absent(path: str, finding: str) -> None:
-    """A PF of which something cannot be seen is left alone, and the others are prepared."""
+    """A PF of which something cannot be seen is skipped, and the others are prepared."""
     host = simulated("spr-2s")
     parent, name = host.realpath(path.rsplit("/", 1)[0]), path.rsplit("/", 1)[1]
     node = host.tree.find(f"{parent}/{name}", follow=False)
     assert node
     node.error = errno.EIO
-    plan = make_plan(gather(host), Wish())
-    assert [(left.subject, left.finding) for left in plan.left] == [("0000:70:00.0", finding)]
-    assert "Input/output error" in plan.left[0].why
-    assert bootstrap(host, Wish(smoke=False)).status == "applied"
+    plan = make_plan(gather(host), NodeConfig())
+    assert [(item.subject, item.finding) for item in plan.skipped] == [("0000:70:00.0", finding)]
+    assert "Input/output error" in plan.skipped[0].reason
+    assert bootstrap(host, NodeConfig(smoke=False)).status == "applied"
 
 
 def test_a_number_of_vfs_that_cannot_be_is_not_planned_for() -> None:
@@ -95,9 +95,9 @@ def test_a_number_of_vfs_that_cannot_be_is_not_planned_for() -> None:
     node = host.tree.find(host.realpath("/sys/bus/pci/devices/0000:70:00.0") + "/sriov_totalvfs")
     assert node
     node.show, node.size, node.data = None, None, b"99999999999999999999\n"
-    (left,) = make_plan(gather(host), Wish()).left
-    assert (left.subject, left.finding) == ("0000:70:00.0", "QP-SRIOV-002")
-    assert "99999999999999999999 VFs cannot be" in left.why
+    (skipped,) = make_plan(gather(host), NodeConfig()).skipped
+    assert (skipped.subject, skipped.finding) == ("0000:70:00.0", "QP-SRIOV-002")
+    assert "99999999999999999999 VFs cannot be" in skipped.reason
 
 
 def test_sysfs_that_is_read_only_is_told_as_such() -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.fleet.lab import ROOT, program
+from tests.fleet.lab import program
+from tests.packages.conftest import make
 
 
 @pytest.fixture(scope="session")
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("pyz") / "qatprep.pyz"
-    subprocess.run([sys.executable, str(ROOT / "packaging" / "pyz.py"), str(target)], check=True)
-    return target
+    return make("pyz.py", tmp_path_factory.mktemp("pyz") / "qatprep.pyz")
 
 
 @pytest.fixture(scope="session")

@@ -201,7 +201,7 @@ class Lab:
         return self.directory / f"{name}.log"
 
     def _wait(self, name: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while b"Server listening" not in self.log(name).read_bytes():
             if self._processes[name].poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} has not come up: {self.log(name).read_text()}")

@@ -18,13 +18,13 @@ import typer.main
 import yaml
 
 from qatprep.cli.features import FILE, READY, app
+from qatprep.cli.open_host import open_host
 from qatprep.cli.session import Session
+from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
 from qatprep.errors import NeedsRoot
 from qatprep.host.base import Host
-from qatprep.host.select import open_host
-from qatprep.mesh.kubernetes import device_plugin
-from qatprep.wish import Wish
+from qatprep.mesh.render.kubernetes import device_plugin
 from tests.fleet.lab import ROOT, program
 
 MANIFESTS = ROOT / "packaging" / "kubernetes"
@@ -65,7 +65,7 @@ def test_the_files_follow_the_node() -> None:
     host = open_host("/", "srf-1s")
     features(host, "--write", "--expire", "15")
     assert not host.exists(READY)
-    bootstrap(host, Wish(smoke=False))
+    bootstrap(host, NodeConfig(smoke=False))
     features(host, "--write", "--expire", "15")
     text = host.read_text(FILE)
     assert labels(text)["qat-prepared"] == "true"
@@ -166,7 +166,7 @@ def test_the_plugin_waits_until_the_devices_are_prepared(tmp_path: Path) -> None
         features(host, "--write")
         time.sleep(0.3)
         assert waiting.poll() is None and not host.exists(READY)
-        bootstrap(host, Wish(smoke=False))
+        bootstrap(host, NodeConfig(smoke=False))
         features(host, "--write")
         assert host.exists(READY)
         ready.touch()  # what the node's /run shows the container

@@ -52,7 +52,7 @@ def test_every_outcome_is_told(tmp_path: Path, tools: Path) -> None:
         "held": {"qatprep_simulate": "vf-held"},
         "costly": {"qatprep_pyz": str(asks), "qatprep_path": str(tmp_path / "bin" / "asks")},
         "agreed": {**to_dc, "qatprep_accept_cost": True, "qatprep_smoke": False},
-        "left": {"qatprep_simulate": "fw-missing", "qatprep_allow_left": True},
+        "skipped": {"qatprep_simulate": "fw-missing", "qatprep_allow_skipped": True},
         "unknown": {"qatprep_simulate": "spr-3s"},
         "mistyped": {"qatprep_simulate": "srf-1s", "qatprep_settings": {"nodes.mood": "0660"}},
         "other": {"qatprep_simulate": "srf-1s", "qatprep_settings": {"devices.vfs": False}, "qatprep_devices": ["6b*"]},
@@ -65,7 +65,7 @@ def test_every_outcome_is_told(tmp_path: Path, tools: Path) -> None:
         "fresh": "applied",
         "ready": "unchanged",
         "agreed": "applied",
-        "left": "unchanged",
+        "skipped": "unchanged",
         "other": "unchanged",
     }
     assert rows["fresh"]["changes"] == 67

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.host.base import TooLarge
 from qatprep.host.linux import LinuxHost
 
 
@@ -73,3 +74,17 @@ def test_what_a_killed_process_left_is_in_nobodys_way(root: Path) -> None:
     host.replace("/sys/rules", b"whole\n")
     assert (root / "sys/rules").read_bytes() == b"whole\n"
     assert not list(root.glob("sys/rules.qatprep*"))
+
+
+@pytest.mark.parametrize("deadline", [None, 5.0])
+@pytest.mark.parametrize("size", [1000, 1001, 5000])
+def test_a_file_is_read_whole_or_refused(tmp_path: Path, size: int, deadline: float | None) -> None:
+    (tmp_path / "sys/bus").mkdir(parents=True)
+    (tmp_path / "file").write_bytes(b"x" * size)
+    host = LinuxHost(str(tmp_path))
+    if size <= 1000:
+        assert len(host.read("/file", limit=1000, deadline=deadline)) == size
+        return
+    with pytest.raises(TooLarge, match=f"the file has {size} bytes, at most 1000 are read") as refused:
+        host.read("/file", limit=1000, deadline=deadline)
+    assert refused.value.filename == "/file"

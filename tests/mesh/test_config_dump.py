@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import pytest
 
 from qatprep.errors import InputError
-from qatprep.mesh import jsonwalk
-from qatprep.mesh.config_dump import parse
+from qatprep.mesh.inspect import jsonwalk
+from qatprep.mesh.inspect.config_dump import parse
+from qatprep.mesh.inspect.source import Input
 from qatprep.mesh.provider import Kind
-from qatprep.mesh.source import Input
+from tests.conftest import at_most
 from tests.mesh.cli import Ran, qatprep_
 from tests.mesh.shapes import chain, dump, tls_certificate
 
@@ -202,17 +202,14 @@ def test_a_large_dump_takes_little_time() -> None:
     text = json.dumps(inner).encode()
     marker = b'"static_clusters": ['
     data = text.replace(marker, marker + (unit + b",") * (20_000_000 // len(unit)))
-    begin = time.monotonic()
-    assert len(parse(Input("big", data)).chains) == 1
-    assert time.monotonic() - begin < 10
+    with at_most():
+        assert len(parse(Input("big", data)).chains) == 1
 
 
 def test_too_many_brackets_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonwalk, "MOST_TOKENS", jsonwalk.MOST_TOKENS // 10)
-    begin = time.monotonic()
-    with pytest.raises(InputError, match="too many values"):
+    with at_most(), pytest.raises(InputError, match="too many values"):
         parse(Input("evil", b'{"a": [' + b"{}," * 2_000_000 + b"{}]}"))
-    assert time.monotonic() - begin < 5
 
 
 def test_no_file_no_directory(tmp_path: Path) -> None:

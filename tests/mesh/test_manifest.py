@@ -47,11 +47,11 @@ def test_every_mistake_of_the_papers_envoy_sample() -> None:
     ran = qatprep_("inspect", "manifest", str(DATA / "paper-qat.yaml"), "--output", "json")
     said = " | ".join(f["title"] for f in json.loads(ran.out)["findings"])
     for words in (
-        "admin stands inside static_resources",
-        "others can reach it on 0.0.0.0",
-        "filters stands in common_tls_context",
-        "poll_delay stands beside typed_config",
-        "private_key stands beside typed_config",
+        "admin is inside static_resources",
+        "others can reach the admin interface on 0.0.0.0",
+        "filters is in common_tls_context",
+        "poll_delay is beside typed_config",
+        "private_key is beside typed_config",
         "QATPrivateKeyMethodConfig, not QatPrivateKeyMethodConfig",
         "the router has no @type",
     ):

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 import qatprep
 from qatprep.errors import InputError
 from qatprep.mesh import durations
-from qatprep.mesh.kubernetes import Workload
 from qatprep.mesh.provider import Kind, choose
+from qatprep.mesh.render.kubernetes import Workload
 from tests.mesh.cli import qatprep_
 
 
@@ -151,7 +151,7 @@ def test_device_plugin() -> None:
     assert container["args"] == [
         "-allocation-policy=balanced",
         "-max-num-devices=512",
-        "-kernel-vf-drivers=4xxxvf,420xxvf",
+        "-kernel-vf-drivers=4xxxvf,420xxvf,6xxxvf",
     ]
     assert made["metadata"]["namespace"] == "kube-system"
 

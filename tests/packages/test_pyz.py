@@ -25,7 +25,7 @@ def call(pyz: Path, *arguments: str, cwd: Path | str = "/") -> subprocess.Comple
         (("plan", "--simulate", "spr-2s"), 3, "VFs 0 -> 16"),
         (("bootstrap", "--simulate", "spr-2s", "--diff"), 0, "each read back"),
         (("rollback", "--list", "--simulate", "spr-2s"), 0, "remembers no runs"),
-        (("status", "--simulate", "spr-2s-ready"), 0, "As wished"),
+        (("status", "--simulate", "spr-2s-ready"), 0, "As configured"),
         (("status", "--simulate", "spr-2s-ready", "--as-config"), 0, "services: "),
         (("device", "list", "--simulate", "spr-2s-ready"), 0, "vfio-pci"),
         (("explain", "QP-SVC-001"), 0, "QP-SVC-001"),
@@ -64,6 +64,9 @@ def test_the_native_module_is_loaded_out_of_the_file(pyz: Path, tmp_path: Path) 
                 new.writestr(info, old.read(info))
     got = call(plain, "doctor", "--output", "json")
     assert got.returncode in (0, 3), got.stderr
+    got = call(plain, "smoke", "--provider", "cryptomb")
+    assert "this qatprep.pyz has no native module that runs here" in " ".join(got.stdout.split())
+    assert "pip install" not in got.stdout
 
 
 def test_what_it_cannot_bring_is_missed_in_words(pyz: Path) -> None:

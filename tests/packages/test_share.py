@@ -85,5 +85,5 @@ def test_completion_in_zsh(share: Path, program: Path) -> None:
     """The very first TAB completes: the file is an autoloaded function."""
     env = {"PATH": f"{program}:{os.environ['PATH']}", "HOME": str(share), "LC_ALL": "C.UTF-8", "TERM": "dumb"}
     command = [needs("zsh", "zsh"), "-f", "-c", _ZSH, "zsh", str(share / "zsh" / "site-functions")]
-    done = subprocess.run(command, env=env, cwd=share, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=env, cwd=share, capture_output=True, text=True, check=False, timeout=240)
     assert "qatprep doctor" in done.stdout, done.stdout + done.stderr

@@ -39,7 +39,9 @@ def test_it_installs_and_has_everything(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "installed"
     command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--no-index"]
     subprocess.run([*command, "--target", target, wheel], check=True, capture_output=True)
-    code = "import json, qatprep._native, qatprep.host.scenarios as s; print(json.dumps([qatprep._native.__file__, "
+    code = (
+        "import json, qatprep._native, qatprep.simulator.scenarios as s; print(json.dumps([qatprep._native.__file__, "
+    )
     code += "len(s.scenarios())]))"
     env = {"PYTHONPATH": f"{target}:{next(p for p in sys.path if p.endswith('site-packages'))}"}
     done = subprocess.run([bare_python(), "-c", code], env=env, cwd="/", capture_output=True, text=True, check=False)

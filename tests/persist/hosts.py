@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 
+from qatprep.cli.open_host import open_host
 from qatprep.facts import persist as facts
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import Called, qatprep
 
 PROGRAM = "/usr/bin/qatprep"

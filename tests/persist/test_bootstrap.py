@@ -6,9 +6,10 @@ import pytest
 
 from qatprep.exits import ExitCode
 from qatprep.facts import gather, persist
-from qatprep.host.simulated import Fault, Faults, SimulatedHost
 from qatprep.host.tree import Node
 from qatprep.persist import units
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 from tests.persist.hosts import PROGRAM, installed, reboot, text
@@ -87,7 +88,7 @@ def test_the_rule_gives_nodes_to_the_group_before_anybody_asks() -> None:
 def test_persistence_can_be_declined() -> None:
     host = installed()
     assert qatprep("bootstrap", "--no-smoke", "--set", "persist=false", host=host).code == ExitCode.OK
-    assert not any(there(host, path) for path in (*OURS, LINK, persist.WISH))
+    assert not any(there(host, path) for path in (*OURS, LINK, persist.CONFIG))
     found = qatprep("doctor", "--set", "persist=false", "--only", "QP-PERS-001", "-a", host=host)
     assert found.code == ExitCode.OK and "skipped" in found.out
 
@@ -138,28 +139,28 @@ def test_a_file_that_was_edited_is_not_removed() -> None:
 
 def test_what_was_asked_for_on_the_command_line_holds_at_the_next_boot() -> None:
     host = installed()
-    wish = ["--set", "devices.services=dc", "--set", "nodes.mode=0600"]
-    assert qatprep("bootstrap", "--no-smoke", *wish, host=host).code == ExitCode.OK
-    assert "services: dc" in text(host, persist.WISH)
+    config = ["--set", "devices.services=dc", "--set", "nodes.mode=0600"]
+    assert qatprep("bootstrap", "--no-smoke", *config, host=host).code == ExitCode.OK
+    assert "services: dc" in text(host, persist.CONFIG)
     booted, run = reboot(host)
     assert run is not None and run.code == ExitCode.OK
     pf = qatprep("device", "list", "-o", "json", host=booted).json["pfs"][0]
     assert pf["services"] == ["dc"] and pf["vfs"][0]["node"]["mode"] == "0600"
     assert qatprep("status", host=booted).code == ExitCode.OK
-    # Another wish replaces a file of ours ...
+    # Another configuration replaces a file of ours ...
     assert qatprep("bootstrap", "--no-smoke", "--set", "devices.services=asym", host=booted).code == ExitCode.OK
-    assert "services: asym" in text(booted, persist.WISH)
+    assert "services: asym" in text(booted, persist.CONFIG)
 
 
-def test_the_owners_own_wish_is_never_replaced() -> None:
+def test_the_owners_own_config_is_never_replaced() -> None:
     host = installed()
     mine = "# mine\ndevices: {services: asym}\n"
-    host.tree.file(persist.WISH, mine.encode())
+    host.tree.file(persist.CONFIG, mine.encode())
     assert qatprep("bootstrap", "--no-smoke", host=host).code == ExitCode.OK
     called = qatprep("bootstrap", "--no-smoke", "--set", "devices.services=dc", host=host)
     assert called.code == ExitCode.FINDINGS
-    assert persist.WISH in called.out
-    assert text(host, persist.WISH) == mine
+    assert persist.CONFIG in called.out
+    assert text(host, persist.CONFIG) == mine
 
 
 def test_only_some_devices_install_nothing() -> None:
@@ -220,7 +221,7 @@ def test_a_unit_that_cannot_be_enabled_undoes_everything() -> None:
     assert difference(before, snapshot(host)) == []
 
 
-def test_metrics_timer_by_the_wish() -> None:
+def test_metrics_timer_by_the_config() -> None:
     host = installed()
     path = "/var/lib/prometheus/node-exporter/qatprep.prom"
     before = snapshot(host)

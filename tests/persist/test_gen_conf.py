@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
 from qatprep.facts import persist
-from qatprep.host.select import open_host
-from qatprep.host.simulated import SimulatedHost
-from qatprep.steps.arguments import COUNT
+from qatprep.persist.arguments import COUNT
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 from tests.persist.hosts import installed
@@ -143,7 +143,7 @@ def test_standalone_needs_no_qatprep() -> None:
 
 
 PFS = {"0000:6b:00.0": ("0x4940", 0, "dc"), "0000:e8:00.0": ("0x4940", 1, "asym;sym")}
-WISH = """
+CONFIG = """
 devices: {services: "sym;asym"}
 overrides:
 - match: {numa_node: 1}
@@ -189,17 +189,17 @@ def run_script(root: Path, script: str, shell: str) -> subprocess.CompletedProce
     text = script.replace("/sys/", f"{root}/sys/").replace("/dev/vfio", f"{root}/dev/vfio")
     text = text.replace("modprobe -a", ": modprobe -a")
     argv = ["busybox", "sh"] if shell == "busybox" else [shell]
-    return subprocess.run([*argv, "-c", text], capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run([*argv, "-c", text], capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
-def test_the_script_prepares_each_pf_by_the_wish(plain: Path, tmp_path: Path, shell: str) -> None:
+def test_the_script_prepares_each_pf_by_the_config(plain: Path, tmp_path: Path, shell: str) -> None:
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell}")
     group = "root"
-    script = from_document(_standalone(WISH + f"nodes: {{group: {group}, mode: '0640'}}\n", tmp_path))[persist.SCRIPT][
-        0
-    ]
+    script = from_document(_standalone(CONFIG + f"nodes: {{group: {group}, mode: '0640'}}\n", tmp_path))[
+        persist.SCRIPT
+    ][0]
     done = run_script(plain, script, shell)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     devices = plain / "sys/bus/pci/devices"
@@ -216,16 +216,16 @@ def test_the_script_prepares_each_pf_by_the_wish(plain: Path, tmp_path: Path, sh
 
 def test_the_script_tells_which_pf_failed_and_prepares_the_other(plain: Path, tmp_path: Path) -> None:
     shutil.rmtree(plain / "sys/bus/pci/devices/0000:6b:00.0/qat")
-    script = from_document(_standalone(WISH + "nodes: {group: root}\n", tmp_path))[persist.SCRIPT][0]
+    script = from_document(_standalone(CONFIG + "nodes: {group: root}\n", tmp_path))[persist.SCRIPT][0]
     done = run_script(plain, script, "sh")
     assert done.returncode == 1
     assert done.stderr == "qatprep: 0000:6b:00.0: this kernel cannot set services\n"
     assert (plain / "sys/bus/pci/devices/0000:e8:00.0/sriov_numvfs").read_text() == "2\n"
 
 
-def _standalone(wish: str, tmp_path: Path) -> str:
-    file = tmp_path / "wish.yaml"
-    file.write_text(wish)
+def _standalone(config: str, tmp_path: Path) -> str:
+    file = tmp_path / "config.yaml"
+    file.write_text(config)
     return generated("--standalone", "--config", str(file), "-o", "json")
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import fastjsonschema
 import pytest
 
+from qatprep.cli.open_host import open_host
 from qatprep.engine.journal import DIRECTORY
 from qatprep.host.base import Host
-from qatprep.host.select import open_host
-from qatprep.host.simulated import Fault, Faults, SimulatedHost
+from qatprep.simulator.faults import Fault, Faults
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 
@@ -49,6 +50,18 @@ def test_every_kind_has_its_schema(kind: str) -> None:
     assert "$id" not in document  # fastjsonschema would resolve it over the network
     assert f"qatprep.{kind}/1" in text
     schema(kind)
+
+
+def test_a_finding_has_one_form() -> None:
+    """doctor's, in every document that has findings of that kind."""
+    forms = {}
+    for kind in KINDS:
+        document = json.loads(files("qatprep.schema").joinpath(f"{kind}.json").read_text())
+        form = document.get("properties", {}).get("findings", {}).get("items", {})
+        if "evidence" in form.get("properties", {}):
+            forms[kind] = form
+    assert [kind for kind, form in forms.items() if form != forms["doctor"]] == []
+    assert {"doctor", "inspect-config-dump", "inspect-log", "inspect-manifest", "inspect-stats"} <= set(forms)
 
 
 HOSTS = (

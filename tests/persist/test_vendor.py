@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.config import parse
 from qatprep.persist import files
-from qatprep.wish import parse
 from tests.persist import tools
 
-WISHES = {
+CONFIGS = {
     "default": "{}",
     "other": "devices: {driver: qat_vfio_pci}\nnodes: {group: tls-accel, mode: '0640'}\n"
     "metrics: /var/lib/node_exporter/q.prom",
@@ -25,11 +25,11 @@ PROGRAM = (sys.executable, "-m", "qatprep")
 needs_tools = pytest.mark.skipif(not tools.ready(), reason="python -m tests.persist.tools fetches systemd's tools")
 
 
-@pytest.fixture(params=list(WISHES))
+@pytest.fixture(params=list(CONFIGS))
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Path]:
-    """Name -> path of every file for a wish, the group being one that this machine has."""
+    """Name -> path of every file for a configuration, the group being one that this machine has."""
     found = {}
-    for file in files(parse(WISHES[request.param], "wish"), PROGRAM):
+    for file in files(parse(CONFIGS[request.param], "config"), PROGRAM):
         found[file.path.rsplit("/", 1)[-1]] = path = tmp_path / file.path.rsplit("/", 1)[-1]
         path.write_text(file.text)
     return found
@@ -114,7 +114,7 @@ def test_the_helper_knows_a_group_of_qat_vfs(
         for name, value in zip(("vendor", "device", "class"), values, strict=True):
             (directory / name).write_text(f"{value}\n")
     script = tmp_path / "helper"
-    helper = files(parse("", "wish"), PROGRAM)[2]
+    helper = files(parse("", "config"), PROGRAM)[2]
     script.write_text(helper.text.replace("/sys/", f"{tmp_path}/sys/"))
     argv = ["busybox", "sh"] if shell == "busybox" else [shell]
     for number, expected in (("12", answer), ("13", 1), ("vfio", 1), ("", 1), ("../12", 1)):

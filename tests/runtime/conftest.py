@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qatprep.runtime.containerd import Version, parse_version
-from qatprep.runtime.prove import DumpFailed
+from qatprep.runtime.dry_run import DumpFailed
 from tests.runtime.fetch_containerd import SUITES, Unavailable, binary, directory, fetch, mirror
 
 
@@ -33,7 +33,7 @@ class Containerd:
         return done.stdout
 
     def trial(self, directory: Path) -> Callable[[str, str], str]:
-        """What qatprep.runtime.prove calls a Dump, with its trial files in `directory`."""
+        """What qatprep.runtime.dry_run calls a Dump, with its trial files in `directory`."""
 
         def dump(main: str, drop_in: str) -> str:
             piece = directory / "trial.piece"

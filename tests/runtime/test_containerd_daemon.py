@@ -23,7 +23,7 @@ shift
 exec "$@"
 """
 """Run in a mount namespace of its own: containerd makes /etc/cni, /run/containerd and more, whatever it is told."""
-ENOUGH = 20.0
+ENOUGH = 120.0
 """Seconds a daemon may take until it has said what its CRI plugin was given."""
 
 
@@ -50,7 +50,7 @@ def said(containerd: Containerd, text: str, home: Path) -> set[str]:
         raise AssertionError(f"containerd said nothing of the setting:\n{log.read_text()[-2000:]}")
     finally:
         daemon.terminate()
-        daemon.wait(timeout=20)
+        daemon.wait(timeout=120)
 
 
 def test_daemon_takes_the_edited_file(containerd: Containerd, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.containerd import read
 from qatprep.host.linux import LinuxHost
 from qatprep.runtime.containerd import KEY, ConfigSet, judge
+from qatprep.runtime.dry_run import EMPTY, DumpFailed, proven
 from qatprep.runtime.dump import device_ownership, parse_dump, unwanted
-from qatprep.runtime.prove import EMPTY, DumpFailed, proven
 from qatprep.runtime.refusal import Refused
 from tests.runtime.cases import CASES, Case
 from tests.runtime.conftest import Containerd

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qatprep.checks.base import Finding, Profile, Status
+from qatprep.checks.base import Profile
 from qatprep.checks.registry import Report, evaluate
+from qatprep.config import NodeConfig, parse
 from qatprep.facts import gather
 from qatprep.facts.kubernetes import resource_name
+from qatprep.findings import Finding, Status
 from qatprep.host.base import RunResult
 from qatprep.host.capture import Capture
-from qatprep.wish import Wish, parse
 from tests.checks.hosts import facts, judge, tree
 
 MIB = 1 << 20
@@ -276,8 +277,8 @@ def test_dc_instead_of_cy() -> None:
     text = Node(registered={"dc": every_vf()}, given=None).text() + change
     blocked = {f.id: f for f in judge(BASE, text).findings}["QP-K8S-003"]
     assert (blocked.status, blocked.blocked_by) == ("blocked", ("QP-SVC-001",))
-    wished = judge(BASE, text, parse("devices: {services: dc}", "wish"))
-    assert "QP-K8S-003" in wished.ids(Status.FAIL)
+    configured = judge(BASE, text, parse("devices: {services: dc}", "config"))
+    assert "QP-K8S-003" in configured.ids(Status.FAIL)
 
 
 def test_cpu_manager() -> None:
@@ -319,7 +320,7 @@ def ask(
     host = WithKubectl(tree(BASE, Node(registered={"cy": every_vf()[:16]}).text() + extra), "x")
     document = {"metadata": {"name": "node7", "labels": labels}, "status": {"allocatable": allocatable}}
     host.answer = RunResult((), rc, json.dumps(document), stderr)
-    return host, evaluate(gather(host), Wish(), Profile.QAT)
+    return host, evaluate(gather(host), NodeConfig(), Profile.QAT)
 
 
 def test_the_api_server_is_asked_for_this_node_alone() -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.config import NodeConfig, parse
 from qatprep.errors import InputError
 from qatprep.host.base import RunResult
 from qatprep.host.linux import LinuxHost
+from qatprep.plan.containers import plan
+from qatprep.plan.model import Skipped
 from qatprep.runtime.containerd import KEY
 from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.steps.base import ChangeFailed, restore
-from qatprep.steps.lanes import Left
-from qatprep.steps.runtime import OwnDevices, RestartUnit, plan
-from qatprep.wish import Wish, parse
+from qatprep.steps.containerd import OwnDevices
+from qatprep.steps.units import RestartUnit
 from tests.checks.hosts import facts
 from tests.runtime.cases import DEBIAN, IMPORT, OTHER_V2, V2
 from tests.runtime.conftest import Containerd
@@ -25,14 +27,14 @@ DROPIN = "/etc/systemd/system/containerd.service.d/90-qatprep-memlock.conf"
 SMALL = Node(drop_ins=(), daemon=8 * MIB)
 
 
-def planned(node: Node, wish: Wish | None = None) -> list[str]:
-    changes, left = plan(facts(BASE, node.text()), wish or Wish())
-    return [f"{type(c).__name__} {c.subject}" for c in changes] + [f"left {item.subject}" for item in left]
+def planned(node: Node, config: NodeConfig | None = None) -> list[str]:
+    changes, skipped = plan(facts(BASE, node.text()), config or NodeConfig())
+    return [f"{type(c).__name__} {c.subject}" for c in changes] + [f"skipped {item.subject}" for item in skipped]
 
 
-def wish(**containers: object) -> Wish:
+def config(**containers: object) -> NodeConfig:
     lines = "".join(f"  {key}: {value}\n" for key, value in containers.items())
-    return parse(f"containers:\n{lines}", "wish")
+    return parse(f"containers:\n{lines}", "config")
 
 
 # -- plan -------------------------------------------------------------------------------------------------------------
@@ -40,36 +42,36 @@ def wish(**containers: object) -> Wish:
 
 def test_a_node_that_is_right_needs_nothing() -> None:
     assert planned(Node()) == []
-    assert planned(Node(), wish(device_ownership="true", restart="containerd.service")) == []
+    assert planned(Node(), config(device_ownership="true", restart="containerd.service")) == []
 
 
 def test_memlock_is_part_of_making_a_kubernetes_node_ready() -> None:
-    changes, _ = plan(facts(BASE, SMALL.text()), Wish())
+    changes, _ = plan(facts(BASE, SMALL.text()), NodeConfig())
     assert changes[0].subject == DROPIN
-    assert changes[0].after.startswith("LimitMEMLOCK 8M -> 192M")
+    assert changes[0].summary.after.startswith("LimitMEMLOCK 8M -> 192M")
     assert not any(isinstance(change, RestartUnit) for change in changes)
 
 
 @pytest.mark.parametrize(("size", "bytes_"), [("16777216", 16 * MIB), ("128M", 128 * MIB), ("1G", 1024 * MIB)])
-def test_memlock_as_wished(size: str, bytes_: int) -> None:
+def test_memlock_as_configured(size: str, bytes_: int) -> None:
     """The paper's size, too: on request."""
     import base64
 
-    changes, _ = plan(facts(BASE, SMALL.text()), wish(memlock=size))
+    changes, _ = plan(facts(BASE, SMALL.text()), config(memlock=size))
     text = base64.b64decode(changes[0].new).decode()  # type: ignore[attr-defined]
     assert f"LimitMEMLOCK={bytes_}" in text.splitlines()
-    assert planned(SMALL, wish(memlock="keep")) == []
+    assert planned(SMALL, config(memlock="keep")) == []
 
 
 @pytest.mark.parametrize("size", ["16MB", "64k", "lots", "512", "-1"])
 def test_memlock_that_systemd_would_ignore_is_refused(size: str) -> None:
     with pytest.raises(InputError, match="memlock"):
-        wish(memlock=size)
+        config(memlock=size)
 
 
 def test_somebody_elses_drop_in_is_left_alone() -> None:
     node = Node(drop_ins=(("containerd.service.d/90-qatprep-memlock.conf", "[Service]\nLimitMEMLOCK=8M"),))
-    assert planned(node) == [f"left {DROPIN}"]
+    assert planned(node) == [f"skipped {DROPIN}"]
 
 
 @pytest.mark.parametrize(
@@ -83,25 +85,25 @@ def test_somebody_elses_drop_in_is_left_alone() -> None:
 def test_a_drop_in_that_would_overrule_ours(theirs: str, ours: str | None) -> None:
     node = Node(drop_ins=((f"containerd.service.d/{theirs}", "[Service]\nLimitMEMLOCK=16777216"),), daemon=16 * MIB)
     directory = "/etc/systemd/system/containerd.service.d"
-    assert planned(node) == ([f"InstallFile {directory}/{ours}"] if ours else [f"left {directory}/{theirs}"])
+    assert planned(node) == ([f"InstallFile {directory}/{ours}"] if ours else [f"skipped {directory}/{theirs}"])
 
 
 def test_nothing_for_hosts_without_kubernetes_unless_asked() -> None:
     text = file("/usr/lib/systemd/system/containerd.service", "[Service]") + process(
         900, "containerd", "/system.slice/containerd.service", argv="/usr/bin/containerd"
     )
-    assert plan(facts(BASE, text), Wish()) == ([], [])
-    assert [c.subject for c in plan(facts(BASE, text), wish(memlock="256M"))[0]] == [DROPIN]
+    assert plan(facts(BASE, text), NodeConfig()) == ([], [])
+    assert [c.subject for c in plan(facts(BASE, text), config(memlock="256M"))[0]] == [DROPIN]
 
 
 def test_ownership_only_when_asked_for() -> None:
     node = Node(config="version = 2\n")
     assert planned(node) == []
-    assert planned(node, wish(device_ownership="true")) == ["OwnDevices /etc/containerd/config.toml"]
+    assert planned(node, config(device_ownership="true")) == ["OwnDevices /etc/containerd/config.toml"]
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("toml", "words"),
     [
         ("version = \n", "not TOML"),
         ('disabled_plugins = ["cri"]\n', "CRI plugin"),
@@ -109,19 +111,19 @@ def test_ownership_only_when_asked_for() -> None:
         ('root = "/x"\n', "which containerd reads it is not known"),
     ],
 )
-def test_what_is_refused_and_why(config: str, words: str) -> None:
-    changes, left = plan(facts(BASE, Node(config=config).text()), wish(device_ownership="true"))
+def test_what_is_refused_and_why(toml: str, words: str) -> None:
+    changes, skipped = plan(facts(BASE, Node(config=toml).text()), config(device_ownership="true"))
     assert changes == []
-    assert words in left[0].why
+    assert words in skipped[0].reason
 
 
 def test_restart_only_of_the_unit_that_is_named() -> None:
-    asked = wish(restart="containerd.service")
+    asked = config(restart="containerd.service")
     assert planned(SMALL, asked)[-1] == "RestartUnit containerd.service"
     assert planned(Node(daemon=8 * MIB), asked) == ["RestartUnit containerd.service"]
-    assert planned(Node(daemon=8 * MIB), wish(restart="docker.service")) == ["left docker.service"]
+    assert planned(Node(daemon=8 * MIB), config(restart="docker.service")) == ["skipped docker.service"]
     change = plan(facts(BASE, SMALL.text()), asked)[0][-1]
-    assert "delete and recreate" in change.cost[0]
+    assert "delete and recreate" in change.summary.cost[0]
 
 
 def test_k3s_and_crio() -> None:
@@ -137,7 +139,7 @@ def test_k3s_and_crio() -> None:
         + process(960, "kubelet", "/system.slice/kubelet.service", argv="/usr/bin/kubelet")
         + file("/etc/systemd/system/crio.service.d/a.conf", "[Service]\nLimitMEMLOCK=1G")
     )
-    asked = wish(device_ownership="true")
+    asked = config(device_ownership="true")
     assert [c.subject for c in plan(facts(BASE, k3s), asked)[0]] == ["/etc/rancher/k3s/config.yaml.d/90-qatprep.yaml"]
     assert [c.subject for c in plan(facts(BASE, crio), asked)[0]] == ["/etc/crio/crio.conf.d/90-qatprep.conf"]
 
@@ -146,14 +148,14 @@ def test_docker_has_nothing_like_it() -> None:
     text = process(900, "containerd", "/system.slice/containerd.service", argv="/usr/bin/containerd") + process(
         901, "dockerd", "/system.slice/docker.service", argv="/usr/bin/dockerd"
     )
-    changes, left = plan(facts(BASE, text), wish(device_ownership="true"))
-    assert changes == [] and "--group-add" in left[0].why
+    changes, skipped = plan(facts(BASE, text), config(device_ownership="true"))
+    assert changes == [] and "--group-add" in skipped[0].reason
 
 
 def test_no_runtime_at_all() -> None:
-    assert plan(facts(BASE), Wish()) == ([], [])
-    left = plan(facts(BASE), wish(device_ownership="true"))[1]
-    assert left == [Left("containers", "nothing on this host runs containers", "QP-RT-001")]
+    assert plan(facts(BASE), NodeConfig()) == ([], [])
+    skipped = plan(facts(BASE), config(device_ownership="true"))[1]
+    assert skipped == [Skipped("containers", "nothing on this host runs containers", "QP-RT-001")]
 
 
 # -- done by the real containerd --------------------------------------------------------------------------------------

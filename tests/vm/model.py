@@ -8,8 +8,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from qatprep.host.simulated import SimulatedHost
 from qatprep.host.tree import Node, Tree
+from qatprep.simulator.host import SimulatedHost
 
 from . import script
 from .machine import HERE, Guest

@@ -91,10 +91,10 @@ class CallbackModule(CallbackBase):
         began = self._began.get((name, result._task._uuid), time.time())
         findings = [{"id": f["id"], "status": f["status"], "text": f["title"]} for f in told.get("findings", [])]
         known = set()
-        for item in told.get("left", []):
+        for item in told.get("skipped_devices", []):
             if item["finding"] not in known:
                 known.add(item["finding"])
-                findings.append({"id": item["finding"], "status": "fail", "text": item["why"]})
+                findings.append({"id": item["finding"], "status": "fail", "text": item["reason"]})
         self.nodes[name] = {
             "node": name,
             "verb": action.rsplit(".", 1)[-1],

@@ -12,11 +12,11 @@ OPTIONS = {
     "simulate": {"type": "str"},
 }
 """Options of doc_fragments/tool.py."""
-WISH = {
+CONFIG = {
     "config": {"type": "path"},
     "settings": {"type": "dict", "default": {}},
 }
-"""Options of doc_fragments/wish.py."""
+"""Options of doc_fragments/config.py."""
 LOCKED = 8
 
 
@@ -47,7 +47,7 @@ class Outcome:
         return host.get("label", "") if isinstance(host, dict) else host
 
 
-def wish_arguments(params):
+def config_arguments(params):
     """--config and --set."""
     arguments = ["--config", params["config"]] if params["config"] else []
     for key, value in sorted(params["settings"].items()):

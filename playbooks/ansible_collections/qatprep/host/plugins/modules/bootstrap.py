@@ -7,12 +7,12 @@ DOCUMENTATION = r"""
 module: bootstrap
 short_description: Make a node ready for accelerated TLS
 description:
-  - Runs C(qatprep bootstrap) on the node. Modules, services, VFs, binding and device nodes become as wished.
+  - Runs C(qatprep bootstrap) on the node. Modules, services, VFs, binding and device nodes become as configured.
   - Every change is read back. When one fails, all of them are undone and the task fails.
-  - A node that is as wished is not changed.
+  - A node that is as configured is not changed.
 extends_documentation_fragment:
   - qatprep.host.tool
-  - qatprep.host.wish
+  - qatprep.host.config
 options:
   devices:
     description: Only these PFs, by BDF or a glob of one.
@@ -25,8 +25,8 @@ options:
       - VFs that a process has open are never taken away.
     type: bool
     default: false
-  allow_left:
-    description: Do not fail when devices are left that BIOS, kernel or firmware keeps from being prepared.
+  allow_skipped:
+    description: Do not fail when devices are skipped because of an earlier failure (BIOS, kernel, firmware).
     type: bool
     default: false
   smoke:
@@ -75,8 +75,8 @@ changes:
   description: Number of changes made, or planned in check mode.
   returned: always
   type: int
-left:
-  description: Devices that could not be prepared; each has subject, why and finding.
+skipped_devices:
+  description: Devices that could not be prepared; each has subject, reason and finding.
   returned: always
   type: list
   elements: dict
@@ -105,7 +105,7 @@ seconds:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qatprep.host.plugins.module_utils.tool import OPTIONS, WISH, call, wish_arguments
+from ansible_collections.qatprep.host.plugins.module_utils.tool import CONFIG, OPTIONS, call, config_arguments
 
 REBOOT = 6
 
@@ -115,12 +115,12 @@ def main() -> None:
     own = {
         "devices": {"type": "list", "elements": "str", "default": []},
         "accept_cost": {"type": "bool", "default": False},
-        "allow_left": {"type": "bool", "default": False},
+        "allow_skipped": {"type": "bool", "default": False},
         "smoke": {"type": "bool", "default": True},
     }
-    module = AnsibleModule(argument_spec={**OPTIONS, **WISH, **own}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={**OPTIONS, **CONFIG, **own}, supports_check_mode=True)
     params = module.params
-    arguments = ["bootstrap", *wish_arguments(params)]
+    arguments = ["bootstrap", *config_arguments(params)]
     for device in params["devices"]:
         arguments += ["--device", device]
     arguments += ["--check"] if module.check_mode else []
@@ -135,13 +135,13 @@ def main() -> None:
         run=document["run"],
         resumed=document["resumed"],
         changes=len(planned if module.check_mode else document["made"]),
-        left=document["left"],
+        skipped_devices=document["skipped"],  # to Ansible, `skipped` means that the task did not run
         costs=sorted({cost for change in planned for cost in change["cost"]}),
         reboot_required=outcome.exit_status == REBOOT,
     )
     if "diff" in document:
         result["diff"] = document["diff"]
-    trouble, hint = judged(document, params["allow_left"])
+    trouble, hint = judged(document, params["allow_skipped"])
     if trouble:
         module.fail_json(msg=trouble, hint=hint, **result)
     module.exit_json(**result)
@@ -153,22 +153,22 @@ def every_change(plan: dict) -> list:
     return [*plan["begin"], *lanes, *plan["finish"]]
 
 
-def judged(document: dict, allow_left: bool) -> tuple:
+def judged(document: dict, allow_skipped: bool) -> tuple:
     """Message and hint of what makes the task fail; two empty texts when nothing does."""
     status = document["status"]
     failure = document["failure"] or {"message": status, "hint": ""}
     if status == "refused":
-        why = [f"{item['why']}, held by {' '.join(item['holders'])}" for item in document["plan"]["refused"]]
+        why = [f"{item['reason']}, held by {' '.join(item['holders'])}" for item in document["plan"]["refused"]]
         return "refused: " + "; ".join(why), "stop these processes (drain the node), then run this again"
     if status == "partial":
-        left = "; ".join(document["stuck"])
-        return f"{failure['message']}; rolled back in part, this could not be undone: {left}", failure["hint"]
+        not_undone = "; ".join(document["not_undone"])
+        return f"{failure['message']}; rolled back in part, this could not be undone: {not_undone}", failure["hint"]
     if status in ("rolled back", "interrupted"):
         return f"{failure['message']}; everything was rolled back", failure["hint"]
-    if document["left"] and not allow_left:
-        ids = sorted({item["finding"] for item in document["left"]})
-        subjects = ", ".join(item["subject"] for item in document["left"])
-        why = "; ".join(sorted({item["why"] for item in document["left"]}))
+    if document["skipped"] and not allow_skipped:
+        ids = sorted({item["finding"] for item in document["skipped"]})
+        subjects = ", ".join(item["subject"] for item in document["skipped"])
+        why = "; ".join(sorted({item["reason"] for item in document["skipped"]}))
         return f"not prepared, {why}: {subjects} ({', '.join(ids)})", f"qatprep explain {ids[0]}"
     smoke = document.get("smoke") or {"ok": True}
     if not smoke["ok"]:

@@ -10,7 +10,7 @@ description:
   - Runs C(qatprep doctor) on the node, which changes nothing.
 extends_documentation_fragment:
   - qatprep.host.tool
-  - qatprep.host.wish
+  - qatprep.host.config
 options:
   profile:
     description: What the node is for.
@@ -82,7 +82,7 @@ seconds:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.qatprep.host.plugins.module_utils.tool import OPTIONS, WISH, call, wish_arguments
+from ansible_collections.qatprep.host.plugins.module_utils.tool import CONFIG, OPTIONS, call, config_arguments
 
 TOLD = ("fail", "unknown", "warn")
 KEPT = ("id", "status", "title", "cause", "fix", "subjects")
@@ -94,8 +94,8 @@ def main() -> None:
         "profile": {"type": "str", "choices": ["auto", "qat", "cryptomb"], "default": "auto"},
         "fail_on": {"type": "str", "choices": ["never", "fail", "unknown"], "default": "never"},
     }
-    module = AnsibleModule(argument_spec={**OPTIONS, **WISH, **own}, supports_check_mode=True)
-    outcome = call(module, "doctor", "--profile", module.params["profile"], *wish_arguments(module.params))
+    module = AnsibleModule(argument_spec={**OPTIONS, **CONFIG, **own}, supports_check_mode=True)
+    outcome = call(module, "doctor", "--profile", module.params["profile"], *config_arguments(module.params))
     document = outcome.document
     findings = [{key: f[key] for key in KEPT} for f in document["findings"] if f["status"] in TOLD]
     findings.sort(key=lambda f: TOLD.index(f["status"]))

@@ -46,7 +46,7 @@ changes:
   description: Number of changes that are undone.
   returned: always
   type: int
-stuck:
+not_undone:
   description: What could not be undone.
   returned: always
   type: list
@@ -82,7 +82,7 @@ def main() -> None:
         changed=document["changed"] or document["status"] == "planned",
         runs=document["runs"],
         changes=len(changes),
-        stuck=document["stuck"],
+        not_undone=document["not_undone"],
     )
     if module._diff:
         result["diff"] = {
@@ -90,8 +90,8 @@ def main() -> None:
             "after": "".join(f"{c['subject']} {c['what']}: {c['before']}\n" for c in changes),
         }
     if document["status"] == "partial":
-        left = "; ".join(document["stuck"])
-        module.fail_json(msg=f"not everything could be undone: {left}", hint="run this again", **result)
+        not_undone = "; ".join(document["not_undone"])
+        module.fail_json(msg=f"not everything could be undone: {not_undone}", hint="run this again", **result)
     module.exit_json(**result)
 
 

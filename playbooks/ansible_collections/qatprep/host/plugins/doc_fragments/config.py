@@ -1,0 +1,20 @@
+"""Options of the modules that look at what a node should be."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """What is configured."""
+
+    DOCUMENTATION = r"""
+options:
+  config:
+    description:
+      - The configuration, a file on the node; /etc/qatprep.yaml unless given.
+    type: path
+  settings:
+    description:
+      - Keys of the configuration to override, for example C(nodes.group).
+    type: dict
+    default: {}
+"""

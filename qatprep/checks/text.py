@@ -1,0 +1,133 @@
+"""Phrases the checks share: which of how many, commands for several devices, kernel arguments, lines of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qatprep.checks.base import Context
+from qatprep.facts import Facts
+from qatprep.facts.base import Unknown
+from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
+from qatprep.findings import Evidence, Finding, Status
+from qatprep.hardware import PCI_DEVICES
+from qatprep.text import plural
+
+BOOTSTRAP = "bootstrap"
+"""Finding.step: the verb that fixes what qatprep can fix."""
+AS_ROOT = "Run qatprep as root to see it."
+_LOOP_LIMIT = 8
+"""Devices that one pasted command names; more of them make a line nobody can read."""
+_LOG_LIMIT = 4
+"""Lines of the log that one finding quotes."""
+
+
+def unseen(id: str, title: str, fact: Unknown, subjects: tuple[str, ...] = ()) -> Finding:
+    """The result for a fact that could not be had: why, and whether root would have helped."""
+    return Finding(
+        id, Status.UNKNOWN, title, subjects=subjects, cause=fact.reason, fix=(AS_ROOT,) if fact.denied else ()
+    )
+
+
+def share(some: Sequence[str], total: int, noun: str) -> str:
+    """ "PF 0000:6b:00.0", "all 8 PFs" or "3 of 8 PFs"."""
+    if len(some) == 1:
+        return f"{noun} {some[0]}"
+    if len(some) == total:
+        return f"both {noun}s" if total == 2 else f"all {total} {noun}s"
+    return f"{len(some)} of {plural(total, noun)}"
+
+
+def some_pfs(ctx: Context, bdfs: Sequence[str]) -> str:
+    """These PFs, against all of the host, whatever is broken among them."""
+    return share(bdfs, len([pf for pf in ctx.facts.pci.pfs if pf.family.supported]), "PF")
+
+
+def some_vfs(ctx: Context, bdfs: Sequence[str]) -> str:
+    """These VFs, against all of their PF when they are of one, else against all of the host."""
+    every = [vf for vf in ctx.facts.pci.all_vfs if vf.family.supported]
+    mine = set(bdfs)
+    owners = {vf.pf for vf in every if vf.bdf in mine}
+    if len(bdfs) > 1 and len(owners) == 1 and (owner := owners.pop()):
+        return f"{share(bdfs, len([vf for vf in every if vf.pf == owner]), 'VF')} of {owner}"
+    return share(bdfs, len(every), "VF")
+
+
+def have(some: Sequence[str]) -> str:
+    return "has" if len(some) == 1 else "have"
+
+
+def attribute(bdf: str, name: str, value: object) -> Evidence:
+    """What one sysfs attribute of a device said."""
+    return Evidence(f"{PCI_DEVICES}/{bdf}/{name}", "not there" if value is None else str(value))
+
+
+def for_each(bdfs: Sequence[str], body: str, name: str = "pf") -> tuple[str, ...]:
+    """A command for one device or several; `body` uses $pf. More than a screen takes are not spelt out."""
+    if len(bdfs) == 1:
+        return (body.replace(f"${name}", bdfs[0]),)
+    if len(bdfs) <= _LOOP_LIMIT:
+        return (f"for {name} in {' '.join(bdfs)}; do {body}; done",)
+    return (body.replace(f"${name}", bdfs[0]), f"The same for the other {len(bdfs) - 1}: --output json lists them.")
+
+
+def log_lines(ctx: Context, *keys: str, bdf: str = "") -> tuple[Evidence, ...]:
+    """The newest lines of the kernel log of these kinds that name this device, or none."""
+    lines = [line for line in ctx.facts.log.of(*keys) if not bdf or line.bdf in ("", bdf)]
+    return tuple(Evidence("kernel log", line.text) for line in lines[-_LOG_LIMIT:])
+
+
+def in_vm(facts: Facts) -> bool:
+    """Whether cpuid says that a hypervisor stands between; False where cpuid cannot be asked."""
+    return facts.cpu.hypervisor is True
+
+
+def functions(ctx: Context) -> list[str]:
+    """What qatlib may drive: the PFs, in a VM the VFs."""
+    return [pf.bdf for pf in ctx.pfs] + [vf.bdf for vf in ctx.vfs if vf.pf is None]
+
+
+def pfs(ctx: Context) -> list[str]:
+    return [pf.bdf for pf in ctx.pfs]
+
+
+def vfs(ctx: Context) -> list[str]:
+    """VFs that are to be used through VFIO."""
+    drivers = {pf.bdf: ctx.config.of(pf).driver for pf in ctx.pfs}
+    return [vf.bdf for vf in ctx.vfs if drivers.get(vf.pf or "", ctx.config.devices.driver) != "none"]
+
+
+def rewrite_grub(facts: Facts) -> str:
+    """The command by which this host's grub.cfg is written again from /etc/default/grub."""
+    return "grub2-mkconfig -o /boot/grub2/grub.cfg" if "/boot/grub2/grub.cfg" in _loader(facts) else "update-grub"
+
+
+def _loader(facts: Facts) -> list[str]:
+    """The boot loader's files that this host has, whether they can be read or not."""
+    kernel = facts.kernel
+    hidden = list(kernel.hidden)
+    if all(path in hidden for path in GRUB_CFGS):  # /boot itself is closed to us: that tells nothing
+        hidden = []
+    return [staged.path for staged in kernel.staged] + hidden
+
+
+def change_arguments(facts: Facts, add: Sequence[str] = (), remove: Sequence[str] = ()) -> tuple[str, ...]:
+    """How kernel arguments are changed with the boot loader this host has, and the reboot that follows."""
+    paths = _loader(facts)
+    edited = [path for path in paths if path.startswith("/etc/default/grub")]
+    what = " and ".join(
+        part
+        for part in (f"add {' '.join(add)}" if add else "", f"take away {' '.join(remove)}" if remove else "")
+        if part
+    )
+    if any(path.startswith(BOOT_ENTRIES) for path in paths):
+        arguments = [f'--args="{" ".join(add)}"'] if add else []
+        arguments += [f'--remove-args="{" ".join(remove)}"'] if remove else []
+        steps: tuple[str, ...] = (f"grubby --update-kernel=ALL {' '.join(arguments)}",)
+    elif edited:
+        # What a snippet below grub.d sets wins over /etc/default/grub: name the last one that sets the line.
+        steps = (f"In GRUB_CMDLINE_LINUX of {edited[-1]} {what}.", rewrite_grub(facts))
+    elif "/etc/kernel/cmdline" in paths:
+        steps = (f"In /etc/kernel/cmdline {what}, then let kernel-install or dracut write the boot entries again.",)
+    else:
+        steps = (f"On the kernel command line {what} (update-grub, grubby, rpm-ostree kargs: as this host boots).",)
+    return (*steps, "Reboot.")

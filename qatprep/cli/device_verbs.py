@@ -1,0 +1,260 @@
+"""The verbs of `qatprep device`: what each does, and the one declaration of its words and options.
+
+Nothing here loads typer: qatprep.cli.shortcut calls the verbs without it, and qatprep.cli.device makes typer's commands
+out of the same table. An option is named once, its default stands in `Options`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from qatprep.exits import OF_STATUS, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qatprep.cli.session import Session
+    from qatprep.host.base import Host
+    from qatprep.plan.model import Plan
+
+
+class Options(NamedTuple):
+    """Every option of every device verb, with its default."""
+
+    vfs: bool = True
+    every: bool = False
+    driver: str = "vfio-pci"
+    group: str = ""
+    mode: str = "0660"
+    number: int | None = None
+    check: bool = False
+    force: bool = False
+    yes: bool = False
+    root: str = "/"
+    simulate: str = ""
+    output: str = "human"
+
+
+class Option(NamedTuple):
+    """How an option of `Options` is spelled and described."""
+
+    flags: tuple[str, ...]
+    help: str
+    metavar: str = ""
+    least: int | None = None
+    """The smallest number it takes."""
+
+
+OPTIONS = {
+    "vfs": Option(("--vfs/--no-vfs",), "Show each VF, or only the PFs."),
+    "every": Option(("--all", "-a"), "Show every PCI function of the host."),
+    "driver": Option(("--driver",), "The driver.", "NAME"),
+    "group": Option(("--group",), "Give the device nodes to this group.", "NAME"),
+    "mode": Option(("--mode",), "Mode of the device nodes, with --group.", "OCTAL"),
+    "number": Option(("--count",), "Not for QAT, which makes all or none.", least=1),
+    "check": Option(("--check",), "Only say what would change."),
+    "force": Option(("--force",), "Take PFs, network interfaces and disks too."),
+}
+"""Those of the device verbs alone; --yes, --root, --simulate and --output are the same everywhere (cli/options.py)."""
+SHARED = {"yes": ("--yes", "-y"), "root": ("--root",), "simulate": ("--simulate",), "output": ("--output", "-o")}
+
+
+class Word(NamedTuple):
+    """A word of the command line that comes before the devices."""
+
+    name: str
+    metavar: str
+    help: str = ""
+
+
+class Verb(NamedTuple):
+    """One verb: `run` is given the words after it, its own first and then the devices."""
+
+    run: Callable[[Session, list[str], Options], ExitCode]
+    help: str
+    options: tuple[str, ...]
+    words: tuple[Word, ...] = ()
+    devices: bool = True
+
+    @property
+    def least(self) -> int:
+        """How many words it needs."""
+        return len(self.words) + self.devices
+
+
+def show(session: Session, words: list[str], options: Options) -> ExitCode:
+    """qatprep device list"""
+    from qatprep.facts import nodes, pci
+    from qatprep.report import device as report
+
+    host = session.host(options.root, options.simulate)
+    if options.every:
+        functions = pci.everything(host)
+        if options.output == "json":
+            session.json(report.functions_document(host, functions))
+        else:
+            report.print_functions(session.console(), host, functions)
+        return ExitCode.OK
+    found = pci.gather(host)
+    more = nodes.gather(host, found.all_vfs)
+    if options.output == "json":
+        session.json(report.devices_document(host, found, more))
+    else:
+        report.print_devices(session.console(), host, found, more, with_vfs=options.vfs)
+    return ExitCode.OK
+
+
+def bind(session: Session, words: list[str], options: Options) -> ExitCode:
+    """qatprep device bind BDF..."""
+    from qatprep.errors import InputError
+    from qatprep.plan import bind as steps
+
+    try:
+        bits = int(options.mode, 8)
+    except ValueError:
+        bits = -1
+    if not 0 <= bits <= 0o777:
+        raise InputError(f"--mode {options.mode!r} is not an octal mode", "for example --mode 0660")
+    if not options.driver:
+        raise InputError("--driver '' names no driver", "qatprep device unbind takes devices from theirs")
+    return _run(
+        session,
+        words,
+        options,
+        "device bind",
+        lambda host, chosen: steps.bind(
+            host, chosen, options.driver, group=options.group, mode=bits, force=options.force
+        ),
+    )
+
+
+def unbind(session: Session, words: list[str], options: Options) -> ExitCode:
+    """qatprep device unbind BDF..."""
+    from qatprep.plan import bind as steps
+
+    return _run(
+        session,
+        words,
+        options,
+        "device unbind",
+        lambda host, chosen: steps.bind(host, chosen, "", force=options.force),
+    )
+
+
+def services(session: Session, words: list[str], options: Options) -> ExitCode:
+    """qatprep device services SERVICES BDF..."""
+    from qatprep.errors import InputError
+    from qatprep.hardware import parse_services
+    from qatprep.plan import pfs as steps
+
+    wanted, *devices = words
+    try:
+        tokens = parse_services(wanted)
+    except ValueError as e:
+        raise InputError(f"services {wanted!r}: {e}") from None
+    return _run(
+        session,
+        devices,
+        options,
+        "device services",
+        lambda host, chosen: steps.services(host, chosen, tokens),
+        pfs=True,
+    )
+
+
+def vfs(session: Session, words: list[str], options: Options) -> ExitCode:
+    """qatprep device vfs create|remove BDF..."""
+    from qatprep.errors import InputError
+    from qatprep.plan import pfs as steps
+
+    action, *devices = words
+    if action not in ("create", "remove"):
+        raise InputError(f"{action!r} is neither create nor remove", "qatprep device vfs create 6b:00.0")
+    return _run(
+        session,
+        devices,
+        options,
+        f"device vfs {action}",
+        lambda host, chosen: steps.vfs(host, chosen, options.number if action == "create" else 0),
+        pfs=True,
+    )
+
+
+def _run(
+    session: Session,
+    patterns: list[str],
+    options: Options,
+    command: str,
+    plan: Callable[[Host, Sequence[str]], Plan],
+    *,
+    pfs: bool = False,
+) -> ExitCode:
+    from qatprep.cli.ask import agreed
+    from qatprep.cli.select import to_undo
+    from qatprep.engine.bootstrap import Result, bootstrap
+
+    host = session.host(options.root, options.simulate)
+    chosen = _chosen(host, patterns, pfs=pfs)
+
+    def make(tried: frozenset[str]) -> Plan:
+        return plan(host, chosen)
+
+    def confirm(made: Plan) -> bool:
+        return options.yes or host.simulated or not made.costs or agreed(made.costs, "Go on?")
+
+    if options.check:
+        made = make(frozenset())
+        result = Result("refused" if made.refused else "unchanged" if made.empty else "planned", made)
+    else:
+        result = bootstrap(host, None, command=command, confirm=confirm, planner=make)
+    session.code = OF_STATUS[result.status]
+    if options.output == "json":
+        from qatprep.report.plan import result_document
+
+        session.json(result_document(result, host.label, "command line", check=options.check))
+    else:
+        from qatprep.report.lines import print_result
+
+        print_result(session, result, to_undo(session, result.run, options.root, options.simulate))
+    return session.code
+
+
+def _chosen(host: Host, patterns: list[str], *, pfs: bool) -> list[str]:
+    """The BDFs meant. A full BDF may be any PCI device; a glob means QAT devices only, VFs unless PFs are asked for."""
+    from qatprep.cli.select import full, matching
+
+    globs = [pattern for pattern in patterns if any(c in pattern for c in "*?[")]
+    chosen = [full(pattern) for pattern in patterns if pattern not in globs]
+    if globs:
+        from qatprep.facts import pci
+
+        found = pci.gather(host)
+        known = [pf.bdf for pf in found.pfs] if pfs else [vf.bdf for vf in found.all_vfs]
+        chosen += matching(globs, known, "QAT PF" if pfs else "QAT VF")
+    return list(dict.fromkeys(chosen))
+
+
+_HOST = ("root", "simulate", "output")
+VERBS = {
+    "list": Verb(
+        show,
+        "Every QAT device: driver, state, services, VFs, IOMMU group, device node, NUMA node, holder.",
+        ("vfs", "every", *_HOST),
+        devices=False,
+    ),
+    "bind": Verb(
+        bind,
+        "Bind VFs (or any PCI device) to a driver by driver_override, and read the binding back.",
+        ("driver", "group", "mode", "check", "force", "yes", *_HOST),
+    ),
+    "unbind": Verb(unbind, "Take VFs (or any PCI device) from their driver.", ("check", "force", "yes", *_HOST)),
+    "services": Verb(
+        services,
+        "Set what PFs offer. Their VFs are destroyed by it, made again, and bound as they were.",
+        ("check", "yes", *_HOST),
+        (Word("wanted", "SERVICES", "asym;sym, asym, dc ... in any order; cy is asym;sym."),),
+    ),
+    "vfs": Verb(
+        vfs, "Create or remove the VFs of PFs.", ("number", "check", "yes", *_HOST), (Word("action", "create|remove"),)
+    ),
+}

@@ -1,0 +1,1 @@
+"""A user's measurements: bench, tune and the advice drawn from them."""

@@ -1,0 +1,1 @@
+"""Dumps, statistics, logs and manifests read and judged."""

@@ -1,0 +1,259 @@
+"""Manifests judged by rules that schemas miss: Kubernetes pods, Istio's proxy config, static Envoy configurations.
+
+What is none of the three is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from qatprep.errors import InputError
+from qatprep.facts.kubernetes import PREFIX, can_sign
+from qatprep.findings import Evidence, Finding, Status
+from qatprep.mesh import durations
+from qatprep.mesh.inspect.manifest import Manifest, dig, embedded, mapping, sequence, walk
+from qatprep.mesh.inspect.source import shown
+from qatprep.mesh.provider import TYPE_URLS, Kind
+
+_LARGEST_ANNOTATION = 65536
+
+
+@dataclass
+class _Found:
+    """Findings as they come; each with its place in the manifest and what is there."""
+
+    findings: list[Finding] = field(default_factory=list)
+
+    def fail(self, id: str, where: str, value: object, title: str, *fix: str) -> None:
+        """It will not work."""
+        self._add(Status.FAIL, id, where, value, title, fix)
+
+    def warn(self, id: str, where: str, value: object, title: str, *fix: str) -> None:
+        """It works, and not as one may think."""
+        self._add(Status.WARN, id, where, value, title, fix)
+
+    def _add(self, status: Status, id: str, where: str, value: object, title: str, fix: tuple[str, ...]) -> None:
+        evidence = (Evidence(shown(where), shown(str(value)[:200])),)
+        self.findings.append(Finding(id, status, shown(title), evidence=evidence, fix=fix))
+
+
+def judge(manifest: Manifest) -> tuple[list[Finding], int]:
+    """The findings, and how many documents were of a kind that is known."""
+    found = _Found()
+    known = 0
+    for document in manifest.documents:
+        kind = document.get("kind")
+        if isinstance(kind, str) and "apiVersion" in document:
+            pods = list(_pods(document, kind))
+            for where, spec, annotations in pods:
+                _pod(found, where, spec)
+                _annotation(found, where, annotations)
+            if kind == "IstioOperator":
+                _proxy_config(found, kind, dig(document, "spec", "meshConfig", "defaultConfig"))
+            known += bool(pods) or kind in ("IstioOperator", "EnvoyFilter")
+        elif "static_resources" in document:
+            known += 1
+            _envoy(found, document)
+        elif "meshConfig" in document or "podAnnotations" in document:
+            known += 1
+            _proxy_config(found, "meshConfig", dig(document, "meshConfig", "defaultConfig"))
+            _annotation(found, "podAnnotations", mapping(document.get("podAnnotations")))
+            _resources(found, "the chart's values", mapping(document.get("resources")))
+    return found.findings, known
+
+
+# -- Kubernetes -------------------------------------------------------------------------------------------------------
+
+
+def _pods(document: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    name = f"{kind}/{dig(document, 'metadata').get('name', '')}"
+    if kind == "Pod":
+        yield name, dig(document, "spec"), dig(document, "metadata", "annotations")
+    elif kind in ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Job"):
+        template = dig(document, "spec", "template")
+        yield name, dig(template, "spec"), dig(template, "metadata", "annotations")
+
+
+def _pod(found: _Found, where: str, spec: dict[str, Any]) -> None:
+    context = mapping(spec.get("securityContext"))
+    for container in (mapping(c) for c in sequence(spec.get("containers"))):
+        place = f"{where} container {container.get('name', '')}"
+        resources = mapping(container.get("resources"))
+        _resources(found, place, resources)
+        for key in container:
+            below = mapping(container[key]) if key in ("requests", "limits") else {key: None}
+            for name in below:
+                if str(name).startswith(PREFIX):
+                    title = f"{name} is not below resources"
+                    found.fail("QP-K8S-008", place, key, title, "Indent it below resources.limits.")
+        if not any(str(key).startswith(PREFIX) for key in mapping(resources.get("limits"))):
+            continue
+        mine = {**context, **mapping(container.get("securityContext"))}
+        user, group = mine.get("runAsUser"), mine.get("runAsGroup")
+        if user in (None, 0) or group in (None, 0):
+            found.warn(
+                "QP-K8S-008",
+                place,
+                f"runAsUser {_absent(user)}, runAsGroup {_absent(group)}",
+                "runAsUser and runAsGroup are not both set and above 0: device ownership does nothing for it",
+                "Set both, for Envoy's image to 101.",
+            )
+        added = sequence(mapping(mine.get("capabilities")).get("add"))
+        if "IPC_LOCK" in added and user not in (None, 0):
+            found.warn(
+                "QP-MEM-006",
+                place,
+                "capabilities.add IPC_LOCK",
+                f"IPC_LOCK does nothing for user {user}: the node's memlock limit is what counts",
+                "qatprep explain QP-MEM-001",
+            )
+        names = {mapping(item).get("name"): mapping(item).get("value") for item in sequence(container.get("env"))}
+        if str(names.get("QAT_POLICY", "")) != "1":
+            found.warn(
+                "QP-K8S-008",
+                place,
+                f"QAT_POLICY {_absent(names.get('QAT_POLICY'))}",
+                "QAT_POLICY=1 is not set: the first process may take more VFs than are its own",
+                'Set the environment variable QAT_POLICY to "1".',
+            )
+
+
+def _absent(value: object) -> object:
+    return "not set" if value is None else value
+
+
+def _resources(found: _Found, place: str, resources: dict[str, Any]) -> None:
+    limits, requests = mapping(resources.get("limits")), mapping(resources.get("requests"))
+    for name in dict.fromkeys(key for key in (*limits, *requests) if str(key).startswith(PREFIX)):
+        said = f"limits {_absent(limits.get(name))}, requests {_absent(requests.get(name))}"
+        if not can_sign(str(name)):
+            title = f"{name} cannot sign: it has no asymmetric crypto"
+            found.fail("QP-K8S-003", place, name, title, "Ask for a resource with cy or asym.")
+        if name not in limits:
+            title = f"{name} is in requests only: the API server refuses it"
+            found.fail("QP-K8S-008", place, said, title, "Put it into limits.")
+        elif name in requests and str(requests[name]) != str(limits[name]):
+            title = f"{name}: requests and limits differ"
+            found.fail("QP-K8S-008", place, said, title, "Make them equal, or leave requests out.")
+    for key in resources:
+        if str(key).startswith(PREFIX):
+            title = f"{key} is in resources itself"
+            found.fail("QP-K8S-008", place, key, title, "Indent it below limits.")
+
+
+# -- Istio ------------------------------------------------------------------------------------------------------------
+
+
+def _annotation(found: _Found, where: str, annotations: dict[str, Any]) -> None:
+    name = "proxy.istio.io/config"
+    text = annotations.get(name)
+    if not isinstance(text, str) or len(text) > _LARGEST_ANNOTATION:
+        return
+    config = embedded(text)
+    if config is None:
+        found.fail("QP-ISTIO-001", where, name, f"{name} is not YAML", "qatprep render istio --as annotation")
+    else:
+        _proxy_config(found, f"{where} {name}", config)
+
+
+def _proxy_config(found: _Found, where: str, config: dict[str, Any]) -> None:
+    for kind, value in dig(config, "privateKeyProvider").items():
+        value = mapping(value)
+        if kind not in (Kind.QAT, Kind.CRYPTOMB):
+            found.fail("QP-ISTIO-001", where, kind, f"privateKeyProvider has no {kind!r}", "Use qat or cryptomb.")
+            continue
+        delay = value.get("pollDelay")
+        said = f"pollDelay {_absent(delay)}"
+        if delay is None:
+            title = f"{kind} has no pollDelay: Istio refuses it"
+            found.fail("QP-ISTIO-001", where, said, title, "Set pollDelay: 5ms.")
+        else:
+            try:
+                durations.for_istio(durations.parse(str(delay)))
+            except InputError as e:
+                found.fail("QP-ISTIO-001", where, said, f"pollDelay: {e.message}", "Use 1ms to 999ms.")
+        if value.get("fallback") is True:
+            found.warn(
+                "QP-ISTIO-002",
+                where,
+                "fallback true",
+                "fallback: true very probably does not fall back with Istio",
+                "Leave it out, and keep gateways on nodes with the hardware.",
+            )
+
+
+# -- Envoy ------------------------------------------------------------------------------------------------------------
+
+
+def _envoy(found: _Found, document: dict[str, Any]) -> None:
+    resources = mapping(document["static_resources"])
+    if "admin" in resources:
+        title = "admin is inside static_resources"
+        found.fail("QP-ENVOY-004", "static_resources", "admin", title, "Put it at the top of the file.")
+    admin = dig(document, "admin", "address", "socket_address") or dig(resources, "admin", "address", "socket_address")
+    address = admin.get("address", "127.0.0.1")
+    if str(address) not in ("127.0.0.1", "::1"):
+        title = f"others can reach the admin interface on {address}"
+        found.warn("QP-ENVOY-013", "admin", address, title, "Bind it to 127.0.0.1.")
+    for path, key, value in walk(document):
+        if key == "private_key_provider":
+            _provider_block(found, path, mapping(value))
+        elif key == "tls_certificates":
+            for item in value if isinstance(value, list) else [value]:
+                _certificate(found, path, mapping(item))
+        elif key == "common_tls_context":
+            for wrong, right in (
+                ("filters", "beside transport_socket"),
+                ("private_key_provider", "inside an item of tls_certificates"),
+            ):
+                if wrong in mapping(value):
+                    found.fail("QP-ENVOY-004", path, wrong, f"{wrong} is in common_tls_context", f"Put it {right}.")
+        elif key == "typed_config" and path.endswith("router.typed_config") and "@type" not in mapping(value):
+            found.fail("QP-ENVOY-004", path, "no @type", "the router has no @type", "qatprep render envoy")
+
+
+def _certificate(found: _Found, path: str, item: dict[str, Any]) -> None:
+    provider = mapping(item.get("private_key_provider"))
+    if provider.get("fallback") is True and not item.get("private_key"):
+        found.fail(
+            "QP-ENVOY-004",
+            path,
+            "fallback true, private_key not set",
+            "fallback: true without private_key beside the provider: Envoy refuses it",
+            "Add private_key beside it too: qatprep render envoy --fallback",
+        )
+
+
+def _provider_block(found: _Found, path: str, block: dict[str, Any]) -> None:
+    config = mapping(block.get("typed_config"))
+    name, kind = block.get("provider_name"), str(config.get("@type", ""))
+    for key in ("poll_delay", "private_key"):
+        if key in block:
+            found.fail("QP-ENVOY-004", path, key, f"{key} is beside typed_config", "Put it inside typed_config.")
+    if name not in (Kind.QAT, Kind.CRYPTOMB):
+        title = f"provider_name is {str(name)[:40]!r}"
+        found.fail("QP-ENVOY-004", path, f"provider_name {_absent(name)}", title, "Use qat or cryptomb.")
+    elif kind != TYPE_URLS[Kind(name)]:
+        right = TYPE_URLS[Kind(name)].rsplit(".", 1)[-1]
+        title = f"the type is {kind.rsplit('.', 1)[-1][:80]}, not {right}"
+        found.fail("QP-ENVOY-004", path, f"@type {kind}", title, f"Write it as {TYPE_URLS[Kind(name)]}")
+    delay = config.get("poll_delay", block.get("poll_delay"))
+    said = f"poll_delay {_absent(delay)}"
+    if delay is None:
+        title = "poll_delay is missing, and Envoy requires it"
+        found.fail("QP-ENVOY-005", path, said, title, "Set poll_delay: 0.005s.")
+        return
+    try:
+        nanoseconds = durations.parse(str(delay))
+        right = durations.for_envoy(nanoseconds)
+    except InputError as e:
+        found.fail("QP-ENVOY-005", path, said, f"poll_delay: {e.message}", "Set poll_delay: 0.005s.")
+        return
+    if not str(delay).endswith("s") or str(delay).endswith("ms"):
+        title = f"poll_delay: {delay} is not Envoy's form"
+        found.fail("QP-ENVOY-005", path, said, title, f"Write it as poll_delay: {right}")
+    elif nanoseconds > 100 * durations.MS:
+        title = f"poll_delay: {delay} is added to each handshake at low load"
+        found.warn("QP-ENVOY-005", path, said, title, "qatprep tune")

@@ -1,0 +1,1 @@
+"""Configuration printed for Envoy, Istio and Kubernetes."""

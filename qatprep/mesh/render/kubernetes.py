@@ -1,0 +1,221 @@
+"""Kubernetes manifests: the QAT device plugin, a pod or Deployment that uses it, and labels for NFD.
+
+Sources: intel-device-plugins-for-kubernetes 94a91bc (v0.36.0), its deployments/qat_plugin; Kubernetes' validation.go
+("Limit must be set for non overcommitable resources"); node-feature-discovery 76e6cc8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from qatprep.errors import InputError
+from qatprep.hardware import PLUGIN_VF_DRIVERS
+from qatprep.mesh.provider import Kind, Provider
+from qatprep.mesh.render import names
+
+PLUGIN_IMAGE = "intel/intel-qat-plugin:0.36.0"
+PLUGIN_MAX_DEVICES = 64
+"""-max-num-devices since v0.27 (32 before). Never 16, as the paper has it."""
+ENVOY_UID = 101
+"""The user `envoy` of the official Envoy images."""
+ISTIO_UID = 1337
+
+NFD_FILE = "/etc/kubernetes/node-feature-discovery/features.d/qatprep"
+
+
+class Policy(StrEnum):
+    BALANCED = "balanced"
+    """Spread a container's VFs over PFs: VFs of one PF share its engines, and bring nothing more (the paper, 3.1.3)."""
+    PACKED = "packed"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One Envoy, as Kubernetes shall run it."""
+
+    provider: Provider
+    name: str = "envoy-tls"
+    namespace: str = "default"
+    image: str = "envoyproxy/envoy:contrib-v1.38.3"
+    resource: str = "qat.intel.com/cy"
+    devices: int = 1
+    cpus: int = 2
+    memory: str = "1Gi"
+    workers: int = 0
+    """Envoy's worker threads; 0 means: as many as CPUs."""
+    uid: int = ENVOY_UID
+    gid: int = ENVOY_UID
+
+    def check(self) -> Workload:
+        """The same, names and numbers checked. InputError otherwise."""
+        names.label(self.name, "--name")
+        names.label(self.namespace, "--namespace")
+        names.image(self.image)
+        names.quantity(self.memory, "--memory")
+        names.count(self.cpus, "--cpus", 512)
+        if self.provider.kind is Kind.QAT:
+            names.resource(self.resource)
+            names.count(self.devices, "--devices", 512)
+            if self.uid == 0 or self.gid == 0:
+                raise InputError(
+                    "device ownership works only for a non-zero runAsUser and runAsGroup",
+                    "give --uid and --gid above 0: containerd leaves root's devices as they are",
+                )
+        return self
+
+    def node_selector(self) -> dict[str, str]:
+        """Labels of nodes that can do it. BMI2 has no label ever: it is on NFD's default denylist."""
+        if self.provider.kind is Kind.QAT:
+            return {"intel.feature.node.kubernetes.io/qat": "true"}
+        if self.provider.kind is Kind.CRYPTOMB:
+            bits = ("AVX512F", "AVX512DQ", "AVX512BW", "AVX512IFMA", "AVX512VBMI2")
+            return {f"feature.node.kubernetes.io/cpu-cpuid.{bit}": "true" for bit in bits}
+        return {}
+
+
+def container_resources(workload: Workload) -> dict[str, Any]:
+    """Limits and equal requests: what extended resources need, and what makes the pod Guaranteed for CPU pinning.
+
+    The paper's `requests` alone is refused by the API server.
+    """
+    amounts = {"cpu": str(workload.cpus), "memory": workload.memory}
+    if workload.provider.kind is Kind.QAT:
+        amounts[names.resource(workload.resource)] = str(workload.devices)
+    return {"limits": amounts, "requests": dict(amounts)}
+
+
+def pod_spec(workload: Workload) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "runAsUser": workload.uid,
+        "runAsGroup": workload.gid,
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    container: dict[str, Any] = {
+        "name": "envoy",
+        "image": workload.image,
+        "args": ["-c", "/etc/envoy/envoy.yaml", "--concurrency", str(workload.workers or workload.cpus)],
+        "ports": [{"name": "https", "containerPort": 9000}],
+    }
+    if workload.provider.kind is Kind.QAT:
+        context["capabilities"]["add"] = ["IPC_LOCK"]
+        container["env"] = [{"name": "QAT_POLICY", "value": "1"}]
+    container["securityContext"] = context
+    container["resources"] = container_resources(workload)
+    container["volumeMounts"] = [
+        {"name": "config", "mountPath": "/etc/envoy", "readOnly": True},
+        {"name": "tls", "mountPath": "/etc/ssl/envoy", "readOnly": True},
+    ]
+    spec: dict[str, Any] = {
+        "securityContext": {"fsGroup": workload.gid},
+        "containers": [container],
+        "volumes": [
+            {"name": "config", "configMap": {"name": f"{workload.name}-config"}},
+            {"name": "tls", "secret": {"secretName": f"{workload.name}-cert", "defaultMode": names.Mode(0o440)}},
+        ],
+    }
+    selector = workload.node_selector()
+    return {"nodeSelector": selector, **spec} if selector else spec
+
+
+def pod(workload: Workload) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(workload), "spec": pod_spec(workload.check())}
+
+
+def deployment(workload: Workload, replicas: int = 1) -> dict[str, Any]:
+    workload.check()
+    labels = {"app": workload.name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(workload),
+        "spec": {
+            "replicas": names.count(replicas, "--replicas", 1000),
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod_spec(workload)},
+        },
+    }
+
+
+def _metadata(workload: Workload) -> dict[str, Any]:
+    return {"name": workload.name, "namespace": workload.namespace, "labels": {"app": workload.name}}
+
+
+def device_plugin(
+    *,
+    image: str = PLUGIN_IMAGE,
+    namespace: str = "kube-system",
+    policy: Policy = Policy.BALANCED,
+    max_devices: int = PLUGIN_MAX_DEVICES,
+) -> dict[str, Any]:
+    """The plugin's DaemonSet, without the init container: qatprep has made and bound the VFs.
+
+    The plugin tolerates that: its init script writes sriov_numvfs only where it is 0.
+    """
+    names.image(image)
+    names.label(namespace, "--namespace")
+    names.count(max_devices, "--max-devices", 4096)
+    labels = {"app": "intel-qat-plugin"}
+    mounts = (
+        ("devdir", "/dev/vfio", True),
+        ("debugfsdir", "/sys/kernel/debug", True),
+        ("pcidir", "/sys/bus/pci", False),
+        ("kubeletsockets", "/var/lib/kubelet/device-plugins", False),
+    )
+    container = {
+        "name": "intel-qat-plugin",
+        "image": image,
+        "args": [
+            f"-allocation-policy={policy}",
+            f"-max-num-devices={max_devices}",
+            f"-kernel-vf-drivers={','.join(PLUGIN_VF_DRIVERS)}",
+        ],
+        "securityContext": {
+            "seLinuxOptions": {"type": "container_device_plugin_t"},
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+        },
+        "volumeMounts": [
+            {"name": name, "mountPath": path, **({"readOnly": True} if only else {})} for name, path, only in mounts
+        ],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "intel-qat-plugin", "namespace": namespace, "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "nodeSelector": {"kubernetes.io/arch": "amd64", "intel.feature.node.kubernetes.io/qat": "true"},
+                    "containers": [container],
+                    "volumes": [{"name": name, "hostPath": {"path": path}} for name, path, _ in mounts],
+                },
+            },
+        },
+    }
+
+
+NFD_LABELS = {
+    Kind.QAT: {"intel.feature.node.kubernetes.io/qat": "true"},
+    Kind.CRYPTOMB: {"qatprep.feature.node.kubernetes.io/cryptomb": "true"},
+}
+"""The first is what Intel's own NFD rule gives. The CPU's bits have labels of NFD's own; BMI2 alone has none."""
+
+
+def nfd_features(labels: dict[str, str]) -> str:
+    """A feature file for NFD's `local` source: one label a line; comments begin with #."""
+    lines = ["# Written by qatprep for node-feature-discovery (source: local)"]
+    for name, value in labels.items():
+        prefix, slash, rest = name.rpartition("/")
+        names.label_value(rest, "the label")
+        if slash:
+            for part in prefix.split("."):
+                names.label(part, "the label's domain")
+        lines.append(f"{name}={names.label_value(value, 'the value of ' + name)}")
+    return "\n".join(lines) + "\n"

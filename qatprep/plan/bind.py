@@ -1,0 +1,151 @@
+"""What device bind and unbind ask for, as lanes of the same changes that bootstrap makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from qatprep import hardware
+from qatprep.errors import InputError, QatprepError
+from qatprep.facts import nodes, pci
+from qatprep.facts.base import Unknown, exists, names, read_int, read_line
+from qatprep.facts.pci import DeviceNode, Vf
+from qatprep.host.base import Host
+from qatprep.plan.holders import held
+from qatprep.plan.model import Plan
+from qatprep.steps.base import Change
+from qatprep.steps.binding import BindVf
+
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}"
+_MODULES = {family.driver: family.module for family in hardware.FAMILIES}
+"""QAT's drivers are not called as their modules are."""
+FORCE_HINT = "say --force if this is what you want"
+
+
+def bind(
+    host: Host, bdfs: Sequence[str], driver: str, *, group: str = "", mode: int = 0o660, force: bool = False
+) -> Plan:
+    """Bind functions to a driver ("" for none), and give their nodes to a group when one is named.
+
+    InputError for a function that does not exist, or that only --force may take: a PF, a function in use by a network
+    interface or a block device.
+    """
+    if driver and not re.fullmatch(_NAME, driver):
+        raise InputError(f"{driver!r} is not the name of a driver", "for example vfio-pci")
+    if group and not re.fullmatch(_NAME, group):
+        raise InputError(f"{group!r} is not the name of a group", "for example --group qat")
+    if driver == "vfio_pci":
+        driver = hardware.VFIO_PCI  # the module's name; the driver's has a dash
+    functions = _functions(host, bdfs)
+    for function in functions:
+        if not force:
+            _guard(host, function, driver)
+    first = _modules(host, driver)
+    vfio = driver in hardware.VFIO_DRIVERS
+    if vfio:
+        _behind_iommu(functions, driver)
+    lanes: dict[str, list[Change]] = {function.pf or function.bdf: [] for function in functions}
+    taken = list(functions)
+    for function in functions:
+        override = function.override if isinstance(function.override, str) else ""
+        if function.driver != (driver or None) or override not in ("", driver):
+            changes, vfs = _handover(host, function, driver)
+            lanes[function.pf or function.bdf] += changes
+            taken += vfs
+    if group and vfio:
+        first += _owners(host, functions, lanes, group, mode)
+    done = {name: tuple(lane) for name, lane in lanes.items() if lane}
+    return Plan(tuple(first), done, refused=held(host, done, taken))
+
+
+def _functions(host: Host, bdfs: Sequence[str]) -> tuple[Vf, ...]:
+    functions = pci.functions(host, bdfs)
+    there = {function.bdf for function in functions}
+    if missing := [bdf for bdf in bdfs if bdf not in there]:
+        raise InputError(
+            f"there is no PCI device {missing[0]!r} on {host.label}", "qatprep device list --all shows them"
+        )
+    return functions
+
+
+def _modules(host: Host, driver: str) -> list[Change]:
+    """The modules of a driver that is not there yet."""
+    if not driver or exists(host, f"{hardware.PCI_DRIVERS}/{driver}") is True:
+        return []
+    from qatprep.facts import modules
+    from qatprep.steps.modules import LoadModule
+
+    module = _MODULES.get(driver, driver)
+    if modules.shipped(host, module) is False:
+        raise QatprepError(f"there is no driver {driver!r}, and this kernel has no module {module}")
+    wanted = [module]
+    if driver in hardware.VFIO_DRIVERS and exists(host, "/sys/module/vfio_iommu_type1") is not True:
+        wanted.append("vfio_iommu_type1")
+    return [LoadModule(name, modules.missing(host, name)) for name in wanted]
+
+
+def _behind_iommu(functions: Sequence[Vf], driver: str) -> None:
+    for function in functions:
+        if function.grouped is False:
+            raise QatprepError(
+                f"{function.bdf} is not behind an IOMMU: {driver} cannot take it",
+                "qatprep doctor --only 'QP-IOMMU-*' tells which layer is off",
+            )
+
+
+def _handover(host: Host, function: Vf, driver: str) -> tuple[list[Change], tuple[Vf, ...]]:
+    """The changes that give a function to a driver, and the VFs that go with it when it is a PF."""
+    change = BindVf.of(function, driver)
+    if change.old and function.pf is None:
+        pf = pci.physical(host, function.bdf)
+        if pf and pf.driver == pf.family.driver:
+            from qatprep.plan.pfs import release
+
+            return [*release(pf), replace(change, old="")], pf.vfs
+    return [change], ()
+
+
+def _owners(host: Host, functions: Sequence[Vf], lanes: dict[str, list[Change]], group: str, mode: int) -> list[Change]:
+    """Add the owners of the nodes to the lanes; the change that makes the group, where there is none."""
+    from qatprep.steps.owners import CreateGroup, SetOwnership
+
+    known = nodes.groups(host)
+    moved = {bdf for lane in lanes.values() for change in lane for bdf in change.takes}
+    for function in functions:
+        lane = lanes[function.pf or function.bdf]
+        if function.bdf in moved or not isinstance(function.node, DeviceNode):
+            lane.append(SetOwnership.fresh(function.bdf, group, mode))
+        elif change := SetOwnership.of(function, group, mode, known):
+            lane.append(change)
+    return [CreateGroup(group)] if not isinstance(known, Unknown) and group not in known else []
+
+
+def _guard(host: Host, function: Vf, driver: str) -> None:
+    """Refuse what is most likely a slip: a PF, a network interface that is up, a disk."""
+    base = f"{hardware.PCI_DEVICES}/{function.bdf}"
+    if read_int(host, f"{base}/device") in hardware.BY_PF_ID and function.family is not hardware.OTHER:
+        raise InputError(f"{function.bdf} is a PF: without its QAT driver it and its VFs are of no use", FORCE_HINT)
+    if function.driver in hardware.VFIO_DRIVERS or function.driver is None or function.driver == driver:
+        return
+    for name in _below(host, "/sys/class/net", function.bdf):
+        if read_line(host, f"/sys/class/net/{name}/operstate") != "down":
+            raise InputError(f"{function.bdf} is the network interface {name}, which is up", FORCE_HINT)
+    disks = _below(host, "/sys/class/block", function.bdf)
+    if disks or exists(host, f"{base}/nvme") is True:
+        what = f" of the disk {disks[0]}" if disks else ""
+        raise InputError(f"{function.bdf} is the storage controller{what}, in use by {function.driver}", FORCE_HINT)
+
+
+def _below(host: Host, directory: str, bdf: str) -> list[str]:
+    """The devices of a class that hang on a PCI function, behind whatever bus lies between (virtio, SCSI, NVMe)."""
+    found = names(host, directory)
+    below = []
+    for name in () if isinstance(found, Unknown) else found:
+        try:
+            target = host.readlink(f"{directory}/{name}")
+        except OSError:
+            continue
+        if f"/{bdf}/" in target:
+            below.append(name)
+    return below

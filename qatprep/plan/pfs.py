@@ -1,0 +1,108 @@
+"""What device services and vfs ask for, as lanes of the same changes that bootstrap makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qatprep import hardware
+from qatprep.errors import InputError, QatprepError
+from qatprep.facts import nodes, pci
+from qatprep.facts.base import Unknown, link_name
+from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
+from qatprep.host.base import Host
+from qatprep.plan.holders import held
+from qatprep.plan.model import Plan
+from qatprep.steps.base import Change
+from qatprep.steps.binding import BindVf
+from qatprep.steps.owners import SetOwnership
+from qatprep.steps.pf import StartPf
+from qatprep.steps.services import ReleasePf, SetServices
+from qatprep.steps.sriov import CreateVfs, RemoveVfs
+
+
+def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
+    """Set the services of PFs. VFs that are there are destroyed, made again, and bound as they were."""
+    text = hardware.spell_services(wanted)
+    known = nodes.groups(host)
+    pfs = _pfs(host, bdfs)
+    lanes = {pf.bdf: tuple(_set_services(pf, wanted, text, known)) for pf in pfs}
+    return _plan(host, pfs, lanes)
+
+
+def _set_services(pf: Pf, wanted: frozenset[str], text: str, groups: dict[str, int] | Unknown) -> list[Change]:
+    if not isinstance(pf.services, Services) or pf.configurable is not True:
+        why = pf.services.reason if isinstance(pf.services, Unknown) else "its kernel driver has no cfg_services"
+        raise QatprepError(
+            f"the services of {pf.bdf} cannot be set: {why}", "qatprep doctor --only 'QP-PF-*,QP-SVC-*,QP-KRN-001'"
+        )
+    if pf.services.tokens == wanted:
+        return []
+    if pf.vfs:
+        return [RemoveVfs.of(pf, "down"), SetServices(pf.bdf, pf.services.text, text, "down"), *_again(pf, groups)]
+    state = pf.state if isinstance(pf.state, str) else "up"
+    change = SetServices(pf.bdf, pf.services.text, text, state)
+    return [change, StartPf(pf.bdf)] if state == "up" else [change]
+
+
+def _again(pf: Pf, groups: dict[str, int] | Unknown) -> list[Change]:
+    """VFs as they were: made, bound, and their nodes given to whom they belonged."""
+    lane: list[Change] = [CreateVfs(pf.bdf, len(pf.vfs), "down")]
+    lane += [BindVf(vf.bdf, "", "", vf.driver) for vf in pf.vfs if isinstance(vf.driver, str)]
+    for vf in pf.vfs:
+        node = vf.node
+        if isinstance(node, DeviceNode) and node.owner != (0, 0, 0o600):
+            lane.append(SetOwnership.fresh(vf.bdf, nodes.group_name(groups, node.gid), node.mode, node.uid))
+    return lane
+
+
+def vfs(host: Host, bdfs: Sequence[str], count: int | None) -> Plan:
+    """Create (None: all) or remove (0) the VFs of PFs. InputError for a number the driver would not make."""
+    pfs = _pfs(host, bdfs)
+    return _plan(host, pfs, {pf.bdf: tuple(_set_vfs(pf, count)) for pf in pfs})
+
+
+def _set_vfs(pf: Pf, count: int | None) -> list[Change]:
+    if not isinstance(pf.total_vfs, int) or not pf.total_vfs:
+        raise QatprepError(f"{pf.bdf} cannot have VFs: sriov_totalvfs is absent or 0", "is SR-IOV on in the BIOS?")
+    if pf.driver is None:
+        raise QatprepError(f"{pf.bdf} has no driver, so it cannot make VFs", "qatprep doctor --only QP-PF-001")
+    wanted = pf.total_vfs if count is None else count
+    if wanted > pf.total_vfs:
+        raise InputError(f"{pf.bdf} can have at most {pf.total_vfs} VFs, not {wanted}")
+    if wanted not in (0, pf.total_vfs) and pf.family is not hardware.OTHER:
+        raise InputError(
+            f"the QAT driver makes all {pf.total_vfs} VFs of {pf.bdf} or none, never {wanted}",
+            "leave --count out, and hand out as many VFs as you want",
+        )
+    if wanted == len(pf.vfs):
+        return []
+    lane: list[Change] = [RemoveVfs.of(pf, "up")] if pf.vfs else []
+    if wanted:
+        lane.append(CreateVfs(pf.bdf, wanted, pf.state if isinstance(pf.state, str) else ""))
+    return lane
+
+
+def _plan(host: Host, pfs: Sequence[Pf], lanes: dict[str, tuple[Change, ...]]) -> Plan:
+    functions: list[Vf] = [vf for pf in pfs for vf in pf.vfs]
+    return Plan(lanes={pf: lane for pf, lane in lanes.items() if lane}, refused=held(host, lanes, functions))
+
+
+def release(pf: Pf) -> list[Change]:
+    """A PF leaves its QAT driver: its VFs first, and all that would be lost with it is written down."""
+    removal: list[Change] = [RemoveVfs.of(pf, "up")] if pf.vfs else []
+    return [*removal, ReleasePf.of(pf)]
+
+
+def _pfs(host: Host, bdfs: Sequence[str]) -> list[Pf]:
+    out = []
+    for bdf in bdfs:
+        pf = pci.physical(host, bdf)
+        if pf is None:
+            raise InputError(f"there is no PCI device {bdf!r} on {host.label}", "qatprep device list shows them")
+        parent = link_name(host, f"{hardware.PCI_DEVICES}/{bdf}/physfn")
+        if isinstance(parent, Unknown):
+            raise QatprepError(f"cannot see whether {bdf} is a PF or a VF: {parent.reason}")
+        if parent is not None:
+            raise InputError(f"{bdf} is a VF, not a PF", "qatprep device list shows which is which")
+        out.append(pf)
+    return out

@@ -1,0 +1,211 @@
+"""The one form of a finding, for people and for programs: what doctor and inspect print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from qatprep.findings import CRASH, Finding, Status
+from qatprep.findings.pages import pages
+
+_MAX_WIDTH = 120
+"""Columns: longer lines of prose are hard to read, however wide the terminal."""
+_SUBJECTS = 4
+_EVIDENCE = 6
+"""How many are shown to people; the JSON document has them all."""
+_SYMBOLS = {
+    Status.OK: ("✓", "+"),
+    Status.WARN: ("!", "!"),
+    Status.FAIL: ("✗", "x"),
+    Status.UNKNOWN: ("?", "?"),
+    Status.BLOCKED: ("·", "."),
+    Status.SKIPPED: ("-", "-"),
+}
+RANK = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.BLOCKED, Status.OK, Status.SKIPPED)
+_SUMMED = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.OK, Status.BLOCKED, Status.SKIPPED)
+_TOLD = (Status.FAIL, Status.UNKNOWN, Status.WARN)
+_INDENT = 6
+_LABEL = 7
+_STAGE = 14
+
+
+class Lines:
+    """Printing line by line, so that a pipe gets no blanks at the ends; prose hangs, commands are never broken."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.width = min(console.width, _MAX_WIDTH)
+
+    def print(self, text: Text, head: Text | str = "", hang: int | None = None) -> None:
+        """Prose behind `head`, its further lines `hang` columns in (as far as `head` reaches unless told)."""
+        first = head if isinstance(head, Text) else Text(head)
+        indent = first.cell_len if hang is None else hang
+        room = max(20, self.width - max(indent, first.cell_len))
+        for n, line in enumerate(text.wrap(self.console, room) or [Text()]):
+            line.rstrip()
+            self.console.print(Text.assemble(first if n == 0 else " " * indent, line), soft_wrap=True)
+
+    def row(self, label: str, words: str) -> None:
+        """A label and a paragraph beside it."""
+        self.print(Text(words), Text(f"{'':{_INDENT}}{label:{_LABEL}}", style="dim"))
+
+    def command(self, label: str, command: str) -> None:
+        """Something to paste: one line, whatever the width."""
+        head = Text(f"{'':{_INDENT}}{label:{_LABEL}}", style="dim")
+        self.console.print(Text.assemble(head, (command, "hint")), soft_wrap=True)
+
+
+def stage_of(f: Finding) -> str:
+    """The stage of its page; what a check that crashed was about is that of the check."""
+    return pages()[f.evidence[0].path if f.id == CRASH else f.id].stage
+
+
+def print_stage(
+    lines: Lines, stage: str, members: list[Finding], bootstrap: str, *, every: bool, verbose: bool
+) -> None:
+    """The checks of one stage: half a line, then what they found, and with `every` what is well."""
+    _print_group(lines, stage, members, _summary(members))
+    for f in members:
+        if f.status in _TOLD:
+            _print_finding(lines, f, bootstrap, verbose=verbose)
+        elif every:
+            _headline(lines, f)
+
+
+def _print_group(lines: Lines, stage: str, members: list[Finding], summary: Text) -> None:
+    worst = min((f.status for f in members), key=RANK.index)
+    head = Text.assemble(symbol(lines.console, worst), (f" {stage:{_STAGE}}", "id"))
+    lines.print(summary, head)
+
+
+def symbol(console: Console, status: Status) -> Text:
+    fancy, plain = _SYMBOLS[status]
+    return Text(plain if console.options.ascii_only else fancy, style=str(status))
+
+
+def _summary(members: list[Finding]) -> Text:
+    """A stage in half a line: how many checks hold, and what became of the others."""
+    worst: dict[str, Status] = {}
+    for f in members:
+        # Well for some devices, blocked for others: it counts as well, and what blocks it is told all the same.
+        status = Status.OK if {f.status, worst.get(f.id)} == {Status.OK, Status.BLOCKED} else f.status
+        worst[f.id] = min(worst.get(f.id, Status.SKIPPED), status, key=_SUMMED.index)
+    count = Counter(worst.values())
+    partly = any(f.status is Status.BLOCKED and worst[f.id] is Status.OK for f in members)
+    parts = _counts(count)
+    if count[Status.BLOCKED] or partly:
+        by = dict.fromkeys(id for f in members if f.status is Status.BLOCKED for id in f.blocked_by)
+        number = "in part " if not count[Status.BLOCKED] else f"{count[Status.BLOCKED]} " if parts else ""
+        parts.append(Text(f"{number}blocked by {', '.join(by)}", style="blocked"))
+    if count[Status.SKIPPED] and not parts:
+        why = dict.fromkeys(f.cause for f in members if f.status is Status.SKIPPED)
+        parts.append(Text(f"skipped: {'; '.join(why)}", style="skipped"))
+    return Text(", ").join(parts)
+
+
+def _counts(count: Counter[Status]) -> list[Text]:
+    names = {
+        Status.FAIL: "failed",
+        Status.UNKNOWN: "unknown",
+        Status.WARN: "warning" if count[Status.WARN] == 1 else "warnings",
+        Status.OK: "ok",
+    }
+    return [Text(f"{count[status]} {name}", style=str(status)) for status, name in names.items() if count[status]]
+
+
+def _headline(lines: Lines, f: Finding) -> None:
+    word = {Status.OK: "ok", Status.BLOCKED: "blocked", Status.SKIPPED: "skipped"}.get(f.status, f.status.upper())
+    head = Text.assemble("    ", (f.id, "id"), " ", (word, str(f.status)), "  ")
+    text = Text(f.title)
+    if f.blocked_by:
+        text.append(f" (by {', '.join(f.blocked_by)})", style="blocked")
+    elif f.status is Status.SKIPPED:
+        text.append(f" ({f.cause})", style="skipped")
+    lines.print(text, head, hang=_INDENT)
+
+
+def _print_finding(lines: Lines, f: Finding, bootstrap: str, *, verbose: bool) -> None:
+    _headline(lines, f)
+    if f.subjects and not (len(f.subjects) == 1 and f.subjects[0] in f.title):
+        lines.row("where", _some(f.subjects, len(f.subjects) if verbose else _SUBJECTS))
+    if verbose:
+        for n, e in enumerate(f.evidence[:_EVIDENCE]):
+            lines.row("" if n else "seen", f"{e.path}: {e.value}")
+        if len(f.evidence) > _EVIDENCE:
+            lines.row("", f"and {len(f.evidence) - _EVIDENCE} more (--output json has all)")
+    if f.cause:
+        lines.row("cause", f.cause)
+    label = "fix"
+    if f.step:
+        lines.command(label, f"qatprep {f.step}{bootstrap}")
+        label = ""
+        if f.fix:
+            lines.row(label, "or by hand:")
+    for step in f.fix:
+        if is_command(step):
+            lines.command(label, step)
+        else:
+            lines.row(label, step)
+        label = ""
+
+
+def is_command(step: str) -> bool:
+    """Whether a step of Finding.fix is to be pasted; text begins with a capital letter."""
+    return step[:1] == "/" or step[:1].islower()
+
+
+def _some(subjects: Sequence[str], limit: int) -> str:
+    """BDFs; those of one bus in a row without saying it again."""
+    rows: dict[str, list[str]] = {}
+    for bdf in subjects[:limit]:
+        bus, _, rest = bdf.rpartition(":")
+        rows.setdefault(bus, []).append(rest)
+    shown = ", ".join(f"{bus}:{' '.join(rest)}" for bus, rest in rows.items())
+    return shown if len(subjects) <= limit else f"{shown} and {len(subjects) - limit} more"
+
+
+def print_findings(console: Console, findings: Sequence[Finding], well: str) -> None:
+    """Findings without a host around them, by stage; `well` where there are none."""
+    lines = Lines(console)
+    if not findings:
+        lines.print(Text(well, style="ok"), symbol(console, Status.OK) + Text(" "))
+        return
+    order = {id: number for number, id in enumerate(pages())}
+    ordered = sorted(findings, key=lambda f: order[f.id])
+    for stage, members in groupby(ordered, key=stage_of):
+        group = list(members)
+        _print_group(lines, stage, group, Text(", ").join(_counts(Counter(f.status for f in group))))
+        for f in group:
+            if f.status in _TOLD:
+                _print_finding(lines, f, "", verbose=True)
+            else:
+                _headline(lines, f)
+    told = next((f for status in _TOLD for f in findings if f.status is status), None)
+    if told is not None:
+        hint(lines, "read on", f"qatprep explain {told.id}")
+
+
+def hint(lines: Lines, label: str, command: str, rest: str = "") -> None:
+    """A command by which to go on."""
+    lines.console.print(Text.assemble((f"{label}: ", "dim"), (command, "hint"), (rest, "dim")), soft_wrap=True)
+
+
+def document(f: Finding) -> dict[str, Any]:
+    """The same in every document: doctor, inspect-*."""
+    return {
+        "id": f.id,
+        "stage": stage_of(f),
+        "status": str(f.status),
+        "title": f.title,
+        "subjects": list(f.subjects),
+        "evidence": [{"path": e.path, "value": e.value} for e in f.evidence],
+        "cause": f.cause,
+        "fix": list(f.fix),
+        "step": f.step,
+        "blocked_by": list(f.blocked_by),
+    }

@@ -1,0 +1,37 @@
+"""One QAT device as the driver framework holds it."""
+
+from __future__ import annotations
+
+from qatprep.hardware import Family
+from qatprep.simulator.device import PciDevice
+
+
+class Accel:
+    """One QAT device as the framework holds it (struct adf_accel_dev)."""
+
+    def __init__(self, number: int, family: Family, device: PciDevice) -> None:
+        self.number = number
+        """The N of qat_devN."""
+        self.family = family
+        self.device = device
+        self.up = False
+        self.services = ""
+        """As stored: what cfg_services reads."""
+        self.general: list[tuple[str, str]] = []
+        """Section GENERAL of the configuration, in the order of insertion."""
+        self.sections = ""
+        """The other sections, as text; empty while down."""
+        self.pm_idle = True
+        self.auto_reset = False
+        self.asked_ring: int | None = None
+
+    def set_key(self, key: str, value: str) -> None:
+        """adf_cfg_add_key_value_param: a changed key moves to the end of its section, an unchanged one stays."""
+        if (key, value) in self.general:
+            return
+        self.general = [pair for pair in self.general if pair[0] != key] + [(key, value)]
+
+    def configuration(self) -> bytes:
+        """What dev_cfg shows: qat_common/adf_cfg.c qat_dev_cfg_show."""
+        lines = "".join(f"{key} = {value}\n" for key, value in self.general)
+        return f"[GENERAL]\n{lines}{self.sections}".encode()

@@ -1,0 +1,1 @@
+"""What tests and demonstrations need of the simulator and no verb does."""
