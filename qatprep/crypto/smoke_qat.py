@@ -12,6 +12,7 @@ from qatprep.crypto.result import ProviderResult
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
 from qatprep.host.base import Host
+from qatprep.text import plural
 
 SIGNATURES = 64
 POLL_DELAY = 0.0005
@@ -34,7 +35,7 @@ def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
             run = session.run("rsa-2048", count=SIGNATURES, poll_delay=POLL_DELAY)
             after = counters(host, node.pfs)
             count = session.rsa_instances
-            name = f"libqat, {count} instance{'s' if count > 1 else ''}"
+            name = f"libqat, {plural(count, 'instance')}"
             software = [str(i["part"]) for i in session.instances if i["rsa"] and not i["offloaded"]]
             if software:
                 return _failed(Verdict("not-offloaded", f"{name}, which say they are software: {software[0]}"), ())

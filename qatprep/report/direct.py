@@ -15,7 +15,8 @@ from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.smoke_direct import DirectReport, State, VfResult
 from qatprep.facts.base import Unknown
 from qatprep.report.console import print_table
-from qatprep.report.text import compact, plural
+from qatprep.report.text import compact
+from qatprep.text import plural
 
 _SIGNS: dict[State, tuple[str, str]] = {"signs": ("✓", "ok"), "fails": ("✗", "fail"), "left alone": ("-", "skipped")}
 
