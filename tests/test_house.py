@@ -27,7 +27,7 @@ BELOW = {
     "plan": ("config", "facts", "host", "persist", "runtime", "steps"),
     "engine": ("checks", "config", "facts", "findings", "host", "plan", "steps"),
     "direct": (),
-    "crypto": ("direct", "facts", "host"),
+    "crypto": ("direct", "facts", "findings", "host"),
     "measure": ("crypto", "facts", "host"),
     "mesh": ("facts", "findings", "host"),
     "report": (

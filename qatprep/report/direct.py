@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qatprep.crypto.direct_findings import findings, id_of
 from qatprep.crypto.direct_verdict import libqat_notes
 from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.smoke_direct import DirectReport, State, VfResult
 from qatprep.facts.base import Unknown
 from qatprep.report.console import print_table
+from qatprep.report.findings import document as finding
 from qatprep.report.text import compact
 from qatprep.text import plural
 
@@ -48,6 +50,7 @@ def document(report: DirectReport, host: str) -> dict[str, Any]:
             "requests": report.requests,
             "summary": report.evidence,
         },
+        "findings": [finding(f) for f in findings(report)],
         "notes": _notes(report),
         "seconds": round(report.seconds, 3),
     }
@@ -99,6 +102,8 @@ def print_report(console: Console, report: DirectReport, *, every: bool) -> None
             text.append(f"\nchecked by {first.checked_by}; {first.proof.seconds:.2f} s", "dim")
         if first.verdict.fix:
             text.append(f"\n{first.verdict.fix}", "hint")
+        if first.state == "fails":
+            text.append(f"\nqatprep explain {id_of(first)}", "dim")
         lines.add_row(Text(sign, style=style), text)
     for note in _notes(report):
         lines.add_row(Text("!", style="warn"), Text(note))

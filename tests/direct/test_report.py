@@ -12,8 +12,10 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 
+from qatprep.crypto.direct_findings import findings
 from qatprep.crypto.smoke_direct import DirectReport
 from qatprep.direct.result import Cause
+from qatprep.findings import Status
 from qatprep.report import direct
 from qatprep.report.console import console
 from tests.checks.conftest import golden as golden
@@ -46,3 +48,13 @@ def test_printed(every: bool, golden: Callable[[Path, str], None]) -> None:
 
 def test_a_node_without_vfs(golden: Callable[[Path, str], None]) -> None:
     golden(GOLDEN / "none.txt", shown(run("spr-2s-no-vfs"), every=True))
+
+
+def test_findings() -> None:
+    here = Here({"0000:6b:00.3": faults.Wrong, "0000:6b:00.4": faults.Wrong, "0000:6b:00.6": faults.Silent})
+    found = findings(run("spr-2s-ready", here))
+    assert [(f.id, f.status, f.cause, len(f.subjects)) for f in found] == [
+        ("QP-PROOF-003", Status.FAIL, "wrong", 2),
+        ("QP-PROOF-002", Status.FAIL, "pf-silent", 1),
+        ("QP-PROOF-003", Status.OK, "", 125),
+    ]
