@@ -12,7 +12,7 @@ from typing import TextIO
 
 from qat_emulator import VERSION
 from qat_emulator.errors import EmulatorError
-from qat_emulator.faults import TABLE, BadFault, Faults
+from qat_emulator.faults import GROUPS, BadFault, Faults
 from qat_emulator.record import Record
 from qat_emulator.services import PAIRS, canonical
 
@@ -85,10 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(ask(options.folder, options.words)))
             return 0
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(open(options.record, "w", encoding="ascii")) if options.record else None
-            record, faults = Record(file), Faults(options.fault)
+
+            def opened(path: str | None) -> TextIO | None:
+                return stack.enter_context(open(path, "w", encoding="ascii")) if path else None
+
+            record, faults = Record(opened(options.record)), Faults(options.fault)
             if options.verb == "run":
-                return run_command(options, faults, record)
+                return run_command(options, faults, record, opened(options.counts))
             from qat_emulator.serve import serve
 
             return serve(
@@ -115,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run_command(options: argparse.Namespace, faults: Faults, record: Record) -> int:
+def run_command(options: argparse.Namespace, faults: Faults, record: Record, counts: TextIO | None) -> int:
     from qat_emulator.run import run
 
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -129,18 +132,24 @@ def run_command(options: argparse.Namespace, faults: Faults, record: Record) -> 
         faults=faults,
         tree=options.tree,
         record=record,
-        counts=options.counts,
+        counts=counts,
         workers=options.workers,
     )
 
 
 def list_faults(out: TextIO) -> None:
-    width = max(len(name) for name in TABLE)
-    for fault in TABLE.values():
-        value = f"N {fault.unit}, {fault.default} unless said" if fault.unit else ""
-        out.write(
-            f"{fault.name:<{width}}  {fault.text}{f' (N: {fault.unit}; default {fault.default})' if value else ''}\n"
-        )
+    """NAME, what happens, and what N means, by group."""
+    units = {
+        "": "",
+        "requests": "N times ({})",
+        "after": "after N requests ({})",
+    }
+    for group, faults in GROUPS.items():
+        out.write(f"{group}\n")
+        for fault in faults:
+            unit = units.get(fault.unit, f"N {fault.unit} ({{}})").format(fault.default)
+            out.write(f"  {fault.name:<16}{fault.text}{unit and f'; {unit}'}\n")
+    out.write("restarting, fatal and gone with N = 0 happen at the first message to the PF.\n")
 
 
 def console() -> None:

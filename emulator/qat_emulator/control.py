@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import socket
-import threading
 from collections.abc import Callable, Sequence
 
+from qat_emulator import sockets
 from qat_emulator.errors import EmulatorError
 
 NAME = "control"
@@ -19,31 +17,18 @@ Answer = Callable[[list[str]], dict[str, object]]
 
 
 def listen(folder: str, answer: Answer) -> socket.socket:
-    """Answer orders, one client at a time, in a thread. A ValueError becomes {"error": its text}."""
-    path = f"{folder}/{NAME}"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(4)
+    """Answer orders. A ValueError becomes {"error": its text}."""
 
-    def loop() -> None:
-        while True:
+    def serve(client: socket.socket) -> None:
+        client.settimeout(SECONDS)
+        with client.makefile("rw", encoding="utf-8", errors="replace") as line:
             try:
-                client, _ = listener.accept()
-            except OSError:
-                return  # closed: the program ends
-            with client, contextlib.suppress(OSError):
-                client.settimeout(SECONDS)
-                with client.makefile("rw", encoding="utf-8") as line:
-                    try:
-                        reply = answer(line.readline().split())
-                    except ValueError as problem:
-                        reply = {"error": str(problem)}
-                    line.write(json.dumps(reply) + "\n")
+                reply = answer(line.readline().split())
+            except ValueError as problem:
+                reply = {"error": str(problem)}
+            line.write(json.dumps(reply) + "\n")
 
-    threading.Thread(target=loop, daemon=True, name="control").start()
-    return listener
+    return sockets.listen(f"{folder}/{NAME}", serve)
 
 
 def ask(folder: str, words: Sequence[str]) -> dict[str, object]:

@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from qat_emulator.registers import VF2PF, VF_MAILBOX
-from qat_emulator.services import capabilities, ring_map
+from qat_emulator.services import PAIRS, capabilities, ring_map
 
 if TYPE_CHECKING:
     from qat_emulator.vf import Vf
@@ -66,7 +66,10 @@ def crc8(data: bytes) -> int:
 class StandInPf:
     """Answers a VF as the kernel's PF driver does, or as the faults say."""
 
+    keeps_mailbox = False
+
     def __init__(self, services: str) -> None:
+        self.pairs: tuple[int, ...] | None = PAIRS[services]
         self._blocks = {
             # Version 2: extended compression, capabilities; version 3 would add the clock.
             CAPABILITIES: struct.pack("<BBII", 2, 8, 0, capabilities(services)),
@@ -75,9 +78,9 @@ class StandInPf:
         self._random = random.Random(1)
         self._messages = 0
 
-    def receive(self, vf: Vf, value: int) -> None:
+    def written(self, vf: Vf, register: int, value: int) -> None:
         """A message of the VF. The answer goes first: who polls looks for it soon after the acknowledgement."""
-        if not value & PENDING:
+        if register != VF2PF or not value & PENDING:
             return
         faults, kind, data = vf.faults, value >> 2 & 0x3F, value >> 8
         self._messages += 1
@@ -90,6 +93,8 @@ class StandInPf:
         answer = self._answer(vf, kind, data)
         if "garbage" in faults:
             answer = self._random.getrandbits(32) | PENDING
+        if "foreign" in faults and answer is not None:
+            answer &= ~SYSTEM
         if "acknowledged" in faults:
             answer = None
         late = faults.value("late") / 1000
@@ -140,6 +145,8 @@ class StandInPf:
             return BLOCK_ERROR | NO_SUCH_BLOCK << 2
         if "zeroblocks" in faults:
             block = bytes(len(block))
+        if "emptyblocks" in faults:
+            block = block[:1] + b"\0"
         if "longblocks" in faults:
             block = block[:1] + b"\xff" + block[2:]
         if byte >= len(block):

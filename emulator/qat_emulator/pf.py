@@ -50,6 +50,9 @@ BEAT = 0.1
 class Pf(Function):
     device_id = 0x4940
     irqs = {MSIX: VECTORS}  # noqa: RUF012
+    keeps_mailbox = True
+    """Its registers are the mailbox."""
+    pairs: tuple[int, ...] | None = None
 
     def __init__(self, name: str, vfs: int, faults: Faults, record: Record) -> None:
         super().__init__(name, {r.SRAM: 0x80000, r.PMISC: 0x800000, r.PF_RINGS: 0x400000}, faults, record)
@@ -162,8 +165,9 @@ class Pf(Function):
         if not value & PENDING:
             self.set(r.PMISC, r.VM2PF_SOURCE, self.get(r.PMISC, r.VM2PF_SOURCE) & ~(1 << number))
 
-    def vf_wrote(self, number: int, register: int, value: int) -> None:
-        """A VF wrote its end: PF2VF to acknowledge, VF2PF to say something."""
+    def written(self, vf: Vf, register: int, value: int) -> None:
+        """A VF wrote its end."""
+        number = self.vfs.index(vf)
         if register == r.PF2VF:
             self.set(r.PMISC, r.PF2VM + r.VM_STRIDE * number, value)
             return
@@ -269,25 +273,17 @@ class Pf(Function):
 
 
 class PhysicalVf(Vf):
-    """A VF of a PF that a kernel drives: its mailbox ends in the PF's registers. A scan of the bus does not see it; who
-    enables VFs knows where they are."""
+    """A VF of a PF that a kernel drives. A scan of the bus does not see it; who enables VFs knows where they are."""
 
     def __init__(
         self, name: str, pf: Pf, number: int, engines: ThreadPoolExecutor, faults: Faults, record: Record
     ) -> None:
-        self.number, self.owner = number, pf
-        super().__init__(name, self, engines, faults, record)
+        super().__init__(name, pf, engines, faults, record)
         self.lock = pf.lock
         self.answered = lambda requests, answers: pf.count(number, requests, answers)
         pf.vfs.append(self)
-
-    def receive(self, vf: Vf, value: int) -> None:
-        self.strike(first_message=True)
 
     def config_read(self, offset: int, size: int) -> bytes:
         if size <= 4 and offset < 4:
             return b"\xff" * size
         return super().config_read(offset, size)
-
-    def mailbox_written(self, offset: int, value: int) -> None:
-        self.owner.vf_wrote(self.number, offset, value)

@@ -143,6 +143,12 @@ def _table() -> dict[int, Entry]:
 FUNCTIONS = _table()
 
 
+def refuse(request: bytes) -> tuple[str, bytes]:
+    """The answer to what the device does not do, or not on this ring pair."""
+    service, _, _, opaque, source, target, *_ = REQUEST.unpack_from(request)
+    return "refused", ANSWER.pack(service, VALID, 0, FAILED | UNSUPPORTED, 0, opaque, source, target)
+
+
 def perform(memory: AddressSpace, request: bytes, faults: Faults) -> tuple[str, bytes]:
     """Do a request: the name of its function ("refused" where the device has none), and the answer."""
     service, flags, number, opaque, source, target, outputs, inputs, following = REQUEST.unpack_from(request)
@@ -152,7 +158,7 @@ def perform(memory: AddressSpace, request: bytes, faults: Faults) -> tuple[str, 
 
     entry = FUNCTIONS.get(number)
     if service != SERVICE or not flags & VALID or following or entry is None or faults.take("unsupported"):
-        return "refused", answer(FAILED | UNSUPPORTED)
+        return refuse(request)
     try:
         addresses = struct.unpack(f"<{inputs}Q", memory.read(source, 8 * inputs))
         operands = [

@@ -38,7 +38,7 @@
 #endif
 
 enum operation { OPEN, IOCTL, WRITE, MMAP };
-enum { MOST_BYTES = 4096, MOST_BARS = 256 };
+enum { MOST_BYTES = 4096, MOST_BARS = 256, HIGH = 500 };
 
 struct message { /* shared_memory.py knows this layout */
     uint32_t operation;
@@ -74,13 +74,21 @@ static int connect_once(void)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     const char *path = getenv("QAT_EMULATOR_SOCKET");
+    int fd, kind;
 
-    if (line >= 0 && line_of == getpid())
+    /* A process that becomes a daemon may have closed what it does not know. */
+    if (line >= 0 && line_of == getpid() &&
+        !getsockopt(line, SOL_SOCKET, SO_TYPE, &kind, &(socklen_t){sizeof(kind)}) && kind == SOCK_SEQPACKET)
         return 0;
     if (!path || strlen(path) >= sizeof(name.sun_path))
         return -ENODEV;
     strcpy(name.sun_path, path);
-    line = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    line = fcntl(fd, F_DUPFD_CLOEXEC, HIGH); /* where nobody takes its number */
+    if (line < 0)
+        line = fd;
+    else
+        close(fd);
     line_of = getpid();
     return line < 0 || connect(line, (struct sockaddr *)&name, sizeof(name)) ? -ENODEV : 0;
 }

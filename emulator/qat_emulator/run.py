@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import TextIO
 
 from qat_emulator import namespace, sysfs
 from qat_emulator.errors import EmulatorError
@@ -63,7 +64,7 @@ def check_version(folder: str) -> None:
 
 def note_missing(folder: str) -> None:
     """Say so where the command will find no libqat; not every command needs it."""
-    if not os.path.exists(f"{folder}/{LIBQAT}"):
+    if not any(os.path.exists(f"{place}/{LIBQAT}") for place in (folder, "/usr/local/lib", "/usr/local/lib64")):
         print(f"qat-emulator: {folder} has no {LIBQAT}; {FETCH}, then --tree DIR/root", file=sys.stderr)
 
 
@@ -85,10 +86,10 @@ def run(
     faults: Faults,
     tree: str | None,
     record: Record,
-    counts: str | None,
+    counts: TextIO | None,
     workers: int,
 ) -> int:
-    """Run the command; its exit status. What the devices did is written to stderr, and as JSON to the file `counts`.
+    """Run the command; its exit status. What the devices did is written to stderr, and as JSON to `counts`.
     EmulatorError."""
     library = preload()
     upper = libraries(tree) if tree else None
@@ -101,6 +102,7 @@ def run(
     place = tempfile.mkdtemp(prefix="qat-emulator.")
     try:
         os.chmod(place, 0o711)
+        os.symlink(library, f"{place}/preload.so")  # LD_PRELOAD takes no path with a space or a colon in it
         try:
             sysfs.build(devices)
         except OSError as problem:
@@ -117,7 +119,7 @@ def run(
             vfio.serve(listener)
             environment = {
                 **os.environ,
-                "LD_PRELOAD": " ".join(filter(None, (library, os.environ.get("LD_PRELOAD")))),
+                "LD_PRELOAD": " ".join(filter(None, (f"{place}/preload.so", os.environ.get("LD_PRELOAD")))),
                 "QAT_EMULATOR_SOCKET": f"{place}/vfio",
                 "QAT_EMULATOR_DEVICE": str(vfio.device),
             }
@@ -144,10 +146,9 @@ def _wait(command: Sequence[str], environment: dict[str, str]) -> int:
     return 128 - status if status < 0 else status
 
 
-def _tell(devices: Sequence[Vf], counts: str | None) -> None:
+def _tell(devices: Sequence[Vf], counts: TextIO | None) -> None:
     if counts:
-        with open(counts, "w", encoding="ascii") as f:
-            json.dump({vf.name: vf.counts.as_dict() for vf in devices}, f, indent=2)
+        json.dump({vf.name: vf.counts.as_dict() for vf in devices}, counts, indent=2)
     for vf in devices:
         did = ", ".join(f"{count} {name}" for name, count in vf.counts.functions.items()) or "nothing"
         print(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +30,7 @@ from qat_emulator.registers import (
     VF_RINGS,
 )
 from qat_emulator.rings import RingPair, spoiled
+from qat_emulator.services import ASYM
 
 
 @dataclass
@@ -50,9 +51,15 @@ class Counts:
 
 
 class OtherEnd(Protocol):
-    """Who answers the mailbox: mailbox.StandInPf, or a PF that a kernel drives."""
+    """Who has the other end of the mailbox: mailbox.StandInPf, or a PF that a kernel drives."""
 
-    def receive(self, vf: Vf, value: int) -> None: ...
+    keeps_mailbox: bool
+    """Whether the mailbox outlives a reset of the VF."""
+    pairs: tuple[int, ...] | None
+    """The service of each ring pair; None where only the firmware that a kernel has loaded knows."""
+
+    def written(self, vf: Vf, register: int, value: int) -> None:
+        """The VF wrote PF2VF (to acknowledge) or VF2PF."""
 
 
 class Vf(Function):
@@ -87,8 +94,10 @@ class Vf(Function):
             if self.gone:
                 return
             self.registers[VF_RINGS][:] = bytes(len(self.registers[VF_RINGS]))
-            if isinstance(self.pf, mailbox.StandInPf):  # else these are the PF's registers
+            if not self.pf.keeps_mailbox:
                 self.registers[VF_MAILBOX][:] = bytes(len(self.registers[VF_MAILBOX]))
+                if "stale" in self.faults:
+                    self.set(VF_MAILBOX, PF2VF, mailbox.word(mailbox.RESTARTED))
             for pair in self.pairs:
                 pair.reset()
 
@@ -114,12 +123,7 @@ class Vf(Function):
             return
         super().write(VF_MAILBOX, offset, size, value)
         if offset in (PF2VF, VF2PF):
-            self.mailbox_written(offset, value)
-
-    def mailbox_written(self, offset: int, value: int) -> None:
-        """A VF with a PF of its own overrides this."""
-        if offset == VF2PF:
-            self.pf.receive(self, value)
+            self.pf.written(self, offset, value)
 
     def _write_ring(self, offset: int, size: int, value: int) -> None:
         number, register = divmod(offset, BUNDLE_SIZE)
@@ -176,11 +180,19 @@ class Vf(Function):
 
     def _perform(self, era: int, pair: RingPair, request: bytes) -> None:
         """One request, in a thread of the engines."""
-        if "stalled" in self.faults:
-            time.sleep(self.faults.value("stalled") / 1000)
-        name, data = pke.perform(self.memory, request, self.faults)
+        does_this = self.pf.pairs is None or self.pf.pairs[pair.number] == ASYM
+        name, data = pke.perform(self.memory, request, self.faults) if does_this else pke.refuse(request)
         with self.lock:
             self.counts.functions[name] += 1
+        if "stalled" in self.faults:
+            later = threading.Timer(self.faults.value("stalled") / 1000, self._answer, (era, pair, data))
+            later.daemon = True
+            later.start()
+        else:
+            self._answer(era, pair, data)
+
+    def _answer(self, era: int, pair: RingPair, data: bytes) -> None:
+        with self.lock:
             if era != self._era:
                 return
             for each in spoiled(self, data):

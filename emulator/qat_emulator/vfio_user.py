@@ -12,9 +12,9 @@ import json
 import os
 import socket
 import struct
-import threading
 from collections.abc import Callable
 
+from qat_emulator import sockets
 from qat_emulator.function import Function
 
 HEADER = struct.Struct("<HHIII")
@@ -64,6 +64,8 @@ class Connection:
             return (handler(self, body, fds), 0) if handler else (b"", errno.EOPNOTSUPP)
         except OSError as problem:
             return b"", problem.errno or errno.EINVAL
+        except (ValueError, LookupError):  # outside of a region, or of one that is not there
+            return b"", errno.EINVAL
         finally:
             for fd in fds:
                 os.close(fd)
@@ -90,7 +92,6 @@ class Connection:
         self.function.memory.unmap(0, 1 << 64)
         for fd in self._eventfds.values():
             os.close(fd)
-        self.client.close()
 
     # -- commands --------------------------------------------------------------------------------------------------
 
@@ -170,20 +171,5 @@ HANDLERS: dict[int, Handler] = {
 
 
 def listen(function: Function, path: str) -> socket.socket:
-    """Serve a function on a socket at `path`, one client after the other, in a thread. OSError."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(1)
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return  # closed: the program ends
-            Connection(function, client).serve()
-
-    threading.Thread(target=accept, daemon=True, name=f"vfio-user {function.name}").start()
-    return listener
+    """Serve a function on a socket at `path`. OSError."""
+    return sockets.listen(path, lambda client: Connection(function, client).serve())

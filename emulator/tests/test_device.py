@@ -127,6 +127,22 @@ def test_faults_of_answers(driver: Callable[..., Driver], fault: str, answers: i
         assert one.vf.config_read(0, 4) == b"\xff" * 4
 
 
+@pytest.mark.parametrize("tail", [3, 0xFFFFFFFF, 4096 + 64, 7])
+def test_nonsense_in_a_register_ends_in_time(driver: Callable[..., Driver], tail: int) -> None:
+    one = driver()
+    one.ring(r.TAIL, tail)
+    assert one.vf.counts.requests <= SLOTS
+    one.ring(r.CONFIG + 4, 0x1F)
+    one.ring(r.TAIL, 128)
+
+
+def test_a_pair_of_another_service_refuses(driver: Callable[..., Driver]) -> None:
+    one = driver(services="asym;dc")
+    one.send(1)
+    assert one.answers(1) == [(0, pke.FAILED | pke.UNSUPPORTED)]
+    assert one.vf.counts.functions == {"refused": 1}
+
+
 def test_a_reset_ends_what_runs(driver: Callable[..., Driver]) -> None:
     one = driver("stalled=50")
     one.send(1)
@@ -179,10 +195,17 @@ def test_the_checksum_of_blocks() -> None:
         ("fatal", True, mailbox.word(4)),
         ("gone", False, 0xFFFFFFFF),
         ("late=20", False, 0),
+        ("foreign", True, mailbox.word(2, 5 | 1 << 8) & ~mailbox.SYSTEM),
     ],
 )
 def test_faults_of_the_mailbox(driver: Callable[..., Driver], fault: str, acknowledged: bool, word: int) -> None:
     assert driver(fault).say(6, 5) == (acknowledged, word)
+
+
+def test_a_word_from_before(driver: Callable[..., Driver]) -> None:
+    one = driver("stale")
+    one.vf.reset()
+    assert one.vf.read(r.VF_MAILBOX, r.PF2VF, 4) == mailbox.word(mailbox.RESTARTED)
 
 
 def test_a_late_answer_comes(driver: Callable[..., Driver]) -> None:
@@ -197,7 +220,13 @@ def test_a_late_answer_comes(driver: Callable[..., Driver]) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "which", "bits"),
-    [("noblocks", 2, 2), ("zeroblocks", 2, 0), ("longblocks", 2 | 1 << 4, 255 << 2), ("checksum", 2 | 1 << 9, None)],
+    [
+        ("noblocks", 2, 2),
+        ("emptyblocks", 2 | 1 << 4, 0),
+        ("zeroblocks", 2, 0),
+        ("longblocks", 2 | 1 << 4, 255 << 2),
+        ("checksum", 2 | 1 << 9, None),
+    ],
 )
 def test_faults_of_blocks(driver: Callable[..., Driver], fault: str, which: int, bits: int | None) -> None:
     _, word = driver(fault).say(9, which)

@@ -92,6 +92,14 @@ def test_faults_of_vfio(fault: str, what: str, seen: object) -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+def test_an_answer_makes_an_interrupt() -> None:
+    done = emulator("run", "--", sys.executable, CLIENT, "calculate")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"interrupt": True, "opaque": 7, "flags": 0, "result": 32}
+    assert "took 1 requests, gave 1 answers: 1 DH_G2_768" in done.stderr
+
+
+@pytest.mark.usefixtures("namespaces")
 def test_statuses_are_those_of_the_command() -> None:
     assert emulator("run", "--", "sh", "-c", "exit 7").returncode == 7
     assert emulator("run", "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
@@ -116,6 +124,11 @@ def test_the_machine_is_not_changed() -> None:
         (["run", "--vfs", "17", "--", "true"], 2, "not a number from 0 to 16"),
         (["run", "--tree", "/nonexistent", "--", "true"], 1, "qat-emulator fetch"),
         (["run", "--record", "/nonexistent/file", "--", "true"], 1, "/nonexistent/file"),
+        (
+            ["run", "--counts", "/nonexistent/counts", "--", "sh", "-c", "echo ran >&2"],
+            1,
+            "/nonexistent/counts: No such",
+        ),
         (["serve", "/nonexistent" + "x" * 100], 1, "too long"),
         (["serve", "--vfs", "0", "/tmp/qat"], 1, "nothing to serve"),
         (["tell", "/nonexistent", "counts"], 1, "nothing is served from /nonexistent"),
@@ -142,7 +155,7 @@ def test_without_namespaces_it_says_what_to_allow(monkeypatch: pytest.MonkeyPatc
 
 
 def test_faults_are_listed() -> None:
-    listed = emulator("faults").stdout.splitlines()
+    listed = [line for line in emulator("faults").stdout.splitlines() if line.startswith(" ")]
     assert [line.split()[0] for line in listed] == list(TABLE)
     assert emulator("--version").stdout.strip() == f"qat-emulator {VERSION}"
 

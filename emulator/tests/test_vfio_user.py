@@ -87,6 +87,9 @@ def test_what_qemu_asks_first(board: Board) -> None:
     assert struct.unpack("<IIII", client.ask(IRQ, struct.pack("<IIII", 16, 0, 2, 0)))[3] == 66
     with pytest.raises(OSError, match="not supported"):
         client.ask(99)
+    for region, offset in ((1, 0), (r.PMISC, 0x800000)):
+        with pytest.raises(OSError, match="Invalid"):
+            client.write(region, offset, 1)
 
 
 def test_sr_iov_is_hidden_from_qemu_and_shown_to_the_guest(board: Board) -> None:
@@ -185,8 +188,11 @@ def test_who_comes_after_another_finds_a_reset_device(board: Board) -> None:
     client.socket.close()
     client.thread.join(5)
     assert not client.thread.is_alive()
-    assert Client(owner).read(r.PMISC, r.FCU_STATUS) == 0
     assert owner.resets == 1
+    second = Client(owner)
+    assert second.read(r.PMISC, r.FCU_STATUS) == 0
+    second.socket.close()
+    second.thread.join(5)
 
 
 def test_the_options_for_qemu() -> None:

@@ -32,6 +32,12 @@ def test_each_set_of_services(
     assert vf["answers"] == sum(pairs)
 
 
+def test_no_device(suite: Path, run: Run) -> None:
+    ran = run(suite, SMOKE, "--vfs", "0", ours=False)
+    assert (ran.status, ran.provider["code"], ran.provider["state"]) == (3, "no-device", "unavailable")
+    assert "libqat: No device found" in " ".join(ran.provider["evidence"])
+
+
 FAULTS = [
     # Fault, code, summary after the name of the library, requests that were taken, answers.
     ("wrong=1", "wrong", "64 RSA-2048 signatures, 1 WRONG", 64, 64),

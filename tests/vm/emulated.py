@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from . import userland
@@ -128,6 +129,10 @@ class EmulatedGuest(Guest):
 
     def _orders(self) -> dict[str, str]:
         return {**super()._orders(), "firmware": "0", "project": REPOSITORY, "pfs": "emulated"}
+
+    def _order(self) -> Iterable[int]:
+        """QEMU's ACPI tables have the root bus that was named last first; a real machine's have the lowest first."""
+        return reversed(range(self.hardware.pfs))
 
     def _sriov_device(self, number: int) -> list[str]:
         """A PF where it is on a real machine, its VFs on the same bus, eight functions a slot (ARI)."""

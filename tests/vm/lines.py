@@ -29,9 +29,14 @@ def load() -> list[Entry]:
     return entries
 
 
+def different(text: str) -> list[str]:
+    """Each line of `text` once, without time stamp."""
+    return list(dict.fromkeys(_STAMP.sub("", line).rstrip() for line in text.splitlines() if line.strip()))
+
+
 def keep(kernel: str, suite: str, scenario: str, speaker: str, text: str) -> list[str]:
     """The different lines of `text`; when recording, also written down in place of what was kept before."""
-    lines = list(dict.fromkeys(_STAMP.sub("", line).rstrip() for line in text.splitlines() if line.strip()))
+    lines = different(text)
     if os.environ.get("QATPREP_VM_RECORD"):
         about: Entry = {"kernel": kernel, "suite": suite, "scenario": scenario, "speaker": speaker}
         others = [e for e in load() if {k: v for k, v in e.items() if k != "lines"} != about]

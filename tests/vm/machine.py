@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -359,9 +359,13 @@ class Guest:
             # On a bus of its own naming: left to itself QEMU takes the last one, which may be a PF's.
             line += ["-drive", f"file={self.disk},format=raw,if=none,id=disk,cache=writeback"]
             line += ["-device", "virtio-blk-pci,drive=disk,bus=pcie.0"]
-        for number in range(hardware.pfs):
+        for number in self._order():
             line += self._sriov_device(number)
         return line
+
+    def _order(self) -> Iterable[int]:
+        """In which order PFs are on the command line."""
+        return range(self.hardware.pfs)
 
     def _memory(self) -> list[str]:
         """Two NUMA nodes, if there are to be two."""

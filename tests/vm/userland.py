@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import RigError
@@ -55,7 +56,7 @@ def root(cache: str, suite: str = DEFAULT) -> str:
 
 
 def _root(cache: str, userland: Userland, directory: str) -> None:
-    _fill(cache, userland.suites, (*SYSTEM, *QAT, userland.firmware), directory)
+    fill(cache, userland.suites, (*SYSTEM, *QAT, userland.firmware), directory)
     # What the packages' maintainer scripts would have made.
     for name in ("passwd", "group"):
         shutil.copy(f"{directory}/usr/share/base-passwd/{name}.master", f"{directory}/etc/{name}")
@@ -63,23 +64,30 @@ def _root(cache: str, userland: Userland, directory: str) -> None:
         os.makedirs(f"{directory}/{name}", exist_ok=True)
     if not os.path.lexists(f"{directory}/usr/bin/awk"):
         os.symlink("gawk", f"{directory}/usr/bin/awk")
-    with open(f"{directory}/etc/machine-id", "w", encoding="utf-8") as f:
-        f.write("0123456789abcdef0123456789abcdef\n")
+    texts = {"machine-id": "0123456789abcdef0123456789abcdef\n", "hosts": "127.0.0.1 localhost\n", "resolv.conf": ""}
+    for name, text in texts.items():
+        with open(f"{directory}/etc/{name}", "w", encoding="utf-8") as f:
+            f.write(text)
     _python_packages(directory)
 
 
 def _python_packages(directory: str) -> None:
-    """qatprep's dependencies for the userland's Python, as wheels."""
+    """qatprep's dependencies for the userland's Python."""
     version = os.path.basename(os.path.realpath(f"{directory}/usr/bin/python3")).removeprefix("python")
     with open(f"{REPOSITORY}/pyproject.toml", "rb") as f:
         wanted = tomllib.load(f)["project"]["dependencies"]
     target = f"{directory}/usr/local/lib/python{version}/dist-packages"
+    install_wheels(wanted, target, version)
+    compile_python(directory, f"{directory}/usr/lib/python{version}", target)
+
+
+def install_wheels(packages: Sequence[str], target: str, version: str) -> None:
+    """Unpack wheels for another Python (3.13) and newer C library than this machine's. RigError."""
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile"]
     pip += ["--target", target, "--python-version", version, "--only-binary", ":all:"]
     for platform in ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"):
         pip += ["--platform", platform]
-    run([*pip, *wanted])
-    compile_python(directory, f"{directory}/usr/lib/python{version}", target)
+    run([*pip, *packages])
 
 
 def compile_python(directory: str, *folders: str) -> None:
@@ -107,7 +115,7 @@ def qemu(cache: str) -> str:
 
 
 def _qemu(cache: str, directory: str) -> None:
-    _fill(cache, QEMU_SUITES, tuple(f"{p}/{QEMU_SUITES[-1]}" for p in QEMU_PACKAGES), directory)
+    fill(cache, QEMU_SUITES, tuple(f"{p}/{QEMU_SUITES[-1]}" for p in QEMU_PACKAGES), directory)
     libraries = f"{directory}/usr/lib/x86_64-linux-gnu"
     loader = f"{directory}/usr/lib64/ld-linux-x86-64.so.2"
     folders = [libraries, *(os.path.dirname(p) for p in glob.glob(f"{libraries}/*/*.so*"))]
@@ -119,7 +127,7 @@ def _qemu(cache: str, directory: str) -> None:
     os.chmod(f"{directory}/qemu", 0o755)
 
 
-def _fill(cache: str, suites: tuple[str, ...], packages: tuple[str, ...], directory: str) -> None:
+def fill(cache: str, suites: tuple[str, ...], packages: tuple[str, ...], directory: str) -> None:
     """Unpack packages and all they depend on into a tree of their own."""
     apt = Apt(os.path.join(cache, "apt"), suites, bare=True)
     apt.update()
