@@ -17,7 +17,6 @@ _FIX = {
     Cause.NO_DEVICE: "VFs exist only while their PF is up: qatprep doctor",
     Cause.NOT_BOUND: "bind it: qatprep bootstrap",
     Cause.NO_IOMMU: "switch the IOMMU on: qatprep doctor --only iommu",
-    Cause.NOT_PERMITTED: "join the group that owns the node: qatprep status shows it",
     Cause.DEVICE_POLICY: "give this container the device: a resource request (Kubernetes) or --device (podman)",
     Cause.HELD: "stop the process that holds it, or use another VF: a VF serves one process",
     Cause.NOT_VIABLE: "bind the other functions of the group to vfio-pci, or unbind them",
@@ -52,7 +51,8 @@ def explain(proof: Proof, holders: Sequence[str] = ()) -> Verdict:
     seen, cause = proof.seen, proof.cause
     if cause is None:
         return Verdict("passed", f"signs: RSA-2048 on ring pair {seen.pair}, {seen.way} {seen.device_node}")
-    fix = _missing(proof.evidence) if cause is Cause.NODE_MISSING else _FIX[cause]
+    special = {Cause.NODE_MISSING: _missing, Cause.NOT_PERMITTED: _not_permitted}
+    fix = special[cause](proof.evidence) if cause in special else _FIX[cause]
     return Verdict(cause.value, _summary(cause, proof.step, proof.evidence, holders), fix)
 
 
@@ -77,6 +77,15 @@ def _missing(evidence: Evidence) -> str:
     if node == "/dev/iommu":
         return "load the module: modprobe iommufd"
     return "in a container: give it the device; on the host: udevadm trigger, qatprep doctor"
+
+
+def _not_permitted(evidence: Evidence) -> str:
+    node = evidence["node"]
+    if node == "/dev/iommu":
+        return "it is root's, 0660: chgrp qat /dev/iommu gives it to the group qat until the next boot"
+    if node.startswith("/dev/vfio/devices/"):
+        return f"chgrp qat {node} && chmod 0660 {node}; chmod on all below /dev/vfio would close the folder devices"
+    return "join the group that owns the node: qatprep status shows it"
 
 
 def _summary(cause: Cause, step: Step, evidence: Evidence, holders: Sequence[str]) -> str:

@@ -202,6 +202,11 @@ def test_verdicts_of_the_host(name: str) -> None:
 CDEV_HOSTS: dict[str, tuple[Callable[[Model], object], Step, Cause]] = {
     "no iommufd": (lambda m: m.nodes.discard("/dev/iommu"), Step.OPEN, Cause.NODE_MISSING),
     "iommufd forbidden": (lambda m: m.open_errors.update({"/dev/iommu": errno.EACCES}), Step.OPEN, Cause.NOT_PERMITTED),
+    "cdev forbidden": (
+        lambda m: m.open_errors.update({"/dev/vfio/devices/vfio7": errno.EACCES}),
+        Step.OPEN,
+        Cause.NOT_PERMITTED,
+    ),
     "held by cdev": (lambda m: m.ioctl_errors.update({VFIO + 18: errno.EINVAL}), Step.OPEN, Cause.HELD),
     "held by group": (lambda m: m.ioctl_errors.update({VFIO + 18: errno.EBUSY}), Step.OPEN, Cause.HELD),
     "not viable": (unviable, Step.OPEN, Cause.NOT_VIABLE),
