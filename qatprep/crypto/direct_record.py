@@ -8,13 +8,17 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from qatprep.errors import QatprepError
+from qatprep.host import private
 from qatprep.version import VERSION
 
 SCHEMA = "qatprep.direct-record/1"
 
 
 class Record:
-    """A context manager around a new file, mode 0600. What is recorded is in it at once, also if we are killed."""
+    """A context manager around a file of our own, mode 0600. What is recorded is in it at once, also if we are killed.
+
+    QatprepError when it cannot be written, or is not ours alone.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -22,7 +26,8 @@ class Record:
 
     def __enter__(self) -> Self:
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fd = private.open_file(os.path.abspath(self._path), os.O_WRONLY)  # no link, nobody else's file
+            os.ftruncate(fd, 0)
         except OSError as e:
             raise QatprepError(f"cannot write {self._path!r}: {e.strerror}") from e
         self._file = open(fd, "w", encoding="utf-8", buffering=1)

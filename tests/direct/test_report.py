@@ -13,8 +13,10 @@ import fastjsonschema
 import pytest
 
 from qatprep.crypto.direct_findings import findings
+from qatprep.crypto.direct_record import Record
 from qatprep.crypto.smoke_direct import DirectReport
 from qatprep.direct.result import Cause
+from qatprep.errors import QatprepError
 from qatprep.findings import Status
 from qatprep.report import direct
 from qatprep.report.console import console
@@ -58,3 +60,17 @@ def test_findings() -> None:
         ("QP-PROOF-002", Status.FAIL, "pf-silent", 1),
         ("QP-PROOF-003", Status.OK, "", 125),
     ]
+
+
+def test_a_record_goes_into_no_link_and_nobody_elses_file(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("kept")
+    (tmp_path / "link").symlink_to(other)
+    other.chmod(0o666)
+    for name in ("link", "other"):
+        with pytest.raises(QatprepError, match="cannot write"), Record(str(tmp_path / name)):
+            pass
+    assert other.read_text() == "kept"
+    with Record(str(tmp_path / "new")) as record:
+        record.keep("0000:6b:00.1", {"t": 0.1, "step": "find", "what": "begin"})
+        assert len((tmp_path / "new").read_text().splitlines()) == 2
