@@ -30,25 +30,27 @@ def findings(report: DirectReport) -> tuple[Finding, ...]:
             summary,
             subjects=tuple(result.bdf for result in results),
             evidence=tuple(_evidence(result) for result in results),
-            cause=code,
             fix=(results[0].verdict.fix,) if results[0].verdict.fix else (),
         )
-        for (id, code, summary), results in alike.items()
+        for (id, _, summary), results in alike.items()
     ]
     if signing := report.of("signs"):
         subjects = tuple(result.bdf for result in signing)
         evidence = Evidence("fw_counters", report.evidence.removeprefix("fw_counters: "))
         title = f"{plural(len(signing), 'VF')} signed RSA-2048, checked by {signing[0].checked_by}"
         found.append(Finding(_SIGNS, Status.OK, title, subjects, (evidence,)))
+    elif not found and (left := report.of("left alone")):
+        reasons = ", ".join(dict.fromkeys(result.verdict.code for result in left))
+        title = f"no VF could be tried: {plural(len(left), 'VF')} left alone ({reasons})"
+        found.append(Finding(_SIGNS, Status.UNKNOWN, title, tuple(result.bdf for result in left)))
     notes = {note: None for result in signing if result.proof for note in libqat_notes(result.proof)}
     found += [Finding(_LIBQAT, Status.FAIL, note, tuple(result.bdf for result in signing)) for note in notes]
     return tuple(found)
 
 
 def _evidence(result: VfResult) -> Evidence:
+    """The code, and what was seen."""
     proof = result.proof
-    seen = proof.evidence if proof else {}
-    return Evidence(
-        proof.seen.device_node or result.bdf if proof else result.bdf,
-        ", ".join(f"{name} {value}" for name, value in seen.items()),
-    )
+    seen = [f"{name} {value}" for name, value in proof.evidence.items()] if proof else []
+    where = proof.seen.device_node if proof and proof.seen.device_node else result.bdf
+    return Evidence(where, ", ".join((result.verdict.code, *seen)))
