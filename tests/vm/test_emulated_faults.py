@@ -14,7 +14,7 @@ from .conftest import Boot, full
 from .emulated import EmulatedGuest
 from .machine import Guest, Hardware, Job
 from .node import PF0, PF1, Node, vf
-from .test_emulated import COUNTED, SIGNED, TWO_SOCKETS, signatures
+from .test_emulated import SIGNED, TWO_SOCKETS, signatures
 
 pytestmark = [pytest.mark.vm, full]
 
