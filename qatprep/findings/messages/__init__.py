@@ -10,12 +10,23 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from qatprep.findings.messages import containers, envoy, kernel, qatlib
+from qatprep.findings.messages import containers, envoy, kernel, qatlib, setup, vfio
 from qatprep.findings.messages.literals import literals
 from qatprep.findings.messages.row import Message as Message
 from qatprep.findings.messages.row import Source as Source
 
-MESSAGES: tuple[Message, ...] = (*kernel.ROWS, *qatlib.ROWS, *envoy.ROWS, *containers.ROWS)
+MESSAGES: tuple[Message, ...] = (
+    *kernel.ROWS,
+    *vfio.ROWS,
+    *qatlib.ROWS,
+    *setup.ROWS,
+    *envoy.ROWS,
+    *containers.ROWS,
+    *vfio.HARMLESS,
+)
+"""What is harmless comes last: a line is first of all what another row says of it."""
+HARMLESS = frozenset(row.key for row in vfio.HARMLESS)
+"""Keys of the rows for lines that every kernel log has: known, and not worth a word."""
 BY_KEY = {message.key: message for message in MESSAGES}
 
 

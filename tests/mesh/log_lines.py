@@ -1,0 +1,291 @@
+"""A line of every kind, by the key of the row that it is for: as its writer prints it."""
+
+from __future__ import annotations
+
+PF, VF = "4xxx 0000:6b:00.0", "vfio-pci 0000:6b:00.1"
+DENIED = 'audit: type=1400 audit(1.2:3): apparmor="DENIED" operation="open" profile="cri-containerd.apparmor.d"'
+AVC = "type=AVC msg=audit(1.2:3): avc:  denied"
+
+LINES: dict[str, tuple[str, ...]] = {
+    # -- the QAT driver
+    "firmware-missing": (
+        f"{PF}: Failed to load MMP firmware qat_4xxx_mmp.bin",
+        f"{PF}: Direct firmware load for qat_4xxx_mmp.bin failed with error -2",
+        f"{PF}: Direct firmware load for intel/qat/qat_402xx.bin failed with error -2",
+    ),
+    "firmware-suffix": (f"{PF}: firmware: failed to load qat_4xxx.bin (-2)",),
+    "firmware-rejected": (
+        "QAT: authentication error (FCU_STATUS = 0x1),retry = 0",
+        "QAT: Invalid header 0x6f6d",
+        f"{PF}: Failed to load MMP",
+        f"{PF}: Failed to map FW",
+        "QAT: incompatible product type 8",
+        "QAT: object qat_4xxx_asym.bin is not found inside MOF",
+    ),
+    "firmware-svn": ("QAT: Security Version Number failure",),
+    "firmware-gave-up": (f"{PF}: Failed to load acceleration FW",),
+    "engines": ("QAT: AE3 is inactive!!", f"{PF}: Failed to init the AEs"),
+    "init-message": (f"{PF}: Failed to send init message",),
+    "interrupts": (f"{PF}: Failed to allocate 65 MSI-X vectors",),
+    "power": (f"{PF}: Failed to power up the device",),
+    "numa": (f"{PF}: Invalid NUMA configuration.",),
+    "fused": (f"{PF}: No acceleration units found",),
+    "probe-failed": (
+        f"{PF}: probe with driver 4xxx failed with error -14",
+        "4xxx: probe of 0000:6b:00.0 failed with error -14",
+    ),
+    "start-failed": (f"{PF}: Failed to start qat_dev0", f"{PF}: Failed to start device qat_dev0"),
+    "driver-failed": ("QAT: Driver initialization failed",),
+    "driver-services": (f"{PF}: Failed to start service qat_crypto",),
+    "order": (f"{PF}: Device qat_dev0 must be down to reconfigure the service.",),
+    "out-of-tree": ("qat_api: disagrees about version of symbol adf_dev_get",),
+    "foreign-module": ("qat_4xxx: loading out-of-tree module taints kernel.",),
+    "pf-iommu": ("Cannot use PF with IOMMU enabled",),
+    "hang": (
+        f"{PF}: Fatal error, reset required",
+        "6xxx 0000:6b:00.0: Fatal error, cold reset required",
+        f"{PF}: Heartbeat ERROR: QAT is not responding.",
+    ),
+    "ras-correctable": (f"{PF}: Correctable error detected in AE: 0x1", f"{PF}: Correctable SER_SSMSH_ERR: 0x2"),
+    "ras": (
+        f"{PF}: Uncorrectable error detected in AE: 0x1",
+        f"{PF}: HI CPP agent command parity error: 0x1",
+        f"{PF}: SPP pull command fatal error ATH_CPH: 0x1",
+        f"{PF}: Ring Pair (3) ATU detected fault: 0x1",
+        f"{PF}: non-fatal SER_SSMSH_ERR: 0x1",
+    ),
+    "reset-failed": (f"{PF}: QAT: device restart failed. Device is unusable",),
+    "heartbeat": (f"{PF}: HB polling too frequent. Configured HB timer 200 ms",),
+    "ring-reset": (f"{PF}: ring pair reset failed (timeout)",),
+    "firmware-message": (f"{PF}: Failed to send host msg to FW",),
+    "vf-interrupts": (f"{PF}: Too many ints from VF1",),
+    "vf-silent": (f"{PF}: Failed to send restarting msg to VF0",),
+    "pfvf": (f"{PF}: Failed to send response to VF1",),
+    "busy": (f"{PF}: Device qat_dev0 is busy", f"{PF}: Device busy", f"{PF}: Cannot disable SR-IOV, device in use"),
+    "vf-running": (f"{PF}: Some VFs are still running",),
+    "not-registered": (f"{PF}: Failed to find accel_dev",),
+    "vfs-already": (f"{PF}: Already enabled for this device",),
+    # -- PCI, SR-IOV, VFIO, the IOMMU
+    "d3cold": (
+        f"{VF}: Unable to change power state from D3cold to D0, device inaccessible",
+        f"{VF}: not ready 65535ms after FLR; giving up",
+    ),
+    "transactions": (f"{VF}: timed out waiting for pending transaction; performing function level reset anyway",),
+    "aer": (f"{PF}: PCIe Bus Error: severity=Uncorrectable (Non-Fatal), type=Transaction Layer",),
+    "vfs-rounded": (f"{PF}: 8 VFs requested; only 16 enabled",),
+    "vfs-busy": ("pci 0000:6b:00.0: 16 VFs already enabled. Disable before enabling 8 VFs",),
+    "no-driver": ("pci 0000:6b:00.0: no driver bound to device; cannot configure SR-IOV",),
+    "mmio": (
+        "ice 0000:17:00.0: not enough MMIO resources for SR-IOV",
+        f"{PF}: can't enable 16 VFs (bus 6c out of range of [bus 6b])",
+    ),
+    "held": (
+        f"{VF}: No device request channel registered, blocked until released by user",
+        f'{VF}: Device is currently in use, task "bash" (99) blocked until device is released',
+    ),
+    "iommu-off": (f"{PF}: IOMMU should be enabled for SR-IOV to work correctly",),
+    "rmrr": (
+        f"{VF}: Device is ineligible for IOMMU domain attach due to platform RMRR requirement.  Contact your vendor.",
+        f"{VF}: Firmware has requested this device have a 1:1 IOMMU mapping, rejecting configuring the device",
+    ),
+    "vfio-probe": (f"{VF}: probe with driver vfio-pci failed with error -22",),
+    "pf-in-vfio": ("vfio-pci 0000:6b:00.0: Cannot bind to PF with SR-IOV enabled",),
+    "denylist": ("vfio-pci 0000:3d:01.0: 8086:37c9 exists in vfio-pci device denylist, driver probing disallowed",),
+    "vf-token": (
+        f"{VF}: VF token incorrectly provided, PF not bound to vfio-pci",
+        f"{VF}: VF token required to access device",
+        f"{VF}: Incorrect VF token provided for device",
+    ),
+    "noiommu": (f"{VF}: Adding kernel taint for vfio-noiommu group on device",),
+    "vfio-ids": ('vfio_pci: invalid id string "\'8086"',),
+    "memlock": ("vfio_pin_pages_remote: RLIMIT_MEMLOCK (65536) exceeded",),
+    "no-remapping": ("vfio_iommu_type1_attach_group: No interrupt remapping support.",),
+    "dma-fault": (
+        "DMAR: [DMA Read NO_PASID] Request device [0000:6b:00.1] fault addr 0x1000 [fault reason 0x06]",
+        "DMAR: [DMA Read] Request device [6b:00.1] PASID ffffffff fault addr 9c000000 [fault reason 06] PTE Read",
+        "AMD-Vi: Event logged [IO_PAGE_FAULT device=6b:00.1 domain=0x000b address=0x9c000000 flags=0x0020]",
+    ),
+    "lockdown": ("Lockdown: cat: debugfs access is restricted; see man kernel_lockdown.7",),
+    # -- the CPU
+    "gds": ("GDS: Microcode update needed! Disabling AVX as mitigation.",),
+    "clearcpuid": ("clearcpuid: avx512ifma",),
+    "fxsave": ("x86/fpu: x87 FPU will use FXSAVE",),
+    "sigill": ("traps: wrk:worker_0[3974] trap invalid opcode ip:55aa sp:7ffd error:0 in envoy[5566a8000000+6000000]",),
+    # -- qatlib, qatmgr, QEMU
+    "device-node-missing": (
+        'error gathering device information while adding custom device "/dev/vfio/42": no such file or directory.',
+        'error mounting "/dev/vfio/412" to rootfs at "/dev/vfio/412": no such file or directory: unknown',
+        "failed to generate spec: lstat /dev/vfio/412: no such file or directory",
+    ),
+    "no-device": ("QAT_HW device not available & QAT_SW not enabled. Using OpenSSL_SW!", "[error] No device found"),
+    "device-node-open": (
+        "Open vfio file /dev/vfio/42 failed!",
+        "Failed to open the VFIO group /dev/vfio/13: Device or resource busy",
+    ),
+    "device-node-denied": ("open /dev/vfio/42: permission denied",),
+    "device-node-cgroup": ("/dev/vfio/481: Operation not permitted",),
+    "device-node-busy": ("open /dev/vfio/42: device or resource busy",),
+    "vfio-lock": ("[error] Failed to open /dev/vfio for locking: errno=2",),
+    "dma-map-memlock": (
+        "dma_map_slab:200 VFIO_IOMMU_MAP_DMA failed va=7f iova=0 size=200000 -- errno=12",
+        "ERR dma_map_slab:200 VFIO_IOMMU_MAP_DMA failed va=7f err=-12 errno=12",
+    ),
+    "dma-map-full": (
+        "dma_map_slab:200 VFIO_IOMMU_MAP_DMA failed va=7f iova=200000 size=200000 -- errno=28",
+        "qemu-kvm: -device vfio-pci,host=0000:6b:00.1: VFIO_MAP_DMA failed: No space left on device",
+        "vfio_register_ram_discard_listener: possibly running out of DMA mappings. Maximum possible: 65535",
+    ),
+    "no-iommu": (
+        "dma_map_slab:200 VFIO_IOMMU_MAP_DMA failed va=7f iova=0 size=200000 -- errno=22",
+        "ADF_UIO_PROXY err: VFIO_SET_IOMMU ioctl failed",
+    ),
+    "ringbuf": (
+        "ADF_UIO_PROXY err: adf_init_ring: unable to get ringbuf(v:(nil),p:(nil)) for rings in bank(0)",
+        "ADF_UIO_PROXY err: icp_adf_transCreateHandle: adf_init_ring failed",
+    ),
+    "huge-pages": (
+        "qae_get_huge_pages: No 2M huge pages configured in the system",
+        "hugepage_alloc_slab:294 System 2M Huge pages exhausted",
+    ),
+    "group-not-viable": ("vfio 0000:6b:00.1: group 12 is not viable",),
+    "address-spaces": ("QMP command failed: vfio 0000:6b:00.1: group 13 used in multiple address spaces: unknown",),
+    "no-instance": (
+        "[warning][config] Failed to start QAT.",
+        "Failed to initialise all service instances",
+        "There are no crypto instances",
+    ),
+    "no-compression": ("There are no compression instances",),
+    "start-failed-in-program": (
+        "Error userStarMultiProcess(-1), switch to SW if permitted",
+        "ADF_UIO_PROXY err: icp_adf_userProcessToStart: Failed to start SSL",
+    ),
+    "pf-incompatible": ("ADF_UIO_PROXY err: Incompatible PF driver detected", "Comms incompatible between VF and PF"),
+    "services-unknown": ("Failed to get enabled services",),
+    "too-few": (
+        "[error] Insufficient devices: requested 4 devices via QAT_POLICY but only 2 available",
+        "Policy 4 is greater than the number of available devices 2",
+    ),
+    "policy-zero": ("QAT_POLICY=0 is not supported in standalone mode. Use QAT_POLICY >= 1 or unset QAT_POLICY",),
+    "qatmgr-no-device": ("node qatmgr[1650]: No QAT device found",),
+    "qatmgr-other": ("This qatlib v26.08.0 received response from incompatible qatmgr v24.02.0",),
+    "qatmgr-runs": ("Unable to set pidfile, Another qatmgr may be running -- pid=12, /run/qat/qatmgr.pid",),
+    # -- what sets devices up
+    "script-services": (
+        "Can't write to cfg_services file: /sys/bus/pci/devices/0000:6b:00.0/qat/cfg_services. dcc is not supported.",
+    ),
+    "script-no-services": ("Cannot access /sys/bus/pci/devices/0000:6b:00.0/qat/cfg_services",),
+    "script-no-driver": ("QAT driver is still not present after 20.0s. Aborting qat_init",),
+    "script-numvfs": (
+        "error: /sys/devices/pci0000:6b/0000:6b:00.0/sriov_numvfs is not found or not writable. Check if QAT driver",
+    ),
+    "script-no-vfio": ("error: vfio-pci driver needed by QAT VFs must be loaded",),
+    "script-echo": ("qat-init.sh: line 44: echo: write error: Invalid argument",),
+    "script-configured": ("/sys/devices/pci0000:6b/0000:6b:00.0 already configured",),
+    "dash-write": ("/usr/local/sbin/qat_init.sh: 364: echo: echo: I/O error",),
+    "write-enodev": ("bash: echo: write error: No such device",),
+    "write-erange": ("bash: echo: write error: Numerical result out of range",),
+    "write-ebusy": ("tee: /sys/bus/pci/devices/0000:6b:00.0/sriov_numvfs: Device or resource busy",),
+    "write-enomem": ("bash: echo: write error: Cannot allocate memory",),
+    "write-einval": ("bash: echo: write error: Invalid argument",),
+    "devbind-bind": ("Error: bind failed for 0000:6b:00.1 - Cannot bind to driver vfio-pci: [Errno 22] Invalid",),
+    "devbind-unbind": ("Error: unbind failed for 0000:6b:00.1 - Cannot open /sys/bus/pci/drivers//unbind: [Errno 13]",),
+    "devbind-iommu": ("Error: IOMMU support is disabled, use --noiommu-mode for binding in noiommu mode",),
+    "devbind-module": ("Error: Driver 'vfio-pci' is not loaded.",),
+    "driverctl-bind": ("driverctl: failed to bind device 0000:6b:00.1 to driver vfio-pci",),
+    "driverctl-other": ("driverctl: no such device: 0000:6b:00.1",),
+    # -- Envoy and Istio
+    "qat-started": ("[info][config] initialized QAT private key provider",),
+    "qat-found": ("found 4 QAT instances",),
+    "qat-not-started": ("[warning][config] Failed to start QAT device.",),
+    "cpu-lacks": ("Multi-buffer CPU instructions not available.",),
+    "provider-not-loaded": ("lds: listener 'refused' config rejected: Failed to load private key provider: qat",),
+    "provider-unknown": (
+        "could not find @type 'type.googleapis.com/envoy.extensions.private_key_providers.qat.v3alpha.QatPrivate'",
+        "Didn't find a registered implementation for 'cryptomb' with type URL: ''",
+    ),
+    "provider-x86": ("X86_64 architecture is required for cryptomb provider.",),
+    "fips": ("Private key method doesn't support FIPS mode with current parameters",),
+    "qat-key": ("[warning] Only RSA keys are supported.",),
+    "cryptomb-key": (
+        "Only P-256 ECDSA keys are supported.",
+        "Only RSA keys of 1024, 2048, 3072, and 4096 bits are supported.",
+        'Only RSA keys with "e" parameter value 65537 are allowed, because we can validate the signatures',
+    ),
+    "key-unreadable": ("gRPC config for Secret rejected: Failed to read private key.",),
+    "key-mismatch": ("error:0b000074:X.509 certificate routines:OPENSSL_internal:KEY_VALUES_MISMATCH",),
+    "key-small": ("Failed to load certificate chain from c.pem, only RSA certificates with 2048-bit or larger keys",),
+    "operation-failed": ("[warning][connection] private key operation failed.",),
+    "fallback-no-key": ("Failed to load incomplete private key from path: ",),
+    "poll-delay": ("QatPrivateKeyMethodConfigValidationError.PollDelay: value must be greater than or equal to 1ms",),
+    "router-type": ("Didn't find a registered implementation for 'envoy.filters.http.router' with type URL: ''",),
+    "field-misplaced": ("INVALID_ARGUMENT: no such field: 'poll_delay'",),
+    "istio-annotation": ('failed to parse proxy.istio.io/config annotation: unknown field "polldelay"',),
+    # -- Kubernetes, the device plugin
+    "resource-insufficient": ("FailedScheduling  0/3 nodes are available: 3 Insufficient qat.intel.com/cy.",),
+    "resource-unavailable": (
+        "Allocate failed due to requested number of devices unavailable for qat.intel.com/cy. Requested: 1",
+    ),
+    "limit-missing": ("resources.limits: Limit must be set for non overcommitable resources",),
+    "resource-name": ('ResourceName "qat.intel.com/sym;dc" is invalid',),
+    "resource-unhealthy": ("Allocate failed due to no healthy devices present; cannot allocate unhealthy devices",),
+    "pod-security": ('pods "envoy-tls" is forbidden: violates PodSecurity "restricted:latest": unrestricted',),
+    "plugin-resource": ('The QatDevicePlugin "qat" is invalid: spec.kernelVfDrivers[0]: Unsupported value: "402xxvf"',),
+    "plugin-new-id": (
+        "manager.go:102] Device scan failed: open /sys/bus/pci/drivers/vfio-pci/new_id: permission denied",
+        "write to driver failed: 8086 4941",
+    ),
+    "plugin-scan": ("manager.go:102] Device scan failed: lstat /sys/bus/pci/devices/0000:6b:00.1/iommu_group",),
+    "plugin-register": ("Failed to serve qat.intel.com/cy: Cannot register to kubelet service",),
+    "plugin-services": ('dpdkdrv.go:357] failed to read services config for 0000:6b:00.0: "permission denied"',),
+    "apparmor-new-id": (f'{DENIED} name="/sys/bus/pci/drivers/vfio-pci/new_id" pid=42',),
+    "apparmor-sysfs": (f'{DENIED} name="/sys/devices/pci0000:6b/0000:6b:00.0/sriov_numvfs" pid=42',),
+    "apparmor-vfio": (f'{DENIED} name="/dev/vfio/412" pid=42',),
+    "selinux-container": (
+        f'{AVC}  {{ read write }} for  comm="envoy" scontext=system_u:system_r:container_t:s0:c1,c2 '
+        "tcontext=system_u:object_r:vfio_device_t:s0 tclass=chr_file",
+    ),
+    "selinux-label": (
+        f'{AVC}  {{ setattr }} for  comm="qat_init.sh" name="481" scontext=system_u:system_r:qatlib_t:s0 '
+        "tcontext=system_u:object_r:device_t:s0 tclass=chr_file",
+    ),
+    "selinux": (
+        f'{AVC}  {{ read write }} for  comm="qatmgr" scontext=system_u:system_r:svirt_t:s0 '
+        "tcontext=system_u:object_r:vfio_device_t:s0 tclass=chr_file",
+    ),
+    # -- systemd, containerd
+    "limit-ignored": ("containerd.service:3: Failed to parse resource value, ignoring: 16MB",),
+    "limit-outside": ("memlock.conf:1: Assignment outside of section. Ignoring.",),
+    "qat-service": ("systemd[1]: qat.service: Control process exited, code=exited, status=1/FAILURE",),
+    "ownership-on": ('msg="Start cri plugin with config {DeviceOwnershipFromSecurityContext:true}"',),
+    "ownership-off": ('msg="Start cri plugin with config {DeviceOwnershipFromSecurityContext:false}"',),
+    "containerd-refuses": (
+        "failed to load TOML from /etc/containerd/q.toml: invalid plugin key URI \"cri\" expect io.containerd.x.vx",
+        "containerd: drop-in config version 3 higher than root config version 2",
+        'containerd: invalid disabled plugin URI "cri" expect io.containerd.x.vx',
+    ),
+    "ownership-ignored": (
+        'msg="Ignoring unknown key in TOML for plugin" error="x" key=device_ownership_from_security_context',
+    ),
+    "table-twice": ("toml: table runc already exists",),
+    # -- what every log has
+    "device-runs": (
+        f"{PF}: qat_dev0 started 9 acceleration engines",
+        f"{PF}: Resetting device qat_dev0",
+        f"{PF}: Telemetry: feature not supported by FW",
+    ),
+    "function-found": (
+        "pci 0000:6b:00.1: [8086:4941] type 00 class 0x0b4000 PCIe Endpoint",
+        "pci 0000:6b:00.1: Adding to iommu group 14",
+        f"{PF}: enabling device (0140 -> 0142)",
+        "pci 0000:6b:00.0: BAR 0 [mem 0x22fffe00000-0x22fffe3ffff 64bit pref]",
+        "pci 0000:6b:00.0: VF BAR 0 [mem 0x0-0x1fff 64bit pref]: contains BAR 0 for 16 VFs",
+        "pci 0000:6b:00.0: reg 0x10: [mem 0x22fffe00000-0x22fffe3ffff 64bit pref]",
+    ),
+    "vfio-opens": (f"{VF}: resetting", f"{VF}: reset done", "vfio_pci: add [8086:4941[ffffffff:ffffffff]] class 0"),
+    "fault-follows": ("DMAR: DRHD: handling fault status reg 3",),
+    "boot": (
+        "Kernel command line: BOOT_IMAGE=/boot/vmlinuz vfio-pci.ids=8086:4941",
+        "Linux version 6.12.117 (root@builder)",
+        "systemd[1]: Starting qat.service - QAT service...",
+    ),
+}  # fmt: skip
