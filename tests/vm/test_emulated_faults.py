@@ -14,7 +14,7 @@ from .conftest import Boot, full
 from .emulated import EmulatedGuest
 from .machine import Guest, Hardware, Job
 from .node import PF0, PF1, Node, vf
-from .test_emulated import SIGNED, TWO_SOCKETS, signatures
+from .test_emulated import COUNTED, SIGNED, TWO_SOCKETS, signatures
 
 pytestmark = [pytest.mark.vm, full]
 
@@ -67,6 +67,8 @@ def log_finding(node: Node) -> list[str]:
 
 
 def test_errors_are_counted_and_the_doctor_sees_them(boot: Boot, kernel: str) -> None:
+    if kernel == "6.1":
+        pytest.skip("6.1 has neither heartbeat nor error counters")
     with boot(kernel, ONE_PF) as guest:
         node = prepared(guest)
         assert log_finding(node) == []
@@ -86,12 +88,10 @@ def test_errors_are_counted_and_the_doctor_sees_them(boot: Boot, kernel: str) ->
             ("uncorrectable", "errors_nonfatal"),
             ("fatalerror", "errors_fatal"),
         ):
-            if kernel != "6.1":
-                assert node.sysfs(PF0, f"qat_ras/{counter}") == "0"
+            assert node.sysfs(PF0, f"qat_ras/{counter}") == "0"
             fault(guest, name)
             time.sleep(1)
-            if kernel != "6.1":
-                assert node.sysfs(PF0, f"qat_ras/{counter}") == "1"
+            assert node.sysfs(PF0, f"qat_ras/{counter}") == "1"
             logged = said(guest, f"error: {name}")
         assert "Fatal error, reset required" in logged
 
@@ -177,9 +177,11 @@ def test_a_function_is_reset_under_load(boot: Boot, kernel: str, what: str) -> N
         job.wait()
         heard(job, f"{what} reset under load")
         if what == "the PF":
-            # The driver is not told of a reset by hand: its firmware is gone.
-            node.qatprep("device services asym --yes", status=None, timeout=240)
-        assert SIGNED in node.qatprep("smoke --provider qat", timeout=240).out
+            # The driver is not told of a reset by hand, and its firmware is gone; down and up loads it again.
+            node.qatprep(f"device services asym {PF0} --yes", timeout=240)
+        proof = " ".join(node.qatprep("smoke --provider qat", timeout=240).out.split())
+        assert SIGNED in proof
+        assert (COUNTED in proof) == (kernel != "6.1")
         said(guest, f"{what} reset under load")
 
 
@@ -196,6 +198,8 @@ def test_the_pf_that_has_vfs_is_the_one_that_signs(boot: Boot, kernel: str) -> N
 
 @pytest.mark.xfail(strict=True, reason="the table of log lines does not have these yet")
 def test_the_doctor_sees_what_the_driver_only_logs(boot: Boot, kernel: str) -> None:
+    if kernel == "6.1":
+        pytest.skip("6.1 reports no errors")
     with boot(kernel, ONE_PF) as guest:
         node = prepared(guest)
         unseen = []
