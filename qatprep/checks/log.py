@@ -84,6 +84,7 @@ READINGS: dict[str, Reading] = {
     "driver-failed": Reading(_DRIVER, _bound),
     "driver-services": Reading(_DRIVER, _up),
     "foreign-module": Reading(("QP-STACK-*",)),
+    "counters": Reading(("QP-PF-*",), _up),
     "not-registered": Reading(_VFS, _whole),
     "vf-silent": Reading(_VFS, _up),
     "pf-in-vfio": Reading(_VFS, _bound),
@@ -232,10 +233,17 @@ def _unexplained(ctx: Context) -> Iterable[Finding]:
         yield Finding(
             "QP-LOG-001",
             Status.OK,
-            f"kernel log: {plural(len(found.aside), 'line')} explained by another finding, or that no longer hold",
+            f"kernel log: {plural(len(found.aside), 'line')} that no longer hold, are harmless, or explained by another finding",
             subjects=_named(found.aside),
             evidence=quote(found.aside),
         )
+
+
+def reservation(findings: Iterable[Finding]) -> str:
+    """What a verdict that finds no fault has to add for the kernel log, "" for nothing: READY is never said over a line
+    that nobody has looked at."""
+    told = [f.title.removeprefix("kernel log: ") for f in findings if f.id == "QP-LOG-001" and f.status is Status.WARN]
+    return f"; but see the kernel log (QP-LOG-001): {'; '.join(told)}" if told else ""
 
 
 CHECKS = (

@@ -83,6 +83,8 @@ def test_a_line_that_nobody_knows_is_shown(line: str, level: str) -> None:
     (f,) = [f for f in report.of(Status.WARN) if f.id == "QP-LOG-001"]
     assert f.title == f"kernel log: 1 line about QAT not recognised: {line}"
     assert [e.value for e in f.evidence] == [line] and f.cause and f.fix
+    (verdict,) = report.verdicts
+    assert line in verdict.text
 
 
 @pytest.mark.parametrize(

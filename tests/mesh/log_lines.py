@@ -58,6 +58,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "heartbeat": (f"{PF}: HB polling too frequent. Configured HB timer 200 ms",),
     "ring-reset": (f"{PF}: ring pair reset failed (timeout)",),
     "firmware-message": (f"{PF}: Failed to send host msg to FW",),
+    "counters": (f"{PF}: Failed to create QAT fw_counters file table [-14].",),
     "vf-interrupts": (f"{PF}: Too many ints from VF1",),
     "vf-silent": (f"{PF}: Failed to send restarting msg to VF0",),
     "pfvf": (f"{PF}: Failed to send response to VF1",),
@@ -142,6 +143,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "ringbuf": (
         "ADF_UIO_PROXY err: adf_init_ring: unable to get ringbuf(v:(nil),p:(nil)) for rings in bank(0)",
         "ADF_UIO_PROXY err: icp_adf_transCreateHandle: adf_init_ring failed",
+        "[error] Lac_MemPoolCreate() - : Unable to allocate contiguous chunk of memory",
     ),
     "huge-pages": (
         "qae_get_huge_pages: No 2M huge pages configured in the system",
@@ -158,7 +160,11 @@ LINES: dict[str, tuple[str, ...]] = {
     "start-failed-in-program": (
         "Error userStarMultiProcess(-1), switch to SW if permitted",
         "ADF_UIO_PROXY err: icp_adf_userProcessToStart: Failed to start SSL",
+        "[error] do_userStart() - : Failed to start services",
+        "[error] SalCtrl_AdfServicesStartedCheck() - : Sal Ctrl failed to start in given time",
+        "ADF_UIO_PROXY err: adf_user_subsystemStart: Failed to start Subservice SAL",
     ),
+    "pf-answer": ("Failed to get CAP_SUMMARY response",),
     "pf-incompatible": ("ADF_UIO_PROXY err: Incompatible PF driver detected", "Comms incompatible between VF and PF"),
     "services-unknown": ("Failed to get enabled services",),
     "too-few": (
@@ -181,6 +187,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "script-no-vfio": ("error: vfio-pci driver needed by QAT VFs must be loaded",),
     "script-echo": ("qat-init.sh: line 44: echo: write error: Invalid argument",),
     "script-configured": ("/sys/devices/pci0000:6b/0000:6b:00.0 already configured",),
+    "script-services-now": ("Device /sys/devices/pci0000:6b/0000:6b:00.0 configured with services: sym;asym",),
     "dash-write": ("/usr/local/sbin/qat_init.sh: 364: echo: echo: I/O error",),
     "write-enodev": ("bash: echo: write error: No such device",),
     "write-erange": ("bash: echo: write error: Numerical result out of range",),

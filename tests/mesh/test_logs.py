@@ -153,7 +153,7 @@ CASES = {
     "the plugin's init container": (
         "qat-init.sh: line 44: echo: write error: Invalid argument\n"
         "Device /sys/devices/pci0000:6b/0000:6b:00.0 configured with services: dc\n",
-        ["QP-SVC-001"],
+        ["QP-SVC-001", "QP-SVC-001"],
         "names the services that the PF had before",
     ),
     "a dc VF is no fault of cpa_sample_code": (

@@ -270,6 +270,16 @@ ROWS = (
         "qatprep doctor --only driver",
         status=Status.WARN,
     ),
+    _row(
+        "counters",
+        r"Failed to create QAT fw_counters file table|invalid value returned by FW",
+        "QP-LOG-001",
+        "a device's counters could not be read",
+        "Somebody read them in debugfs while the device was stopped, restarting, or did not answer.",
+        "qatprep doctor --only driver",
+        status=Status.WARN,
+        versions="6.6 and later",
+    ),
     # -- a PF and its VFs: adf_pfvf_*.c, adf_sriov.c, adf_sysfs.c
     _row(
         "vf-interrupts",

@@ -112,9 +112,9 @@ ROWS = (
     ),
     _row(
         "ringbuf",
-        r"unable to get ringbuf ?\(v:|adf_init_ring failed",
+        r"unable to get ringbuf ?\(v:|adf_init_ring failed|Unable to allocate contiguous chunk of memory",
         "QP-MEM-005",
-        "qatlib got no memory for its rings",
+        "qatlib got no memory for its rings and pools",
         "The memlock limit is too low; or huge pages: qatlib 25.08 to 26.02 uses them as soon as the machine has any, "
         "and fails where they are used up or not allowed (QAT20-42018).",
         *_LIMIT,
@@ -170,7 +170,8 @@ ROWS = (
     _row(
         "start-failed-in-program",
         r"userStart?MultiProcess\(-\d|icp_sal_userStart\w* failed|userProcessToStart: Failed to start"
-        r"|Failed to start SSL",
+        r"|Failed to start SSL|do_userStart\(\) - : Failed|Failed to (?:initialise|start|shutdown) Subservice"
+        r"|Sal Ctrl failed to start in given time|SalCtrl_\w+\(\) - : Private data is NULL",
         "QP-LOG-002",
         "a program could not start qatlib",
         "Lines before it tell why: no VF, no permission, too little memlock.",
@@ -188,6 +189,15 @@ ROWS = (
         "restarting, or hangs.",
         "qatprep doctor --only driver",
         "Update the kernel that has the PF, or qatlib.",
+    ),
+    _row(
+        "pf-answer",
+        r"Failed to get \w{1,40} response|ACK not received from remote|PF has not support for PFVF",
+        "QP-LOG-002",
+        "the PF left a question of qatlib without an answer",
+        "qatlib goes on without it, and takes the PF for an older one. Alone it is no trouble.",
+        "qatprep doctor --only driver",
+        status=Status.WARN,
     ),
     _row(
         "services-unknown",

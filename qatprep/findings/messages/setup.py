@@ -76,10 +76,17 @@ ROWS = (
         "qatprep doctor --only services,binding",
         status=Status.WARN,
     ),
+    _script(
+        "script-services-now",
+        r"configured with services: \w[\w;]{0,40}",
+        "QP-SVC-001",
+        "the script says which services the PF has, which need not be those it wrote",
+        status=Status.OK,
+    ),
     # -- a shell
     _shell(
         "dash-write",
-        r"\d: echo: (?:echo: )?I/O error",
+        r"\d{1,5}: echo: (?:echo: )?I/O error",
         "QP-LOG-002",
         "a write into sysfs failed",
         "dash says I/O error whatever the kernel answered. In qat_init.sh it is the line that writes cfg_services: the "

@@ -24,7 +24,7 @@ _WIDTH = 200
 _ABOUT = re.compile(
     rf"\bqat|_qat|vfio|\b(?:{'|'.join(DRIVERS)})\b|cryptomb|crypto_mb|private_key_provider|\busdm|\biommu|DMAR", re.I
 )
-_TROUBLE = re.compile(
+TROUBLE = re.compile(
     r"\b(?:error|fail(?:ed|ure|s)?|fatal|critical|panic|cannot|can't|could not|unable|denied|refused|forbidden"
     r"|not (?:found|permitted|supported|available|allowed)|no such|invalid|illegal|rejected)\b",
     re.I,
@@ -117,7 +117,7 @@ def _matters(record: kmsg.Record) -> bool:
         return False
     if _ABOUT.search(record.text):
         return True
-    return not record.kernel and _TROUBLE.search(record.text) is not None
+    return not record.kernel and TROUBLE.search(record.text) is not None
 
 
 def _before(recent: Iterable[tuple[int, str, str]], bdf: str) -> tuple[Quote, ...]:
