@@ -230,10 +230,11 @@ def _unexplained(ctx: Context) -> Iterable[Finding]:
             fix=("Read the lines, and prove that the device signs:", "qatprep smoke --provider qat"),
         )
     if found.aside:
+        number = plural(len(found.aside), "line")
         yield Finding(
             "QP-LOG-001",
             Status.OK,
-            f"kernel log: {plural(len(found.aside), 'line')} that no longer hold, are harmless, or explained by another finding",
+            f"kernel log: {number} of no concern: history, harmless, or explained by another finding",
             subjects=_named(found.aside),
             evidence=quote(found.aside),
         )
