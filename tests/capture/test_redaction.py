@@ -16,7 +16,8 @@ from tests.persist.hosts import installed
 
 MACHINE_ID = "f00dfeed0123456789abcdef01234567"
 PRIVATE = (
-    "frankfurt-rack7", "somebody else", "example-corp", MACHINE_ID, "alice", "bob", "carol", "hunter2", "s3cr3t", "t0ken", "10.20.30.40",
+    "somebody else",
+    "frankfurt-rack7", "example-corp", MACHINE_ID, "alice", "bob", "carol", "hunter2", "s3cr3t", "t0ken", "10.20.30.40",
     "2001:470:1f0b", "aa:bb:cc:dd:ee:ff", "aa-bb-cc-dd-ee-ff", "5e6f7a8b", "WD-WX41A", "payroll", "grub.pbkdf2",
     "customer-app", "--customer",
 )  # fmt: skip
