@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from qatprep.checks.log import READINGS
+from qatprep.checks.log import READINGS, reservation
 from qatprep.facts.base import Unknown
 from qatprep.facts.log import LogLine
 from qatprep.findings import Finding, Status
 from qatprep.findings.messages import Source, of
 from tests.checks.hosts import facts, found, judge
+from tests.mesh.cli import qatprep_
 
 PF, VF = "0000:6b:00.0", "0000:6b:00.1"
 
@@ -83,8 +87,16 @@ def test_a_line_that_nobody_knows_is_shown(line: str, level: str) -> None:
     (f,) = [f for f in report.of(Status.WARN) if f.id == "QP-LOG-001"]
     assert f.title == f"kernel log: 1 line about QAT not recognised: {line}"
     assert [e.value for e in f.evidence] == [line] and f.cause and f.fix
-    (verdict,) = report.verdicts
-    assert line in verdict.text
+    assert line in reservation(report.findings)
+
+
+def test_the_verdict_speaks_of_it(tmp_path: Path) -> None:
+    line = f"4xxx {PF}: {UNKNOWN}"
+    host = tmp_path / "host.txt"
+    host.write_text(f"# qatprep host 1\n@include spr-2s-ready\n{log(f'<3>{line}')}\n")
+    document = json.loads(qatprep_("doctor", "--profile", "qat", "--root", str(host), "--output", "json").out)
+    assert line in document["verdicts"][0]["text"]
+    assert qatprep_("doctor", "--profile", "qat", "--root", str(host)).out.count("zorp") >= 2
 
 
 @pytest.mark.parametrize(
