@@ -83,7 +83,7 @@ READINGS: dict[str, Reading] = {
     "interrupts": Reading(_DRIVER, _up),
     "driver-failed": Reading(_DRIVER, _bound),
     "driver-services": Reading(_DRIVER, _up),
-    "foreign-module": Reading(("QP-STACK-*",)),
+    "foreign-module": Reading(("QP-STACK-*",), _bound),
     "counters": Reading(("QP-PF-*",), _up),
     "not-registered": Reading(_VFS, _whole),
     "vf-silent": Reading(_VFS, _up),

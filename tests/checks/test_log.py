@@ -48,6 +48,7 @@ HARMLESS = [
     f"4xxx {PF}: Some VFs are still running",
     f"vfio-pci {VF}: No device request channel registered, blocked until released by user",
     "Lockdown: cat: debugfs access is restricted; see man kernel_lockdown.7",
+    "qat_4xxx: loading out-of-tree module taints kernel.",
     # other people's
     "vfio-pci 0000:03:00.0: probe with driver vfio-pci failed with error -22",
     "ice 0000:17:00.0: not enough MMIO resources for SR-IOV",
