@@ -50,6 +50,16 @@ _REASONS = (
         bind=False,
     ),
     _Reason(
+        "engines",
+        "Its acceleration engines do not come out of reset: the device is dead until its power was off.",
+        (
+            "Switch the machine off altogether and on again (a reboot keeps the device powered).",
+            "If that does not help, update the BIOS, then have the CPU looked at.",
+        ),
+        again=False,
+        bind=False,
+    ),
+    _Reason(
         "firmware-svn",
         "The firmware is older than the security version the device demands.",
         ("Install newer firmware, then load the driver again.",),
@@ -90,7 +100,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
         if isinstance(pf.driver, Unknown):
             yield unseen("QP-PF-001", f"cannot see the driver of PF {pf.bdf}", pf.driver, (pf.bdf,))
         elif pf.driver != pf.family.driver:
-            key = "" if pf.driver else next((r.key for r in _REASONS if log_lines(ctx, r.key, bdf=pf.bdf)), "")
+            key = "" if pf.driver else _why(ctx, pf)
             held = isinstance(pf.override, str) and pf.override != pf.family.driver
             groups.setdefault((pf.driver, pf.family.driver, key, held), []).append(pf)
     for (driver, wanted, key, held), mine in groups.items():
@@ -114,26 +124,33 @@ def _bound(ctx: Context) -> Iterable[Finding]:
             )
         else:
             reason = next((r for r in _REASONS if r.key == key), _SILENT)
-            cause = (_why(ctx, bdfs[0]) if key == "probe-failed" else "") or reason.cause
+            cause = (_cause_before(ctx, bdfs[0]) if key == "probe-failed" else "") or reason.cause
             bind = for_each(bdfs, f"echo $pf > {PCI_DRIVERS}/{wanted}/bind") if reason.bind else ()
             yield failed(
                 "QP-PF-001",
                 f"{who} {verb} without a driver" + (": the driver could not start it" if key else ""),
                 subjects=bdfs,
-                evidence=base + log_lines(ctx, *(r.key for r in _REASONS), bdf=bdfs[0]),
+                evidence=base + (log_lines(ctx, *(r.key for r in _REASONS), bdf=bdfs[0]) if key else ()),
                 cause=cause,
                 fix=(*reason.fix, *bind),
                 step=BOOTSTRAP if reason.again else "",
             )
 
 
-def _why(ctx: Context, bdf: str) -> str:
+def _cause_before(ctx: Context, bdf: str) -> str:
     """The cause of the first known line before the driver gave up, "" when none is known."""
     log = ctx.facts.log
     for last in log.of("probe-failed", bdf=bdf)[-1:]:
         rows = [BY_KEY[line.key] for line in log.before(last) if line.key]
         return next((row.cause for row in rows if row.status is Status.FAIL and not row.leading and row.cause), "")
     return ""
+
+
+def _why(ctx: Context, pf: Pf) -> str:
+    """The key of the reason that the log gives, "" for none. Lines that name no device count where others name it."""
+    if not ctx.facts.log.of(*(r.key for r in _REASONS), bdf=pf.bdf):
+        return ""
+    return next((r.key for r in _REASONS if log_lines(ctx, r.key, bdf=pf.bdf)), "")
 
 
 def _give(pf: str, driver: str, wanted: str) -> str:
@@ -173,7 +190,7 @@ def _up(ctx: Context) -> Iterable[Finding]:
             yield unseen("QP-PF-002", f"cannot see whether PF {pf.bdf} is up", pf.state, (pf.bdf,))
         elif pf.state not in (None, "up"):  # kernels before 6.0 tell no state: a PF with a driver is up
             down.append(pf)
-    keys = ("start-failed", "reset-failed", "hang")
+    keys = ("start-failed", "reset-failed", "hang", "cold-reset", "heartbeat-lost")
     for told in (True, False):
         mine = [pf for pf in down if bool(_own_lines(ctx, keys, pf)) is told]
         if not mine:

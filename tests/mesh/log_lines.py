@@ -43,9 +43,9 @@ LINES: dict[str, tuple[str, ...]] = {
     "pf-iommu": ("Cannot use PF with IOMMU enabled",),
     "hang": (
         f"{PF}: Fatal error, reset required",
-        "6xxx 0000:6b:00.0: Fatal error, cold reset required",
-        f"{PF}: Heartbeat ERROR: QAT is not responding.",
     ),
+    "cold-reset": ("6xxx 0000:6b:00.0: Fatal error, cold reset required",),
+    "heartbeat-lost": (f"{PF}: Heartbeat ERROR: QAT is not responding.",),
     "ras-correctable": (f"{PF}: Correctable error detected in AE: 0x1", f"{PF}: Correctable SER_SSMSH_ERR: 0x2"),
     "ras": (
         f"{PF}: Uncorrectable error detected in AE: 0x1",
@@ -275,8 +275,9 @@ LINES: dict[str, tuple[str, ...]] = {
     ),
     "table-twice": ("toml: table runc already exists",),
     # -- what every log has
+    "started": (f"{PF}: qat_dev0 started 9 acceleration engines",),
     "device-runs": (
-        f"{PF}: qat_dev0 started 9 acceleration engines",
+        f"{PF}: qat_dev0 stopped 9 acceleration engines",
         f"{PF}: Resetting device qat_dev0",
         f"{PF}: Telemetry: feature not supported by FW",
     ),

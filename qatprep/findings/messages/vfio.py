@@ -234,8 +234,15 @@ ROWS = (
 
 HARMLESS = (
     _row(
+        "started",
+        r"qat_dev\d+ started \d+ acceleration engines",
+        "QP-PF-002",
+        "a device started",
+        status=Status.OK,
+    ),
+    _row(
         "device-runs",
-        r"qat_dev\d+ (?:started|stopped) \d+ acceleration engines|Device qat_dev\d+ already (?:up|down)"
+        r"qat_dev\d+ stopped \d+ acceleration engines|Device qat_dev\d+ already (?:up|down)"
         r"|(?:Resetting|Starting|Stopping) device qat_dev|feature not supported by FW|Spurious PFVF interrupt"
         r"|Could not get (?:frequency|capabilities)|QAT: Stopping all acceleration devices",
         "QP-PF-002",
