@@ -9,6 +9,7 @@ from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
 from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings.messages import BY_KEY
 from qatprep.hardware import PCI_DEVICES
 from qatprep.text import plural
 
@@ -71,9 +72,12 @@ def for_each(bdfs: Sequence[str], body: str, name: str = "pf") -> tuple[str, ...
 
 
 def log_lines(ctx: Context, *keys: str, bdf: str = "") -> tuple[Evidence, ...]:
-    """The newest lines of the kernel log of these kinds that name this device, or none."""
-    lines = [line for line in ctx.facts.log.of(*keys) if not bdf or line.bdf in ("", bdf)]
-    return tuple(Evidence("kernel log", line.text) for line in lines[-_LOG_LIMIT:])
+    """The newest lines of the kernel log of these kinds that name this device, or none; before a line that says only
+    that something failed, the lines that may tell why."""
+    log = ctx.facts.log
+    lines = [line for line in log.of(*keys) if not bdf or line.bdf in ("", bdf)][-_LOG_LIMIT:]
+    told = [other for line in lines for other in (*(log.before(line) if BY_KEY[line.key].leading else ()), line)]
+    return tuple(dict.fromkeys(Evidence("kernel log", line.text) for line in told))
 
 
 def in_vm(facts: Facts) -> bool:

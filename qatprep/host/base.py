@@ -106,7 +106,8 @@ class Host(ABC):
 
     @abstractmethod
     def kernel_log(self) -> str:
-        """The kernel's ring buffer, one message a line, oldest first. EPERM where it may not be read."""
+        """The kernel's ring buffer, one message a line, oldest first: `<priority>text` (host/kmsg.py reads it), or the
+        text alone where the priority is not known. EPERM where it may not be read."""
 
     @abstractmethod
     def machine(self) -> str:

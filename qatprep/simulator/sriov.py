@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from qatprep.hardware import PCI_DEVICES
+from qatprep.host.kmsg import ERR, WARNING
 from qatprep.host.tree import Node
 from qatprep.simulator import clock
 from qatprep.simulator.core import Core
@@ -57,14 +58,14 @@ class Iov:
             core.log(f"{pf.slot}: driver does not support SR-IOV configuration via sysfs")
             raise oops(errno.ENOENT)
         if count and pf.vfs:
-            core.log(f"{pf.slot}: {len(pf.vfs)} VFs already enabled. Disable before enabling {count} VFs")
+            core.log(f"{pf.slot}: {len(pf.vfs)} VFs already enabled. Disable before enabling {count} VFs", WARNING)
             raise oops(errno.EBUSY)
         try:
             made = pf.driver.configure_vfs(pf, count)
         finally:
             pf.busy_until = core.clock.mine()
         if made != count:
-            core.log(f"{pf.slot}: {count} VFs requested; only {made} enabled")
+            core.log(f"{pf.slot}: {count} VFs requested; only {made} enabled", WARNING)
 
     # -- for the PF drivers -------------------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ class Iov:
         """pci_enable_sriov: all VFs of the PF, each with its group, then each offered to the drivers."""
         core = self.core
         if core.marked("no_vf_memory", pf.bdf):
-            core.log(f"{pf.slot}: not enough MMIO resources for SR-IOV")
+            core.log(f"{pf.slot}: not enough MMIO resources for SR-IOV", ERR)
             raise oops(errno.ENOMEM)
         core.clock.spend(clock.VFS_ON * pf.total_vfs / 16)
         groups = self.groups.take(pf)
