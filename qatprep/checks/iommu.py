@@ -24,6 +24,7 @@ from qatprep.checks.text import (
     in_vm,
     log_lines,
     share,
+    some_vfs,
     unseen,
 )
 from qatprep.facts.base import Unknown
@@ -37,7 +38,9 @@ def _offered(ctx: Context) -> Iterable[Finding]:
     iommu = ctx.facts.iommu
     if not isinstance(iommu.units, Unknown) and iommu.units:
         return  # it runs: however the firmware told the kernel, it did
-    if isinstance(iommu.table, Unknown):
+    if iommu.xen:
+        yield _xen()
+    elif isinstance(iommu.table, Unknown):
         yield unseen("QP-IOMMU-001", "cannot tell whether the firmware offers an IOMMU", iommu.table)
     elif iommu.table is None:
         log = log_lines(ctx, "iommu-off", "vfio-probe")
@@ -60,6 +63,44 @@ def _offered(ctx: Context) -> Iterable[Finding]:
             evidence=(Evidence(ACPI_TABLES, "neither DMAR nor IVRS among the tables"), *log),
             cause=cause,
             fix=fix,
+        )
+
+
+def _xen() -> Finding:
+    return failed(
+        "QP-IOMMU-001",
+        "Xen has the IOMMU: there is no VFIO in its control domain (dom0)",
+        evidence=(
+            Evidence("/proc/xen/capabilities", "control_d"),
+            Evidence(UNITS, "empty: Xen hides the IOMMU from this kernel"),
+        ),
+        cause="This kernel runs below Xen, which drives the IOMMU itself and hides the firmware's table. Neither the "
+        "BIOS nor a kernel argument changes that.",
+        fix=(
+            "Boot this host without Xen (choose the plain kernel in the boot menu) to use QAT on it.",
+            "Or give VFs to guests with Xen's own means (xl pci-assignable-add): qatprep does not prepare those.",
+        ),
+    )
+
+
+def _reserved(ctx: Context) -> Iterable[Finding]:
+    mine = [vf for vf in ctx.vfs if vf.reserved]
+    if mine:
+        bdfs = tuple(vf.bdf for vf in mine)
+        yield failed(
+            "QP-IOMMU-006",
+            f"VFIO refuses {some_vfs(ctx, bdfs)}: the firmware reserves memory there",
+            subjects=bdfs,
+            evidence=tuple(attribute(bdf, "iommu_group/reserved_regions", "direct") for bdf in bdfs[:4])
+            + log_lines(ctx, "rmrr"),
+            cause="The BIOS asks for a fixed mapping of memory for this device or its bridge (RMRR of Intel, IVMD of "
+            "AMD), for example for management by the BMC. VFIO could not keep such a mapping, so the kernel refuses "
+            "to give the device away: opening the group fails with EINVAL or EPERM.",
+            fix=(
+                "In the BIOS setup switch off what shares memory with PCIe devices: HPE names it HPE Shared Memory "
+                "features (conrep, RMRDS), others USB or BMC emulation for PCIe slots; else update the BIOS.",
+                "Ask the vendor of the machine: no kernel argument of mainline lifts it.",
+            ),
         )
 
 
@@ -192,7 +233,7 @@ def _unsafe(ctx: Context) -> Iterable[Finding]:
             )
 
 
-_DEVICE = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
+_DEVICE = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003", "QP-DEV-004")
 
 CHECKS = (
     Check(
@@ -229,5 +270,12 @@ CHECKS = (
         _unsafe,
         needs=_DEVICE,
         about=functions,
+    ),
+    Check(
+        "QP-IOMMU-006",
+        Stage.IOMMU,
+        _reserved,
+        needs=(*_DEVICE, "QP-IOMMU-002", "QP-IOMMU-004"),
+        about=lambda ctx: [vf.bdf for vf in ctx.vfs],
     ),
 )

@@ -135,7 +135,7 @@ _REASONS = (
         lambda off: not off.compiled,
         lambda off: f"This kernel was built without {off.option}.",
         lambda off: ("Install the distribution's general kernel, and reboot.",),
-        lambda off: (Evidence(f"/boot/config-{off.ctx.facts.kernel.release}", f"{off.option} is not set"),),
+        lambda off: (Evidence(off.ctx.facts.kernel.config_path, f"{off.option} is not set"),),
     ),
     _Reason(
         lambda off: bool(off.add and off.default_on),

@@ -84,12 +84,12 @@ class Verb(NamedTuple):
 
 def show(session: Session, words: list[str], options: Options) -> ExitCode:
     """qatprep device list"""
-    from qatprep.facts import nodes, pci
+    from qatprep.facts import bus, nodes, pci
     from qatprep.report import device as report
 
     host = session.host(options.root, options.simulate)
     if options.every:
-        functions = pci.everything(host)
+        functions = bus.everything(host)
         if options.output == "json":
             session.json(report.functions_document(host, functions))
         else:

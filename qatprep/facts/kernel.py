@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 
 from qatprep.facts.base import Unknown, names, read_line, unknown
@@ -37,7 +38,9 @@ class KernelFacts:
     """The boot loader's files that could not be read, and why: what they stage is not known. grub.cfg is often 0600,
     /boot/loader/entries 0700."""
     config: dict[str, str] | Unknown
-    """CONFIG_X -> "y", "m" or a value; what is not set is absent. From /boot/config-<release>."""
+    """CONFIG_X -> "y", "m" or a value; what is not set is absent."""
+    config_path: str
+    """Where `config` was read, or is usually found."""
     lockdown: str | Unknown | None
     """"none", "integrity" or "confidentiality"; None where the kernel has no lockdown."""
     debugfs: bool | Unknown
@@ -67,6 +70,7 @@ def gather(host: Host) -> KernelFacts:
     if not isinstance(release, str):
         release = ""
     staged, hidden = _staged(host)
+    config, config_path = _config(host, release)
     return KernelFacts(
         release=release,
         version=parse_version(release),
@@ -74,7 +78,8 @@ def gather(host: Host) -> KernelFacts:
         cmdline=_cmdline(host),
         staged=staged,
         hidden=hidden,
-        config=_config(host, release),
+        config=config,
+        config_path=config_path,
         lockdown=_lockdown(host),
         debugfs=_debugfs(host),
     )
@@ -91,17 +96,54 @@ def _cmdline(host: Host) -> tuple[str, ...] | Unknown:
     text = read_line(host, "/proc/cmdline")
     if text is None:
         return Unknown("/proc/cmdline: not there")
-    return text if isinstance(text, Unknown) else tuple(text.split())
+    return text if isinstance(text, Unknown) else split_arguments(text)
 
 
-def _config(host: Host, release: str) -> dict[str, str] | Unknown:
-    path = f"/boot/config-{release}"
-    try:
-        text = host.read_text(path)
-    except OSError as e:
-        return unknown(e)
-    pairs = (line.split("=", 1) for line in text.splitlines() if line.startswith("CONFIG_") and "=" in line)
-    return {key: value.strip('"') for key, value in pairs}
+def split_arguments(text: str) -> tuple[str, ...]:
+    """The arguments of a kernel command line, quotes taken off: lib/cmdline.c, next_arg().
+
+    A double quote hides white space until the next one. The kernel takes off those around an argument or its value:
+    vfio-pci.ids="8086:4940" gives 8086:4940.
+    """
+    found = []
+    for word in re.findall(r'(?:[^\s"]|"[^"]*(?:"|$))+', text):
+        key, equals, value = word.removeprefix('"').partition("=")
+        if word.startswith('"') or value.startswith('"'):
+            key, value = (key, value.removeprefix('"').removesuffix('"')) if equals else (key.removesuffix('"'), "")
+        found.append(f"{key}{equals}{value}")
+    return tuple(found)
+
+
+def _config(host: Host, release: str) -> tuple[dict[str, str] | Unknown, str]:
+    """The build options and their file: distributions put it into /boot or beside the modules; the kernel itself may
+    show it (CONFIG_IKCONFIG_PROC).
+    """
+    first: Unknown | None = None
+    boot = f"/boot/config-{release}"
+    for path in (boot, f"/usr/lib/modules/{release}/config", f"/lib/modules/{release}/config", "/proc/config.gz"):
+        try:
+            data = host.read(path)
+            if path.endswith(".gz"):
+                data = _unzipped(data)
+        except OSError as e:
+            first = first if first is not None else unknown(e)
+            continue
+        except zlib.error as e:
+            first = first if first is not None else Unknown(f"{path}: {e}")
+            continue
+        lines = data.decode("utf-8", "backslashreplace").splitlines()
+        pairs = (line.split("=", 1) for line in lines if line.startswith("CONFIG_") and "=" in line)
+        return {key: value.strip('"') for key, value in pairs}, path
+    return first if first is not None else Unknown(f"{boot}: not there"), boot
+
+
+_CONFIG_LIMIT = 4 << 20
+"""Bytes of a kernel's build options; those of distributions have 300 kB."""
+
+
+def _unzipped(data: bytes) -> bytes:
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    return decoder.decompress(data, _CONFIG_LIMIT)
 
 
 def _lockdown(host: Host) -> str | Unknown | None:
@@ -139,13 +181,13 @@ def _staged(host: Host) -> tuple[tuple[StagedArguments, ...], dict[str, Unknown]
 
     for path in GRUB_CFGS:
         if match := re.search(r"^\s*linux(?:efi|16)?\s+\S+\s*(.*)$", text(path) or "", re.MULTILINE):
-            found.append(StagedArguments(path, tuple(match[1].split())))
+            found.append(StagedArguments(path, split_arguments(match[1])))
     for path in listed(BOOT_ENTRIES, ".conf"):
         if match := re.search(r"^options\s+(.*)$", text(path) or "", re.MULTILINE):
-            found.append(StagedArguments(path, tuple(match[1].split())))
+            found.append(StagedArguments(path, split_arguments(match[1])))
     whole = text("/etc/kernel/cmdline")
     if whole is not None:
-        found.append(StagedArguments("/etc/kernel/cmdline", tuple(whole.split())))
+        found.append(StagedArguments("/etc/kernel/cmdline", split_arguments(whole)))
     for path in ["/etc/default/grub", *listed("/etc/default/grub.d", ".cfg")]:
         tokens: list[str] = []
         for line in (text(path) or "").splitlines():

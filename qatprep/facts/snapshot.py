@@ -18,6 +18,8 @@ from qatprep.facts import (
     runtime,
     stack,
 )
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import DeviceNode
 from qatprep.host.base import Host
 
 
@@ -41,6 +43,19 @@ class Facts:
     log: log.LogFacts
     runtime: runtime.RuntimeFacts
     kubernetes: kubernetes.KubernetesFacts
+
+    @property
+    def vfio_modules(self) -> tuple[str, ...]:
+        """The modules that VFIO needs for VFs, as modprobe is told: without the container's where iommufd stands in.
+
+        With CONFIG_IOMMUFD_VFIO_CONTAINER=y iommufd makes /dev/vfio/vfio and answers as type1 does
+        (drivers/iommu/iommufd/vfio_compat.c); vfio_iommu_type1 is not built then (drivers/vfio/Kconfig).
+        """
+        config, type1 = self.kernel.config, self.modules.get("vfio_iommu_type1")
+        told = not isinstance(config, Unknown) and config.get("CONFIG_IOMMUFD_VFIO_CONTAINER") == "y"
+        absent = type1.file is None and type1.present is False
+        seen = isinstance(self.nodes.container, DeviceNode) and self.modules.get("iommufd").present is True
+        return ("vfio_pci",) if absent and (told or seen) else ("vfio_pci", "vfio_iommu_type1")
 
     @property
     def has_qat(self) -> bool:
