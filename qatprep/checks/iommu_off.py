@@ -9,6 +9,7 @@ from qatprep.checks.base import Context
 from qatprep.checks.iommu_arguments import (
     OFF,
     ON,
+    VALUES,
     Argument,
     arguments,
     hidden_files,
@@ -43,6 +44,11 @@ class _Off(NamedTuple):
     @property
     def guilty(self) -> list[str]:
         return [token(argument) for argument in self.running if argument in OFF]
+
+    @property
+    def mistaken(self) -> list[str]:
+        """Arguments with a value that the kernel does not know."""
+        return [token((name, value)) for name, value in self.running if value not in VALUES.get(name, (value,))]
 
     @property
     def add(self) -> list[str]:
@@ -118,6 +124,14 @@ _REASONS = (
         lambda off: f"Staged in the boot loader, reboot pending: {off.coming}.",
         lambda off: ("Reboot.",),
         _staged_evidence,
+    ),
+    _Reason(
+        lambda off: bool(off.add and off.mistaken),
+        lambda off: (
+            f"{listed(off.mistaken)}: the kernel takes no such value and goes on without it. "
+            "intel_iommu= takes on; pt belongs to iommu=."
+        ),
+        lambda off: change_arguments(off.ctx.facts, add=off.add, remove=off.mistaken),
     ),
     _Reason(
         lambda off: bool(off.guilty),

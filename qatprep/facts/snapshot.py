@@ -15,6 +15,7 @@ from qatprep.facts import (
     nodes,
     pci,
     persist,
+    qatlib,
     runtime,
     stack,
 )
@@ -39,6 +40,7 @@ class Facts:
     pci: pci.PciFacts
     nodes: nodes.NodeFacts
     stack: stack.StackFacts
+    qatlib: qatlib.QatlibFacts
     persist: persist.PersistFacts
     log: log.LogFacts
     runtime: runtime.RuntimeFacts
@@ -83,6 +85,7 @@ def gather(host: Host) -> Facts:
         pci=pci_facts,
         nodes=nodes.gather(host, pci_facts.all_vfs),
         stack=stack.gather(host, module_facts, kernel_facts.release),
+        qatlib=qatlib.gather(host),
         persist=persist.gather(host),
         log=log.gather(host),
         runtime=runtime_facts,
