@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qatprep.facts.kernel import split_arguments
+from qatprep.facts.boot_loader import split_arguments
 
 
 @pytest.mark.parametrize(
