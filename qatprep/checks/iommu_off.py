@@ -146,7 +146,7 @@ _REASONS = (
     _Reason(
         lambda off: bool(off.coming) and off.old,
         lambda off: (
-            f"{off.coming} was in {listed(off.files)} already when this host was booted, and the kernel did not get it: "
+            f"{off.coming} was in {listed(off.files)} already when this host was booted, and the kernel has it not: "
             "it was booted from another entry, or the boot loader reads another file."
         ),
         lambda off: (

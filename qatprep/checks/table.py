@@ -23,6 +23,7 @@ from qatprep.checks import (
     qatlib,
     runtime,
     services,
+    setters,
     sriov,
     stack,
 )
@@ -46,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     *nodes.CHECKS,
     *qatlib.CHECKS,
     *persist.CHECKS,
+    *setters.CHECKS,
     *runtime.CHECKS,
     *kubernetes.CHECKS,
     *mesh.CHECKS,

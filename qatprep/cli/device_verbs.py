@@ -180,6 +180,13 @@ def vfs(session: Session, words: list[str], options: Options) -> ExitCode:
     )
 
 
+def take_over(session: Session, words: list[str], options: Options) -> ExitCode:
+    """qatprep device take-over BDF..."""
+    from qatprep.plan.takeover import take_over as plan
+
+    return _run(session, words, options, "device take-over", plan, pfs=True)
+
+
 def _run(
     session: Session,
     patterns: list[str],
@@ -256,5 +263,10 @@ VERBS = {
     ),
     "vfs": Verb(
         vfs, "Create or remove the VFs of PFs.", ("number", "check", "yes", *_HOST), (Word("action", "create|remove"),)
+    ),
+    "take-over": Verb(
+        take_over,
+        "Remove the overrides that driverctl has stored for QAT devices. What they are bound to now stays.",
+        ("check", "yes", *_HOST),
     ),
 }

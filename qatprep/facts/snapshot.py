@@ -17,6 +17,7 @@ from qatprep.facts import (
     persist,
     qatlib,
     runtime,
+    setters,
     stack,
 )
 from qatprep.facts.base import Unknown
@@ -42,6 +43,8 @@ class Facts:
     stack: stack.StackFacts
     qatlib: qatlib.QatlibFacts
     persist: persist.PersistFacts
+    setters: tuple[setters.Setter, ...]
+    """Who else will set up the devices at the next boot."""
     log: log.LogFacts
     runtime: runtime.RuntimeFacts
     kubernetes: kubernetes.KubernetesFacts
@@ -87,6 +90,7 @@ def gather(host: Host) -> Facts:
         stack=stack.gather(host, module_facts, kernel_facts.release),
         qatlib=qatlib.gather(host),
         persist=persist.gather(host),
+        setters=setters.gather(host, pci_facts),
         log=log.gather(host),
         runtime=runtime_facts,
         kubernetes=kubernetes.gather(host, runtime_facts.kubelet),
