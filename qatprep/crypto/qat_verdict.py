@@ -19,6 +19,7 @@ from qatprep.facts.base import Unknown, names
 from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode, Pf, Vf
 from qatprep.host.base import Host
+from qatprep.text import plural
 
 MEMLOCK_PER_VF = 16 << 20
 """Bytes libqat pins for a VF before the application's own: qatlib INSTALL, section on memlock."""
@@ -136,7 +137,7 @@ def no_rsa(node: QatNode, instances: int) -> Verdict:
         else ("ask whoever runs the host for a VF of a PF with the asym service")
     )
     if instances:
-        count = f"{instances} instance{'s' if instances > 1 else ''}"
+        count = plural(instances, "instance")
         return Verdict("no-rsa", f"libqat has {count}, but none does RSA: the VF has no asym service{words}", fix)
     if not node.vfs:
         return _absent(node)
@@ -234,4 +235,4 @@ def _status(status: int) -> str:
 
 
 def _count(things: tuple[object, ...], noun: str) -> str:
-    return f"{len(things)} {noun}{'s' if len(things) > 1 else ''}"
+    return plural(len(things), noun)

@@ -14,6 +14,7 @@ from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
 from qatprep.plan.model import Plan, Skipped
 from qatprep.steps.base import Change
+from qatprep.text import did_you_mean
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
@@ -212,10 +213,7 @@ def _named(host: Host, known: list[Run], run_id: str) -> list[Run]:
 
     ids = [run.id for run in known]
     if run_id not in ids:
-        import difflib
-
-        close = difflib.get_close_matches(run_id, ids, 1)
-        hint = f"did you mean {close[0]}?" if close else "qatprep rollback --list shows them"
+        hint = did_you_mean(run_id, ids, "qatprep rollback --list shows them")
         raise InputError(f"there is no run {run_id!r} on {host.label}", hint)
     at = ids.index(run_id)
     run = known[at]

@@ -11,8 +11,9 @@ from rich.tree import Tree
 
 from qatprep.engine.bootstrap import Result
 from qatprep.plan.model import Plan, Skipped
-from qatprep.report.text import grouped, plural
+from qatprep.report.text import grouped
 from qatprep.steps.base import Change
+from qatprep.text import plural
 
 
 def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:

@@ -14,7 +14,7 @@ from qatprep.host.base import Host
 from qatprep.plan.model import Plan
 from qatprep.report.device import devices_document, print_devices
 from qatprep.report.rollback import run_status
-from qatprep.report.text import plural
+from qatprep.text import plural
 
 
 def status_document(host: Host, facts: Facts, plan: Plan, config: str, runs: Sequence[Run]) -> dict[str, Any]:

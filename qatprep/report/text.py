@@ -8,11 +8,6 @@ from itertools import groupby
 from qatprep.steps.base import Change
 
 
-def plural(count: int, noun: str, more: str = "") -> str:
-    """ "1 VF", "16 VFs"."""
-    return f"{count} {noun if count == 1 else more or noun + 's'}"
-
-
 def compact(bdfs: Sequence[str]) -> str:
     """A list of BDFs as people say it: one, two, or first to last with the number."""
     if len(bdfs) <= 2:
