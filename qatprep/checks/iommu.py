@@ -95,7 +95,7 @@ def _reserved(ctx: Context) -> Iterable[Finding]:
             + log_lines(ctx, "rmrr"),
             cause="The BIOS asks for a fixed mapping of memory for this device or its bridge (RMRR of Intel, IVMD of "
             "AMD), for example for management by the BMC. VFIO could not keep such a mapping, so the kernel refuses "
-            "to give the device away: opening the group fails with EINVAL or EPERM.",
+            "to give the device away: VFIO_SET_IOMMU fails with EPERM, from Linux 6.5 on with EINVAL.",
             fix=(
                 "In the BIOS setup switch off what shares memory with PCIe devices: HPE names it HPE Shared Memory "
                 "features (conrep, RMRDS), others USB or BMC emulation for PCIe slots; else update the BIOS.",
@@ -140,13 +140,18 @@ def _waiting(ctx: Context) -> Iterable[Finding]:
     off = any(argument in OFF for _, argument in staged)
     news = [f"add {listed(coming)}" if coming else "", f"remove {listed(going)}" if going else ""]
     certain = not hidden or going or not all(path.startswith("/etc/default/grub") for path, _ in staged)
+    old = bool(staged) and not going and all(s.old for s in kernel.staged if s.path in {path for path, _ in staged})
     yield warned(
         "QP-IOMMU-003",
-        f"{'the next' if certain else 'a later'} boot will {' and '.join(part for part in news if part)}",
+        f"the last boot did not add {listed(coming)}, which the boot loader's files had"
+        if old
+        else f"{'the next' if certain else 'a later'} boot will {' and '.join(part for part in news if part)}",
         evidence=tuple(Evidence(path, token(argument)) for path, argument in staged)
         + tuple(Evidence("/proc/cmdline", f"{token}, in no boot entry any more") for token in going)
         + hidden,
-        cause="The boot loader's files differ from what this kernel was started with."
+        cause="These files are older than the running system: another boot entry was chosen, or another file is read."
+        if old
+        else "The boot loader's files differ from what this kernel was started with."
         + (" That will switch the IOMMU off, and with it QAT." if off else "")
         + ("" if certain else f" Whether it is the next boot already cannot be seen: {unreadable(hidden)}."),
         fix=change_arguments(ctx.facts, remove=[token(a) for _, a in staged if a in OFF])[:-1]

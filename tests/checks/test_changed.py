@@ -154,6 +154,10 @@ CASES = [
          silent=("reboot pending",)),
     Case("the next boot will bring it", "boot-argument-lost", "/proc/stat = btime 1767400000", one("QP-IOMMU-002"),
          ("reboot pending",)),
+    Case("an argument that the last boot did not bring, and the IOMMU runs", READY,
+         "/boot/grub/grub.cfg <<\n| linux /vmlinuz ro quiet iommu=pt\n/proc/stat = btime 1767600000\n"
+         "/.qatprep/modified = 1767500000.0 /boot/grub/grub.cfg", {"warn": ["QP-IOMMU-003"]},
+         ("the last boot did not add iommu=pt", "another boot entry"), silent=("the next boot will",)),
     Case("Arch: no update-grub", "iommu-off-argument", "/etc/os-release = ID=arch\n/boot/grub/grub.cfg <<\n"
          "| linux /vmlinuz ro quiet intel_iommu=off", one("QP-IOMMU-002"), ("grub-mkconfig -o /boot/grub/grub.cfg",),
          silent=("update-grub", "stage-kernel-arguments")),
