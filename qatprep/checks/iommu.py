@@ -95,7 +95,8 @@ def _reserved(ctx: Context) -> Iterable[Finding]:
             + log_lines(ctx, "rmrr"),
             cause="The BIOS asks for a fixed mapping of memory for this device or its bridge (RMRR of Intel, IVMD of "
             "AMD), for example for management by the BMC. VFIO could not keep such a mapping, so the kernel refuses "
-            "to give the device away: VFIO_SET_IOMMU fails with EPERM, from Linux 6.5 on with EINVAL.",
+            "to give the device away: VFIO_SET_IOMMU fails with EPERM, from Linux 6.5 on VFIO_GROUP_SET_CONTAINER with "
+            "EINVAL.",
             fix=(
                 "In the BIOS setup switch off what shares memory with PCIe devices: HPE names it HPE Shared Memory "
                 "features (conrep, RMRDS), others USB or BMC emulation for PCIe slots; else update the BIOS.",
