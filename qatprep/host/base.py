@@ -204,6 +204,10 @@ class Host(ABC):
         """Whether somebody holds that lock at this moment; False where it cannot be told."""
         return False
 
+    def modified(self, path: str) -> float | None:
+        """When a file was written last, in seconds since 1970; None where that is not known."""
+        return None
+
     def hardware_name(self, path: str) -> str:
         """Vendor and model of the device at a sysfs path, for people; "" where no database tells."""
         return ""

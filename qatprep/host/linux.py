@@ -296,6 +296,12 @@ class LinuxHost(Host):
         except OSError:
             return False
 
+    def modified(self, path: str) -> float | None:
+        try:
+            return os.stat(self._at(path, follow=True)).st_mtime
+        except OSError:
+            return None
+
     def hardware_name(self, path: str) -> str:
         if self.root != "/":
             return ""

@@ -299,6 +299,7 @@ REDUCERS: dict[str, Callable[[str, Counter[str]], str]] = {
     "/etc/default/grub": _grub_default,
     "/etc/default/grub.d/*": lambda text, count: text if "Written by qatprep" in text else _grub_default(text, count),
     "/boot/config-*": _lines_with(r"^CONFIG_"),
+    "*/lib/modules/*/config": _lines_with(r"^CONFIG_"),
     "*/modules.dep": _lines_with(r"(?i)qat|vfio|usdm|iommu"),
     "/proc/modules": _lines_with(r"(?i)qat|vfio|usdm|iommu|irqbypass"),
     "*/kubelet_internal_checkpoint": _checkpoint,

@@ -81,7 +81,9 @@ class Core:
     def option(self, name: str) -> bool | None:
         """Whether the kernel was built with an option; None when its configuration is not to be had."""
         if self._config is None:
-            lines = self.text(f"/boot/config-{self.kernel.release}").splitlines()
+            release = self.kernel.release
+            text = self.text(f"/boot/config-{release}") or self.text(f"/usr/lib/modules/{release}/config")
+            lines = text.splitlines()
             self._config = frozenset(line.split("=")[0] for line in lines if line.startswith("CONFIG_"))
         return name in self._config if self._config else None
 

@@ -61,6 +61,8 @@ class PciBus:
                 if vf is not None:
                     device.vfs.append(vf)
             device.cycles = 1 if device.vfs else 0
+            told = text_of(device.node, "sriov_numvfs") if "sriov_numvfs" in device.node.children else ""
+            device.num_vfs = int(told) if device.vfs and told.isdigit() else len(device.vfs)
             self.attach_attributes(device)
         root = tree.find("/sys/bus/pci")
         if root is not None:

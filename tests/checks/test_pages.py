@@ -74,7 +74,7 @@ def test_a_command_of_a_page_is_never_broken() -> None:
 
 
 def test_a_stage_a_glob_and_the_list() -> None:
-    assert qatprep("explain", "iommu").out.count("Why it matters") == 5
+    assert qatprep("explain", "iommu").out.count("Why it matters") == len(table.select(["iommu"]))
     assert qatprep("explain", "qp-node-*").out.count("Why it matters") == 4
     listed = qatprep("explain").out
     assert all(f"  {page.id} " in listed for page in pages.pages().values())
