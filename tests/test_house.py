@@ -26,7 +26,8 @@ BELOW = {
     "steps": ("facts", "host", "persist", "runtime"),
     "plan": ("config", "facts", "host", "persist", "runtime", "steps"),
     "engine": ("checks", "config", "facts", "findings", "host", "plan", "steps"),
-    "crypto": ("facts", "host"),
+    "direct": (),
+    "crypto": ("direct", "facts", "findings", "host"),
     "measure": ("crypto", "facts", "host"),
     "mesh": ("facts", "findings", "host"),
     "report": (

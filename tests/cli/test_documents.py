@@ -35,6 +35,7 @@ ELSEWHERE = {
     "tune": "tests/measure/test_tune.py",
     "config": "tests/cli/test_bad_input.py",
     "scenario": "tests/cli/test_open_host.py",
+    "smoke-direct": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""
