@@ -97,12 +97,9 @@ class Iov:
         for vf in list(pf.vfs):
             self.bus.detach(vf)
             self.groups.leave(vf)
-            index = next(
-                name
-                for name, node in pf.node.children.items()
-                if name.startswith("virtfn") and node.target.endswith(vf.bdf)
-            )
-            del pf.node.children[index]
+            for name, node in list(pf.node.children.items()):
+                if name.startswith("virtfn") and node.target.endswith(vf.bdf):
+                    del pf.node.children[name]
             pf.vfs.remove(vf)
             del self.bus.devices[vf.bdf]
             core.tree.remove(f"{PCI_DEVICES}/{vf.bdf}")
