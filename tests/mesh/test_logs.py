@@ -39,6 +39,19 @@ def test_a_line_and_its_row(key: str, line: str) -> None:
     assert key in [row.key for row, _ in matching(kmsg.parse(f"[    3.141592] {line}").text)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RAS: Correctable Errors collector initialized.",
+        "EDAC MC0: 1 CE memory read error on CPU_SrcID#0: correctable error",
+        "mce: [Hardware Error]: Uncorrectable error in bank 7",
+        "ahci 0000:00:17.0: parity error",
+    ],
+)
+def test_what_other_hardware_says_is_not_about_qat(line: str) -> None:
+    assert [row.key for row, _ in matching(line) if row.finding.startswith("QP-PF-")] == []
+
+
 def test_each_row_has_a_line() -> None:
     assert set(LINES) == {row.key for row in MESSAGES}
 

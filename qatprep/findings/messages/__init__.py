@@ -15,6 +15,7 @@ from qatprep.findings.messages import containers, envoy, kernel, qatlib, setup, 
 from qatprep.findings.messages.literals import literals
 from qatprep.findings.messages.row import Message as Message
 from qatprep.findings.messages.row import Source as Source
+from qatprep.hardware import BDF, DRIVERS
 
 MESSAGES: tuple[Message, ...] = (
     *kernel.ROWS,
@@ -47,10 +48,11 @@ def matching(line: str, *sources: Source) -> Iterator[tuple[Message, re.Match[st
     for number in sorted(set(near)):
         row = index.rows[number]
         match = re.search(row.pattern, line, re.IGNORECASE)
-        if match is not None:
+        if match is not None and (not row.device or _DEVICE.search(line)):
             yield row, match
 
 
+_DEVICE = re.compile(rf"\b(?:{'|'.join(DRIVERS)}) {BDF.pattern}")
 _WORD = re.compile(r"\w{4,}")
 _INNER = re.compile(r"(?<=\W)\w{4,}(?=\W)")
 

@@ -230,6 +230,7 @@ ROWS = (
         "One is no trouble; many, or more and more of them, are.",
         "grep . /sys/bus/pci/devices/<PF>/qat_ras/errors_*",
         status=Status.WARN,
+        device=True,
         versions="6.7 and later",
     ),
     _row(
@@ -244,6 +245,7 @@ ROWS = (
         "Memory, a slice or the bus of the device failed, or a program gave it an address it may not use.",
         "grep . /sys/bus/pci/devices/<PF>/qat_ras/errors_*",
         "Bring the PF down and up; when it comes again, have the CPU looked at.",
+        device=True,
         versions="6.7 and later",
     ),
     _row(

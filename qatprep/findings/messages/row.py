@@ -56,6 +56,8 @@ class Message(NamedTuple):
     """Releases of the writer that have this sentence, "" where all that were looked at have it."""
     leading: bool = False
     """Whether it only says that something failed, and the lines before it may tell why."""
+    device: bool = False
+    """Whether it counts only behind the name of a QAT device: memory and other devices report errors in such words."""
 
 
 def rows_of(source: Source) -> Callable[..., Message]:
