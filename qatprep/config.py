@@ -84,6 +84,8 @@ class NodeConfig:
     containers: ContainersConfig = ContainersConfig()
     metrics: str = ""
     """Where a timer writes metrics for Prometheus' textfile collector, "" for nowhere."""
+    envoy: tuple[int, int] | None = None
+    """Version of the node's Envoy: its crypto_mb decides which CPUs CryptoMB works on. None: not known."""
     source: str = "built-in defaults"
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What was asked for, in the configuration's own language: files and --set together."""
@@ -303,6 +305,7 @@ def _build(document: dict[str, Any], name: str, where: Any) -> NodeConfig:
         persist=document.get("persist"),
         containers=_containers(document.get("containers", {}), where),
         metrics=document.get("metrics", ""),
+        envoy=_envoy(document.get("envoy", "")),
         source=name,
         document=document,
     )
@@ -340,6 +343,13 @@ def _containers(section: dict[str, Any], where: Any) -> ContainersConfig:
         if sizes[asked] < 1 << 20:
             raise InputError(f"{where(['containers', 'memlock'])}: memlock {asked!r} is less than a megabyte")
     return ContainersConfig(sizes[asked], section.get("device_ownership", False), section.get("restart", ""))
+
+
+def _envoy(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    major, minor, *_ = text.split(".")
+    return int(major), int(minor)
 
 
 def _values(section: dict[str, Any], where: Any) -> dict[str, Any]:
