@@ -147,7 +147,7 @@ class EnvoyBuild(NamedTuple):
 
 
 ENVOY = (
-    EnvoyBuild((1, 20), "ipp-crypto 2021.4 to 2021.11.1, no AVX-IFMA path", (AVX512,)),
+    EnvoyBuild((1, 20), "ipp-crypto 2021, or built with clang 14", (AVX512,)),
     EnvoyBuild((1, 34), "cryptography-primitives 1.0", (AVX512, AVX_IFMA_RSA)),
     EnvoyBuild((1, 35), "cryptography-primitives 1.2 or later", (AVX512, AVX_IFMA_ALL)),
 )

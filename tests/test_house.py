@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qatprep"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
-GROUND = ("exits", "version", "text", "errors", "hardware", "instruction_sets")
+GROUND = ("exits", "version", "text", "errors", "hardware", "instruction_sets", "yaml_text", "schema_check")
 """Modules at the top of the package that every room may import. Among themselves in this order."""
 BELOW = {
     "host": (),
@@ -26,7 +26,8 @@ BELOW = {
     "steps": ("facts", "host", "persist", "runtime"),
     "plan": ("config", "facts", "host", "persist", "runtime", "steps"),
     "engine": ("checks", "config", "facts", "findings", "host", "plan", "steps"),
-    "crypto": ("facts", "host"),
+    "direct": (),
+    "crypto": ("direct", "facts", "findings", "host"),
     "measure": ("crypto", "facts", "host"),
     "mesh": ("facts", "findings", "host"),
     "report": (

@@ -37,6 +37,9 @@ def doctor(
     ] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Tell what is well, blocked and skipped, too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was read, and every device.")] = False,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Sign on one free QAT VF, without libqat (docs/direct-proof.md).")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Status 3 also for what could not be seen.")] = False,
     config_file: ConfigOption = "",
     setting: SetOption = None,
@@ -59,6 +62,10 @@ def doctor(
     wanted = config.load(host, config_file, setting or ())
     found = facts.gather(host)
     result = evaluate(found, wanted, Profile(profile.value), only or (), skip or ())
+    if prove:
+        from qatprep.cli.prove import proven
+
+        result = proven(result, host)
     from qatprep.report import doctor as report
 
     if output is Output.json:

@@ -36,7 +36,9 @@ def plan(
     found = facts.gather(host)
     for text in config.unmatched(wanted, found):
         session.say(text)
-    result = make_plan(found, wanted, chooser(found, device or []))
+    only = chooser(found, device or [])
+    config.demand(wanted, found.pci.pfs, only)
+    result = make_plan(found, wanted, only)
     from qatprep.report import plan as report
 
     if output is Output.json:

@@ -25,6 +25,7 @@ MEMLOCK_PER_VF = 16 << 20
 """Bytes libqat pins for a VF before the application's own: qatlib INSTALL, section on memlock."""
 
 INSTALL = "install the library: apt install libqat4 libusdm0 (Debian 13, Ubuntu 24.04 or later), dnf install qatlib"
+DIRECT = "a VF is proved without it by: qatprep smoke --direct"
 BOOTSTRAP = "run: qatprep bootstrap"
 
 
@@ -196,7 +197,7 @@ def _of_library(trouble: Trouble) -> Verdict | None:
         return None
     if "No such file or directory" in trouble.detail and "cannot open shared object" in trouble.detail:
         name = trouble.detail.split(":", 1)[0]
-        return Verdict("no-library", f"{name} is not installed", INSTALL)
+        return Verdict("no-library", f"{name} is not installed", f"{INSTALL}; {DIRECT}")
     return Verdict("library", f"libqat cannot be loaded: {trouble.detail}", "install the one of this distribution")
 
 

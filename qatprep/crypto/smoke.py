@@ -56,7 +56,7 @@ def run(provider: str, host: Host) -> SmokeReport:
     Nothing is signed for a host that is not the running machine. Raises nothing: trouble is in the report.
     """
     asked = Provider(provider)
-    why_not = _elsewhere(host)
+    why_not = elsewhere(host)
     providers = (Provider.qat, Provider.cryptomb, Provider.openssl) if asked is Provider.auto else (asked,)
     if why_not:
         results = tuple(ProviderResult(p, "not run", f"not run: {why_not}") for p in providers)
@@ -69,7 +69,7 @@ def run(provider: str, host: Host) -> SmokeReport:
     return _judged(asked, host, results)
 
 
-def _elsewhere(host: Host) -> str:
+def elsewhere(host: Host) -> str:
     """Why an engine here would say nothing about that host; "" when the host is this machine."""
     if host.simulated:
         return "simulated host"

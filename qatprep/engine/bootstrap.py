@@ -18,6 +18,7 @@ from qatprep.text import did_you_mean
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
+    from qatprep.facts.health import HealthFacts
     from qatprep.findings import Finding
 
 BOOT = "boot"
@@ -111,7 +112,14 @@ def _planner(
     from qatprep.plan.node import make_plan
 
     wanted = config or NodeConfig()
-    return wanted, lambda tried: make_plan(gather(host), wanted, only, tried)
+    health: list[HealthFacts] = []
+
+    def plan_now(tried: frozenset[str]) -> Plan:
+        facts = gather(host, health[0] if health else None)
+        health[:] = [facts.health]
+        return make_plan(facts, wanted, only, tried)
+
+    return wanted, plan_now
 
 
 def cut_off(host: Host) -> str:

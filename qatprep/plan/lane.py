@@ -13,7 +13,7 @@ from qatprep.plan.obstacles import Inputs
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.owners import SetOwnership
-from qatprep.steps.pf import StartPf
+from qatprep.steps.pf import SetAutoReset, StartPf
 from qatprep.steps.services import SetServices
 from qatprep.steps.sriov import CreateVfs, RemoveVfs
 
@@ -23,6 +23,13 @@ UNKNOWN_YET = "not known before its driver runs"
 def of_pf(inputs: Inputs, pf: Pf) -> tuple[list[Change], Skipped | None]:
     """The lane of a PF that nothing stands in the way of; what of its services cannot be set."""
     want = inputs.config.of(pf)
+    switch = None if want.auto_reset is None else SetAutoReset.of(pf, want.auto_reset)
+    lane, skipped = _offer(inputs, pf, want)
+    return ([switch] if switch else []) + lane, skipped
+
+
+def _offer(inputs: Inputs, pf: Pf, want: PfConfig) -> tuple[list[Change], Skipped | None]:
+    """Services and VFs."""
     services = _services(inputs, pf, want)
     skipped = services if isinstance(services, Skipped) else None
     change = services if isinstance(services, SetServices) else None

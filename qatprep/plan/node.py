@@ -7,13 +7,14 @@ from collections.abc import Callable
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.pci import Pf
-from qatprep.plan import containers, lane, modules, obstacles, persistence
+from qatprep.plan import containers, doubts, lane, modules, obstacles, persistence
 from qatprep.plan.holders import refusals
 from qatprep.plan.model import Plan, Skipped
 from qatprep.plan.obstacles import Inputs
 from qatprep.steps.base import Change
 from qatprep.steps.owners import CreateGroup, SetOwnership
 from qatprep.steps.pf import BindPf
+from qatprep.steps.services import SetServices
 
 
 def make_plan(
@@ -60,7 +61,19 @@ def make_plan(
         bool(waiting),
         tuple(skipped),
         refusals(lanes, facts.nodes.holders),
+        _doubts(inputs, lanes),
     )
+
+
+def _doubts(inputs: Inputs, lanes: dict[str, tuple[Change, ...]]) -> tuple[str, ...]:
+    """Of the PFs whose services change."""
+    changing = [
+        (pf, wanted)
+        for pf in inputs.facts.pci.pfs
+        if (wanted := inputs.config.of(pf).services)
+        and any(isinstance(change, SetServices) for change in lanes.get(pf.bdf, ()))
+    ]
+    return doubts.of(changing, inputs.facts.kernel.version)
 
 
 def _first(inputs: Inputs, lanes: dict[str, tuple[Change, ...]], waiting: list[Pf]) -> tuple[Change, ...]:

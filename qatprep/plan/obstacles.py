@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from qatprep.config import NodeConfig, PfConfig
+from qatprep.config import NodeConfig, PfConfig, problem
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
+from qatprep.facts.health import signs_of_death
 from qatprep.facts.modules import normal
 from qatprep.facts.pci import Pf, Vf
+from qatprep.hardware import spell_services
 from qatprep.plan.model import Skipped
 from qatprep.plan.modules import Modules
 
@@ -72,7 +74,7 @@ def _no_firmware(inputs: Inputs, pf: Pf) -> Skipped | None:
 def _does_not_start(inputs: Inputs, pf: Pf) -> Skipped | None:
     if pf.driver is not None:
         return None
-    log = inputs.facts.log.of("firmware-rejected", "firmware-svn", "power", "numa", "fused", bdf=pf.bdf)
+    log = inputs.facts.log.of("firmware-rejected", "firmware-svn", "power", "numa", "fused", "engines", bdf=pf.bdf)
     if pf.bdf in inputs.tried or (log and pf.family.module not in inputs.modules.loading):
         return Skipped(pf.bdf, log[-1].text if log else _in_vain(inputs.facts, pf), "QP-PF-001")
     return None
@@ -85,6 +87,12 @@ def _in_vain(facts: Facts, pf: Pf) -> str:
         return "its driver could not start it"
     since = ".".join(map(str, pf.family.since))
     return f"its driver does not take it: {pf.name} came with Linux {since}, this is {facts.kernel.release}"
+
+
+def _dead(inputs: Inputs, pf: Pf) -> Skipped | None:
+    facts = inputs.facts
+    signs = signs_of_death(pf, facts.health.of(pf.bdf), facts.log)
+    return Skipped(pf.bdf, f"does not answer ({signs[0].path}: {signs[0].value})", "QP-PF-003") if signs else None
 
 
 def _no_iommu(inputs: Inputs, pf: Pf) -> Skipped | None:
@@ -115,6 +123,14 @@ def _no_sriov(inputs: Inputs, pf: Pf) -> Skipped | None:
     return None
 
 
+def _impossible(inputs: Inputs, pf: Pf) -> Skipped | None:
+    """At boot: elsewhere such a configuration is refused before there is a plan."""
+    if not (rule := problem(inputs.config, pf)):
+        return None
+    wanted = spell_services(inputs.config.of(pf).services or frozenset())
+    return Skipped(pf.bdf, f"{wanted} is configured, but a {pf.family.name} device {rule}", "QP-SVC-003")
+
+
 def _unseen(inputs: Inputs, pf: Pf) -> Skipped | None:
     if pf.driver is not None:
         for value in (pf.num_vfs, pf.state):
@@ -127,6 +143,7 @@ def _unseen(inputs: Inputs, pf: Pf) -> Skipped | None:
 
 
 _RULES: tuple[Rule, ...] = (
-    _other_stack, _foreign_driver, _no_module, _no_firmware, _does_not_start, _no_iommu, _no_sriov, _unseen,
+    _other_stack, _foreign_driver, _no_module, _no_firmware, _does_not_start, _dead, _no_iommu, _no_sriov, _impossible,
+    _unseen,
 )  # fmt: skip
 """The first that holds is reported: it outranks those below it."""

@@ -43,6 +43,8 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
             branch.add(Text(f"{holder.vf} is held by {holder}"))
     for names, item in _together(plan.skipped):
         tree.add(Text(f"{names}: skipped, {item.reason} ({item.finding})", style="warn"))
+    for doubt in plan.doubts:
+        tree.add(Text(f"doubtful: {doubt}", style="warn"))
     console.print(tree)
     if plan.forecast:
         console.print(Text("Steps after loading a driver are planned again once it runs.", "dim"))

@@ -34,6 +34,8 @@ ELSEWHERE = {
     "bench-queue": "tests/measure/test_bench.py",
     "tune": "tests/measure/test_tune.py",
     "config": "tests/cli/test_bad_input.py",
+    "scenario": "tests/cli/test_open_host.py",
+    "smoke-direct": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""
@@ -147,6 +149,12 @@ ROWS = [
     Row("device list --all", NONE, 0, "functions"),
     Row("device list extra", FRESH, 2),
     Row("features", READY, 0, "features"),
+    Row("config check", READY, 0, "config-check"),
+    Row("config check --set devices.vfs=8", READY, 2, "config-check"),
+    Row("config check", on("services-impossible"), 2, "config-check"),
+    Row("config show --set devices.vfs=8", READY, 2),
+    Row("config show", NONE, 0, "config-show"),
+    Row("plan", on("services-impossible"), 2),
     Row("explain", NONE, 0, "explain"),
     Row("explain QP-IOMMU-001", NONE, 0, "explain"),
     Row("explain QP-NONE-001", NONE, 2),

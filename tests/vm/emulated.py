@@ -37,9 +37,11 @@ class Emulator:
         self.directory = directory
         self.vfs = vfs
         self._log = f"{directory}/log"
+        self.record = f"{directory}/record"
+        """What drivers did to the devices, as JSON lines."""
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                [*_PROGRAM, "serve", directory, "--pf", "--vfs", str(vfs)],
+                [*_PROGRAM, "serve", directory, "--pf", "--vfs", str(vfs), "--record", self.record],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

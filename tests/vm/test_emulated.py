@@ -42,7 +42,8 @@ def test_from_nothing_to_a_signature(boot: Boot, kernel: str, suite: str) -> Non
 
         out = node.qatprep("bootstrap --yes").out
         assert SIGNED in out
-        assert COUNTED in " ".join(out.split())
+        # 6.1 has no fw_counters (they came with 6.6): there only the device itself can tell.
+        assert (COUNTED in " ".join(out.split())) == (kernel != "6.1")
         assert signatures(guest) == 64
 
         log = guest.check("dmesg")
@@ -74,7 +75,7 @@ def test_a_pf_that_offers_compression_alone_cannot_sign(boot: Boot, kernel: str)
         assert "dc" in said
         assert signatures(guest) == 0
 
-        node.qatprep("device services asym --yes")
+        node.qatprep(f"device services asym {PF0} --yes")
         assert SIGNED in node.qatprep("smoke --provider qat").out
 
 
