@@ -27,7 +27,7 @@ _KEPT_ARGUMENTS = re.compile(
     r"(?:BOOT_IMAGE|(?:intel_|amd_)?iommu(?:\..+)?|vfio.*|qat.*|intel_qat.*|(?:module_|.*\.)?blacklist|pci|pcie.*|efi|lsm"
     r"|lockdown|(?:default_)?hugepages.*|isolcpus|nohz_full|rcu_nocbs|mitigations|console|crashkernel|cgroup.*|debugfs"
     r"|systemd\.unified_.*|module\.sig_enforce|kvm.*|firmware_class\.path|clearcpuid|nosmt|maxcpus|nr_cpus|numa.*|mem"
-    r"|apparmor|selinux|security|audit|panic|rd\.driver\..*|swiotlb|dmar.*|intremap|x2apic.*)",
+    r"|gather_data_sampling|apparmor|selinux|security|audit|panic|rd\.driver\..*|swiotlb|dmar.*|intremap|x2apic.*)",
 )
 """Kernel arguments whose value is kept; of the others (root=, ip=, passwords) only the name is."""
 
