@@ -17,18 +17,47 @@ BELOW = {
     "findings": (),
     "facts": ("host", "runtime", "findings"),
     "checks": ("findings", "facts", "host", "runtime", "persist"),
+    "assess": ("checks", "findings", "facts", "host", "runtime", "persist"),
     "steps": ("facts", "host", "runtime", "persist"),
-    "plan": ("steps", "facts", "host", "runtime", "persist"),
+    "plan": ("assess", "checks", "steps", "facts", "host", "runtime", "persist"),
+    "outcome": ("assess", "plan", "checks", "findings", "facts"),
     "runtime": ("host",),
     "persist": ("host", "facts"),
     "mesh": ("findings", "facts", "host"),
     "crypto": ("facts", "host"),
-    "engine": ("findings", "checks", "plan", "steps", "facts", "host"),
+    "engine": ("findings", "assess", "outcome", "checks", "plan", "steps", "facts", "host"),
     "report": (
-        *("findings", "engine", "checks", "plan", "steps", "facts", "host", "mesh", "runtime", "crypto", "persist"),
+        *(
+            "findings",
+            "engine",
+            "assess",
+            "outcome",
+            "checks",
+            "plan",
+            "steps",
+            "facts",
+            "host",
+            "mesh",
+            "runtime",
+            "crypto",
+            "persist",
+        ),
     ),
     "cli": (
-        *("report", "findings", "engine", "checks", "plan", "steps", "facts", "host", "mesh", "runtime"),
+        *(
+            "report",
+            "findings",
+            "engine",
+            "assess",
+            "outcome",
+            "checks",
+            "plan",
+            "steps",
+            "facts",
+            "host",
+            "mesh",
+            "runtime",
+        ),
         *("crypto", "persist"),
     ),
 }
@@ -63,7 +92,7 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports(path: Path) -> None:
     name = str(path.relative_to(ROOT))
-    room = path.relative_to(PACKAGE).parts[0] if len(path.relative_to(PACKAGE).parts) > 1 else ""
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     for line, imported in imports(path):
         top = imported.split(".")[0]
         if top in ONLY_IN:

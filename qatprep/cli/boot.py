@@ -8,7 +8,7 @@ from qatprep.exits import ExitCode
 from qatprep.host.base import Host
 
 
-def at_boot(session: Session, host: Host, wanted: NodeConfig, *, as_json: bool) -> ExitCode:
+def at_boot(session: Session, host: Host, wanted: NodeConfig, *, as_json: bool, no_smoke: bool = False) -> ExitCode:
     """Status 0: everything there is, is ready (a host without QAT is). 3: some devices are not. 4, 5: none is."""
     from qatprep.engine.boot import prepare
     from qatprep.report import boot as report

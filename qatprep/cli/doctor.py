@@ -38,6 +38,9 @@ def doctor(
     every: Annotated[bool, typer.Option("--all", "-a", help="Tell what is well, blocked and skipped, too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was read, and every device.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Status 3 also for what could not be seen.")] = False,
+    require_proof: Annotated[
+        bool, typer.Option("--require-proof", help="Status 3 also for what is configured, but has not signed.")
+    ] = False,
     config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
@@ -46,25 +49,25 @@ def doctor(
 ) -> ExitCode:
     """Say what this node can do, and what is in the way. Changes nothing, and needs no root to be useful.
 
-    One broken link is one failure: what hangs on it is "blocked". Status 0 when nothing failed, 3 when something did.
+    One broken link is one failure: what hangs on it is "blocked". Status 0 when nothing failed, 3 when something did, 6
+    when restarts or a reboot that are listed clear all that failed.
     """
-    from qatprep import config, facts
-    from qatprep.checks.base import Profile
-    from qatprep.checks.registry import evaluate
+    from qatprep import config
+    from qatprep.cli.look import look, narrowed
     from qatprep.cli.select import same_host
-    from qatprep.findings import Status
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
     wanted = config.load(host, config_file, setting or ())
-    found = facts.gather(host)
-    result = evaluate(found, wanted, Profile(profile.value), only or (), skip or ())
+    again = same_host(root, simulate, config_file, setting or [])
+    seen = look(host, wanted, again)
+    if profile is not ProfileName.auto or only or skip:
+        seen = narrowed(host, seen, profile.value, only or (), skip or (), again)
+    code = seen.outcome.exit_status(strict=strict, require_proof=require_proof)
     from qatprep.report import doctor as report
 
     if output is Output.json:
-        session.json(report.document(result, found, wanted.source))
+        session.json(report.document(seen.judged, seen.outcome, code))
     else:
-        again = same_host(root, simulate, config_file, setting or [])
-        report.print_report(session.console(), result, found, wanted.source, again, every=every, verbose=verbose)
-    bad = (Status.FAIL, Status.UNKNOWN) if strict else (Status.FAIL,)
-    return ExitCode.FINDINGS if result.of(*bad) else ExitCode.OK
+        report.print_report(session.console(), seen.judged, seen.outcome, again, every=every, verbose=verbose)
+    return code

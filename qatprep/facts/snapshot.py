@@ -15,9 +15,11 @@ from qatprep.facts import (
     nodes,
     pci,
     persist,
+    proof,
     runtime,
     stack,
 )
+from qatprep.facts.base import Unknown
 from qatprep.host.base import Host
 
 
@@ -41,6 +43,8 @@ class Facts:
     log: log.LogFacts
     runtime: runtime.RuntimeFacts
     kubernetes: kubernetes.KubernetesFacts
+    proof: proof.Proof | Unknown | None
+    """What was signed at this boot."""
 
     @property
     def has_qat(self) -> bool:
@@ -72,4 +76,5 @@ def gather(host: Host) -> Facts:
         log=log.gather(host),
         runtime=runtime_facts,
         kubernetes=kubernetes.gather(host, runtime_facts.kubelet),
+        proof=proof.gather(host),
     )

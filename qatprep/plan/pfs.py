@@ -25,16 +25,16 @@ def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
     text = hardware.spell_services(wanted)
     known = nodes.groups(host)
     pfs = _pfs(host, bdfs)
-    lanes = {pf.bdf: tuple(_set_services(pf, wanted, text, known)) for pf in pfs}
+    lanes = {pf.bdf: tuple(_set_services(host, pf, wanted, text, known)) for pf in pfs}
     return _plan(host, pfs, lanes)
 
 
-def _set_services(pf: Pf, wanted: frozenset[str], text: str, groups: dict[str, int] | Unknown) -> list[Change]:
+def _set_services(
+    host: Host, pf: Pf, wanted: frozenset[str], text: str, groups: dict[str, int] | Unknown
+) -> list[Change]:
     if not isinstance(pf.services, Services) or pf.configurable is not True:
         why = pf.services.reason if isinstance(pf.services, Unknown) else "its kernel driver has no cfg_services"
-        raise QatprepError(
-            f"the services of {pf.bdf} cannot be set: {why}", "qatprep doctor --only 'QP-PF-*,QP-SVC-*,QP-KRN-001'"
-        )
+        raise QatprepError(f"the services of {pf.bdf} cannot be set: {why}", _advice(host, pf, "services"))
     if pf.services.tokens == wanted:
         return []
     if pf.vfs:
@@ -58,14 +58,14 @@ def _again(pf: Pf, groups: dict[str, int] | Unknown) -> list[Change]:
 def vfs(host: Host, bdfs: Sequence[str], count: int | None) -> Plan:
     """Create (None: all) or remove (0) the VFs of PFs. InputError for a number the driver would not make."""
     pfs = _pfs(host, bdfs)
-    return _plan(host, pfs, {pf.bdf: tuple(_set_vfs(pf, count)) for pf in pfs})
+    return _plan(host, pfs, {pf.bdf: tuple(_set_vfs(host, pf, count)) for pf in pfs})
 
 
-def _set_vfs(pf: Pf, count: int | None) -> list[Change]:
+def _set_vfs(host: Host, pf: Pf, count: int | None) -> list[Change]:
     if not isinstance(pf.total_vfs, int) or not pf.total_vfs:
-        raise QatprepError(f"{pf.bdf} cannot have VFs: sriov_totalvfs is absent or 0", "is SR-IOV on in the BIOS?")
+        raise QatprepError(f"{pf.bdf} cannot have VFs: sriov_totalvfs is absent or 0", _advice(host, pf, "sr-iov"))
     if pf.driver is None:
-        raise QatprepError(f"{pf.bdf} has no driver, so it cannot make VFs", "qatprep doctor --only QP-PF-001")
+        raise QatprepError(f"{pf.bdf} has no driver, so it cannot make VFs", _advice(host, pf, "driver"))
     wanted = pf.total_vfs if count is None else count
     if wanted > pf.total_vfs:
         raise InputError(f"{pf.bdf} can have at most {pf.total_vfs} VFs, not {wanted}")
@@ -80,6 +80,12 @@ def _set_vfs(pf: Pf, count: int | None) -> list[Change]:
     if wanted:
         lane.append(CreateVfs(pf.bdf, wanted, pf.state if isinstance(pf.state, str) else ""))
     return lane
+
+
+def _advice(host: Host, pf: Pf, stage: str) -> str:
+    from qatprep.assess import advice  # all checks: only where something is refused
+
+    return advice(host, pf.bdf, f"qatprep doctor --only {stage}")
 
 
 def _plan(host: Host, pfs: Sequence[Pf], lanes: dict[str, tuple[Change, ...]]) -> Plan:

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from qatprep.assess import Skipped
 from qatprep.engine.bootstrap import Result
-from qatprep.plan.model import Plan, Skipped
-from qatprep.report.text import grouped, plural
+from qatprep.plan.model import Plan
+from qatprep.report.text import because, grouped, plural
 from qatprep.steps.base import Change
 
 
@@ -41,7 +42,7 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
         for holder in refusal.holders:
             branch.add(Text(f"{holder.vf} is held by {holder}"))
     for names, item in _together(plan.skipped):
-        tree.add(Text(f"{names}: skipped, {item.reason} ({item.finding})", style="warn"))
+        tree.add(Text(f"{names}: skipped, {because(item)}", style="warn"))
     console.print(tree)
     if plan.forecast:
         console.print(Text("Steps after loading a driver are planned again once it runs.", "dim"))

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from qatprep.assess import Skipped
 from qatprep.steps.base import Change
 
 
 def plural(count: int, noun: str, more: str = "") -> str:
     """ "1 VF", "16 VFs"."""
     return f"{count} {noun if count == 1 else more or noun + 's'}"
+
+
+def because(item: Skipped) -> str:
+    """Why something is skipped, with the id of the finding where there is one."""
+    return f"{item.reason} ({item.finding})" if item.finding else item.reason
 
 
 def compact(bdfs: Sequence[str]) -> str:

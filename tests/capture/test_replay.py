@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from qatprep.checks.base import Profile
-from qatprep.checks.registry import evaluate
+from qatprep.cli.look import look
 from qatprep.cli.open_host import open_host
 from qatprep.config import NodeConfig
 from qatprep.exits import ExitCode
-from qatprep.facts import gather
 from qatprep.host import manifest
 from qatprep.host.base import Host
 from qatprep.host.capture import Capture
-from qatprep.plan.node import make_plan
 from qatprep.report import device, doctor, plan, status
 from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.scenarios import scenarios
@@ -35,14 +32,15 @@ def captured(host: Host) -> Capture:
 
 def documents(host: Host) -> dict[str, Any]:
     """What doctor, plan, status and device list tell, in one look."""
-    facts = gather(host)
+    facts, judged, planned, outcome = look(host, NodeConfig())
     found = {
-        "plan": plan.plan_document(make_plan(facts, NodeConfig()), host.label, ""),
-        "status": status.status_document(host, facts, make_plan(facts, NodeConfig()), "", []),
+        "plan": plan.plan_document(planned, host.label, ""),
+        "status": status.status_document(host, facts, planned, "", []),
         "devices": device.devices_document(host, facts.pci, facts.nodes),
     }
-    found["doctor"] = doctor.document(evaluate(facts, NodeConfig(), Profile.AUTO), facts, "")
+    found["doctor"] = doctor.document(judged, outcome, outcome.exit_status())
     found["doctor"]["host"]["simulated"] = None
+    del found["doctor"]["outcome"]  # where a host may be changed, it says by what
     return found
 
 
