@@ -66,14 +66,19 @@ class Outcome:
     """Whether `remaining` clears every failure."""
     unseen: bool
     """Whether something could not be seen."""
+    changes: int
+    """Changes that bootstrap would make."""
+    skipped: bool
+    """Whether the plan skips something."""
 
-    def exit_status(self, *, strict: bool = False, require_proof: bool = False, pending: bool = False) -> ExitCode:
-        """`strict`: 3 also for what could not be seen. `require_proof`: 3 also for what is only configured. `pending`:
-        there are changes to make, which is 3 for a verb that was asked for them."""
-        if self.failed and self.cleared and not pending:
+    def exit_status(self, *, asked: bool = False, strict: bool = False, require_proof: bool = False) -> ExitCode:
+        """`asked`: the verb was asked about the configuration, and changes to make or what is skipped is 3. `strict`: 3
+        also for what could not be seen. `require_proof`: 3 also for what is only configured."""
+        if self.failed and self.cleared and not self.changes:
             return ExitCode.REBOOT
+        unmet = asked and (self.changes or self.skipped)
         unproven = require_proof and any(verdict.state is State.CONFIGURED for verdict in self.verdicts)
-        return ExitCode.FINDINGS if self.failed or pending or unproven or (strict and self.unseen) else ExitCode.OK
+        return ExitCode.FINDINGS if self.failed or unmet or unproven or (strict and self.unseen) else ExitCode.OK
 
     def state(self, profile: Profile) -> State | None:
         return next((verdict.state for verdict in self.verdicts if verdict.subject is profile), None)
@@ -103,6 +108,8 @@ def conclude(
         bool(failures),
         bool(failures) and all(f.cleared_by for f in failures),
         bool(judged.report.of(Status.UNKNOWN)),
+        len(plan.changes),
+        bool(plan.skipped),
     )
     return replace(outcome, next=tuple(_next(judged, plan, outcome, again, writable=writable)))
 
@@ -120,7 +127,7 @@ def stand(judged: Assessment) -> Standing:
     devices: dict[str, Pf | Vf] = {pf.bdf: pf for pf in facts.pci.pfs if _signs(judged, pf)}
     devices |= {vf.bdf: vf for vf in facts.pci.vfs if vf.family.supported}
     proof = facts.proof
-    if not isinstance(proof, Proof):
+    if facts.simulated or not isinstance(proof, Proof):
         return Standing(tuple(devices), {}, {}, None, proof.reason if isinstance(proof, Unknown) else "")
     holds: dict[str, Signed] = {}
     void: dict[str, str] = {}

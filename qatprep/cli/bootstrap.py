@@ -20,7 +20,6 @@ from qatprep.cli.session import Session
 from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
-    from qatprep.config import NodeConfig
     from qatprep.host.base import Host
     from qatprep.plan.model import Plan
 
@@ -110,14 +109,14 @@ def bootstrap(
     if not as_json and not (check and result.status == "planned"):
         undo = to_undo(session, result.run, root, simulate)
         report.print_result(console, result, host.label, undo, qat=found.has_qat)
+    signed = True
     if not check and result.status in ("applied", "unchanged"):
         if result.made and wanted.smoke and not no_smoke:
-            _sign(session, host, wanted, document, as_json=as_json)
+            signed = _sign(session, host, document, as_json=as_json)
         seen = look(host, wanted, again, only=lambda facts: only)
-    if check:
-        session.code = seen.outcome.exit_status(pending=not seen.plan.empty)
-    elif session.code is ExitCode.OK and result.status != "declined":
-        session.code = seen.outcome.exit_status()
+    if check or (session.code is ExitCode.OK and result.status != "declined"):
+        session.code = seen.outcome.exit_status(asked=True)
+        session.code = session.code if signed or session.code else ExitCode.FINDINGS
     if as_json:
         document["outcome"] = last_word(seen.outcome, session.code)
         session.json({**document, "exit": int(session.code)})
@@ -127,15 +126,19 @@ def bootstrap(
     return session.code
 
 
-def _sign(session: Session, host: Host, wanted: NodeConfig, document: dict[str, object], *, as_json: bool) -> None:
-    """Sign on what was prepared, and keep the proof."""
-    from qatprep.crypto import smoke
+def _sign(session: Session, host: Host, document: dict[str, object], *, as_json: bool) -> bool:
+    """Sign on what was prepared, and keep the proof. False where a signature failed."""
+    from qatprep.crypto.prove import prove
+    from qatprep.facts import gather
     from qatprep.report import crypto
 
-    result = smoke.run(smoke.Provider.auto, host)
     if host.simulated:
-        return
+        return True
+    done = prove(host, gather(host), "bootstrap")
     if as_json:
-        document["smoke"] = crypto.smoke_document(result)
+        document["smoke"] = crypto.smoke_document(done.report)
     else:
-        crypto.print_smoke(session.console(), result)
+        crypto.print_smoke(session.console(), done.report)
+    if done.why_not:
+        session.say(f"the proof was not written: {done.why_not}")
+    return done.report.ok

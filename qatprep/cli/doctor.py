@@ -41,6 +41,15 @@ def doctor(
     require_proof: Annotated[
         bool, typer.Option("--require-proof", help="Status 3 also for what is configured, but has not signed.")
     ] = False,
+    proving: Annotated[
+        bool, typer.Option("--prove", help="Sign on the CPU and on each PF first, and keep the proof. Opens VFs.")
+    ] = False,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device", "-d", metavar="BDF", help="With --prove: sign here although pods may be given its VFs."
+        ),
+    ] = None,
     config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
@@ -55,19 +64,36 @@ def doctor(
     from qatprep import config
     from qatprep.cli.look import look, narrowed
     from qatprep.cli.select import same_host
+    from qatprep.errors import InputError
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
     wanted = config.load(host, config_file, setting or ())
     again = same_host(root, simulate, config_file, setting or [])
     seen = look(host, wanted, again)
+    done = None
+    if proving:
+        from qatprep.cli.look import named
+        from qatprep.crypto.prove import prove
+
+        done = prove(host, seen.facts, "doctor --prove", named(seen.facts, device or []))
+        seen = look(host, wanted, again)
+    elif device:
+        raise InputError("--device says where --prove signs", "qatprep device list shows single devices")
     if profile is not ProfileName.auto or only or skip:
         seen = narrowed(host, seen, profile.value, only or (), skip or (), again)
     code = seen.outcome.exit_status(strict=strict, require_proof=require_proof)
     from qatprep.report import doctor as report
+    from qatprep.report.crypto import print_smoke, smoke_document
 
     if output is Output.json:
-        session.json(report.document(seen.judged, seen.outcome, code))
+        document = report.document(seen.judged, seen.outcome, code)
+        session.json({**document, "smoke": smoke_document(done.report)} if done else document)
     else:
+        if done:
+            print_smoke(session.console(), done.report)
+            session.line()
         report.print_report(session.console(), seen.judged, seen.outcome, again, every=every, verbose=verbose)
-    return code
+    if done and done.why_not:
+        session.say(f"the proof was not written: {done.why_not}")
+    return ExitCode.FINDINGS if done and not done.report.ok and code is ExitCode.OK else code

@@ -52,3 +52,12 @@ def narrowed(host: Host, whole: Look, profile: str, only: Sequence[str], skip: S
 
     judged = assess(whole.facts, whole.judged.config, Profile(profile), only, skip)
     return Look(whole.facts, judged, whole.plan, conclude(judged, whole.plan, again, writable=host.writable))
+
+
+def named(facts: Facts, patterns: Sequence[str]) -> list[str]:
+    """The PFs (in a VM: VFs) that --device names."""
+    from qatprep.cli.select import chooser
+
+    chosen = chooser(facts, list(patterns))
+    known = [*(pf.bdf for pf in facts.pci.pfs), *(vf.bdf for vf in facts.pci.vfs)]
+    return [bdf for bdf in known if chosen and chosen(bdf)]

@@ -37,7 +37,7 @@ def plan(
     found, _, result, outcome = look(host, wanted, again, only=lambda facts: chooser(facts, device or []))
     for text in config.unmatched(wanted, found):
         session.say(text)
-    code = outcome.exit_status(pending=not result.empty)
+    code = outcome.exit_status(asked=True)
     from qatprep.outcome import document
     from qatprep.report import plan as report
     from qatprep.report.outcome import print_outcome

@@ -45,7 +45,7 @@ def status(
     wanted = config.load(host, config_file, setting or ())
     again = same_host(root, simulate, config_file, setting or [])
     _, _, plan, outcome = look(host, wanted, again, facts=found)
-    code = outcome.exit_status(pending=not plan.empty)
+    code = outcome.exit_status(asked=True)
     try:
         runs = journal.runs(host)
     except QatprepError as e:

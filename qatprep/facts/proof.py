@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib.resources import files
 from typing import Any
 
 from qatprep.facts.base import ABSENT, Unknown, shaped, unknown
@@ -20,31 +21,6 @@ PATH = "/run/qatprep/proof.json"
 SCHEMA = "qatprep.proof/1"
 _LIMIT = 1 << 20
 """Bytes."""
-_SIGNED = {
-    "type": "object",
-    "required": ["provider", "right", "counted", "time", "by", "seal", "void"],
-    "additionalProperties": False,
-    "properties": {
-        "provider": {"type": "string"},
-        "right": {"type": "integer", "minimum": 1},
-        "counted": {"type": ["integer", "null"]},
-        "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"},
-        "by": {"type": "string"},
-        "seal": {"type": "object", "additionalProperties": {"type": "string"}},
-        "void": {"type": "string"},
-    },
-}
-_FORM = {
-    "type": "object",
-    "required": ["schema", "boot", "devices", "cryptomb"],
-    "additionalProperties": False,
-    "properties": {
-        "schema": {"const": SCHEMA},
-        "boot": {"type": "string"},
-        "devices": {"type": "object", "additionalProperties": _SIGNED},
-        "cryptomb": {"anyOf": [_SIGNED, {"type": "null"}]},
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -89,7 +65,8 @@ def gather(host: Host) -> Proof | Unknown | None:
         document = json.loads(data)
     except ValueError:
         return Unknown(f"{PATH}: not JSON")
-    if wrong := shaped(PATH, document, _FORM):
+    form = json.loads(files("qatprep.schema").joinpath("proof.json").read_text(encoding="utf-8"))
+    if (wrong := shaped(PATH, document, form)) is not None:
         return wrong
     found = document["cryptomb"]
     devices = {bdf: Signed(**entry) for bdf, entry in document["devices"].items()}
