@@ -35,6 +35,7 @@ ELSEWHERE = {
     "tune": "tests/measure/test_tune.py",
     "config": "tests/cli/test_bad_input.py",
     "journal": "tests/persist/test_schemas.py",
+    "proof": "tests/outcome/test_proof.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""
 ONE = "0000:6b:00.0"
@@ -137,7 +138,7 @@ ROWS = [
     Row("plan", READY, 0, "plan"),
     Row("plan --diff", FRESH, 3, "plan"),
     Row("plan", NO_IOMMU, 3, "plan"),
-    Row("plan", HELD, 1, "plan"),
+    Row("plan", HELD, 3, "plan"),
     Row("plan --device 0000:ff:00.0", FRESH, 2),
     Row("status", READY, 0, "status"),
     Row("status", FRESH, 3, "status"),
