@@ -7,7 +7,7 @@ its own. What follows from a verdict (next actions, exit status) is outcome.py's
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
@@ -155,6 +155,12 @@ def assess(
     return Assessment(facts, config, evaluate(facts, config, profile, only, skip))
 
 
+def with_proof(judged: Assessment, found: tuple[Finding, ...]) -> Assessment:
+    """The same host with what an attempt to sign found."""
+    report = judged.report
+    return replace(judged, report=replace(report, findings=(*report.findings, *found), every=(*report.every, *found)))
+
+
 def advice(host: Host, bdf: str, otherwise: str) -> str:
     """For a verb that cannot do what was asked with a device: what doctor says about it, else `otherwise`."""
     from qatprep import config
@@ -164,9 +170,10 @@ def advice(host: Host, bdf: str, otherwise: str) -> str:
     return f"{found.reason}: qatprep doctor --only {found.finding}" if found else otherwise
 
 
-def stage_of(f: Finding) -> Stage:
-    """The stage a finding belongs to; what a check that crashed was about is that of the check."""
-    return BY_ID[f.evidence[0].path if f.id == CRASH else f.id].stage
+def stage_of(f: Finding) -> Stage | None:
+    """The stage a finding belongs to, None for what only a proof finds; of a check that crashed, that of the check."""
+    check = BY_ID.get(f.evidence[0].path if f.id == CRASH else f.id)
+    return check.stage if check else None
 
 
 def _qat(facts: Facts, report: Report) -> Verdict:
@@ -215,7 +222,9 @@ def _against(subject: Profile, mine: list[Finding], report: Report) -> Verdict |
 
 def _of(subject: Profile, report: Report) -> list[Finding]:
     """Its findings; a check that crashed counts for what it was about."""
-    return [f for f in report.every if subject in BY_ID[f.id if f.id != CRASH else f.evidence[0].path].profiles]
+    by_proof = frozenset({Profile.QAT})
+    checks = [(f, BY_ID.get(f.id if f.id != CRASH else f.evidence[0].path)) for f in report.every]
+    return [f for f, check in checks if subject in (check.profiles if check else by_proof)]
 
 
 def inventory(facts: Facts) -> str:

@@ -48,6 +48,12 @@ class Services(NamedTuple):
             return f"offers at most {self.most} services at the same time"
         return "" if wanted else "needs at least one service"
 
+    def nearest(self, wanted: frozenset[str]) -> tuple[str, ...]:
+        """Up to two combinations that are possible and have most in common with one that is not, asym first."""
+        kept = [token for token in self.tokens if token in wanted and token not in self.alone] or ["asym", "sym"]
+        pairs = [frozenset((kept[0], *(rest,))) for rest in kept[1:]] or [frozenset(kept)]
+        return tuple(spell_services(pair) for pair in pairs[:2])
+
 
 SERVICES = ("asym", "sym", "dc", "decomp", "dcc")
 """Tokens of cfg_services in the order kernels from 6.15 on write them back (qat_common/adf_cfg_services.h)."""
@@ -151,7 +157,7 @@ SERVICE_ALIASES = {"cy": ("asym", "sym")}
 
 
 def parse_services(text: str) -> frozenset[str]:
-    """The set of tokens in a services text such as "sym;asym", "dc" or "cy;dc". ValueError for unknown tokens."""
+    """The set of tokens in a services text such as "sym;asym", "dc" or "cy;dc". ValueError for what is none."""
     tokens: set[str] = set()
     for token in text.strip().split(";"):
         word = token.strip()
@@ -159,13 +165,36 @@ def parse_services(text: str) -> frozenset[str]:
             tokens.update(SERVICE_ALIASES[word])
         elif word in SERVICES:
             tokens.add(word)
+        elif re.search(r"[,:|+/\s]", word):
+            raise ValueError("services are separated by ';'")
         else:
             raise ValueError(f"{word!r} is none of {', '.join(SERVICES)}, cy")
     return frozenset(tokens)
 
 
-SERVICES_5_ENTRIES = frozenset({"sym;asym", "dc"})
-"""The spellings kernels 6.0 to 6.4 take (Documentation/ABI/testing/sysfs-driver-qat of 6.4)."""
+def suggest_services(text: str) -> str:
+    """What a services text with a mistake was meant to be ("assym,sym": "asym;sym"), "" where that is not clear."""
+    from qatprep.text import close
+
+    words = [word for word in re.split(r"[;,:|+/\s]+", text.strip().lower()) if word]
+    meant = [close(word, (*SERVICES, *SERVICE_ALIASES)) for word in words]
+    return ";".join(dict.fromkeys(meant)) if all(meant) else ""
+
+
+def services_since(services: frozenset[str]) -> tuple[int, int]:
+    """The first mainline kernel whose cfg_services takes this combination, on a device that offers it.
+
+    Distributions backport: a kernel that says it is older may take it all the same. Documentation/ABI/testing/
+    sysfs-driver-qat of 6.4; commits 5005327514 (6.5, single services and pairs), 37b14f2dfa79 (6.7, dcc);
+    qat_common/adf_cfg_services.c (6.15, any set), decomp 6.17.
+    """
+    if "decomp" in services:
+        return (6, 17)
+    if len(services) > 2:
+        return (6, 15)
+    if "dcc" in services:
+        return (6, 7)
+    return (6, 0) if services in ({"sym", "asym"}, {"dc"}) else (6, 5)
 
 
 def spell_services(services: frozenset[str]) -> str:

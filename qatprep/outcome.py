@@ -134,7 +134,7 @@ def stand(judged: Assessment) -> Standing:
     for bdf, signed in proof.devices.items():
         if bdf not in devices:
             continue
-        if why := signed.void or _changed(signed, seal(devices[bdf])):
+        if why := signed.void or _changed(signed, seal(devices[bdf], facts.health.of(bdf))):
             void[bdf] = why
         else:
             holds[bdf] = signed

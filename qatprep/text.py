@@ -16,6 +16,14 @@ def listed(items: Iterable[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
+def close(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like this one, "" for none."""
+    import difflib
+
+    found = difflib.get_close_matches(name, list(known), 1)
+    return found[0] if found else ""
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str, *, most: int = 1, alike: float = 0.6) -> str:
     """A hint for a name that is not known: up to `most` of the known ones, whatever their case, else `otherwise`.
 

@@ -49,6 +49,16 @@ _REASONS = (
         bind=False,
     ),
     _Reason(
+        "engines",
+        "Its acceleration engines do not come out of reset: the device is dead until its power was off.",
+        (
+            "Switch the machine off altogether and on again (a reboot keeps the device powered).",
+            "If that does not help, update the BIOS, then have the CPU looked at.",
+        ),
+        again=False,
+        bind=False,
+    ),
+    _Reason(
         "firmware-svn",
         "The firmware is older than the security version the device demands.",
         ("Install newer firmware, then load the driver again.",),
@@ -89,7 +99,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
         if isinstance(pf.driver, Unknown):
             yield unseen("QP-PF-001", f"cannot see the driver of PF {pf.bdf}", pf.driver, (pf.bdf,))
         elif pf.driver != pf.family.driver:
-            key = "" if pf.driver else next((r.key for r in _REASONS if log_lines(ctx, r.key, bdf=pf.bdf)), "")
+            key = "" if pf.driver else _why(ctx, pf)
             held = isinstance(pf.override, str) and pf.override != pf.family.driver
             groups.setdefault((pf.driver, pf.family.driver, key, held), []).append(pf)
     for (driver, wanted, key, held), mine in groups.items():
@@ -118,11 +128,18 @@ def _bound(ctx: Context) -> Iterable[Finding]:
                 "QP-PF-001",
                 f"{who} {verb} without a driver" + (": the driver could not start it" if key else ""),
                 subjects=bdfs,
-                evidence=base + log_lines(ctx, *(r.key for r in _REASONS), bdf=bdfs[0]),
+                evidence=base + (log_lines(ctx, *(r.key for r in _REASONS), bdf=bdfs[0]) if key else ()),
                 cause=reason.cause,
                 fix=(*reason.fix, *bind),
                 step=BOOTSTRAP if reason.again else "",
             )
+
+
+def _why(ctx: Context, pf: Pf) -> str:
+    """The key of the reason that the log gives, "" for none. Lines that name no device count where others name it."""
+    if not ctx.facts.log.of(*(r.key for r in _REASONS), bdf=pf.bdf):
+        return ""
+    return next((r.key for r in _REASONS if log_lines(ctx, r.key, bdf=pf.bdf)), "")
 
 
 def _give(pf: str, driver: str, wanted: str) -> str:
@@ -162,7 +179,7 @@ def _up(ctx: Context) -> Iterable[Finding]:
             yield unseen("QP-PF-002", f"cannot see whether PF {pf.bdf} is up", pf.state, (pf.bdf,))
         elif pf.state not in (None, "up"):  # kernels before 6.0 tell no state: a PF with a driver is up
             down.append(pf)
-    keys = ("start-failed", "reset-failed", "hang")
+    keys = ("start-failed", "reset-failed", "hang", "cold-reset", "heartbeat-lost")
     for told in (True, False):
         mine = [pf for pf in down if bool(_own_lines(ctx, keys, pf)) is told]
         if not mine:

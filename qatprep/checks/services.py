@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from qatprep import config
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import BOOTSTRAP, for_each, log_lines, pfs, some_pfs, unseen
+from qatprep.checks.text import BOOTSTRAP, attribute, for_each, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Services
 from qatprep.findings import Evidence, Finding, failed
-from qatprep.hardware import SERVICES_5_ENTRIES, parse_services, spell_services
+from qatprep.hardware import parse_services, services_since, spell_services
 
-_OLD_VOCABULARY = ((6, 0), (6, 5))
-"""Kernels that take only two values (Documentation/ABI/testing/sysfs-driver-qat of 6.4)."""
+
+def _possible(ctx: Context) -> Iterable[Finding]:
+    for mistake, mine in config.impossible(ctx.config, ctx.pfs):
+        family = mine[0].family
+        yield failed(
+            "QP-SVC-003",
+            mistake.text,
+            subjects=tuple(pf.bdf for pf in mine),
+            evidence=(
+                Evidence(str(mistake.place), mistake.key),
+                attribute(mine[0].bdf, "device", f"{family.pf_id:#06x}"),
+            ),
+            cause=f"A {family.name} device {family.services.problem(ctx.config.of(mine[0]).services or frozenset())}, "
+            "whatever the kernel. bootstrap leaves these PFs as they are.",
+            fix=(f"Set {mistake.key} to {mistake.hint.removeprefix('for example ')}, or to keep.",),
+        )
 
 
 def _readable(ctx: Context) -> Iterable[Finding]:
@@ -86,16 +101,17 @@ def _cause(ctx: Context, text: str, wanted: str, mine: list[Pf]) -> str:
     if "asym" in parse_services(wanted) and "asym" not in tokens:
         cause += "TLS handshakes need asym."
     version = ctx.facts.kernel.version
-    low, high = _OLD_VOCABULARY
-    if not isinstance(version, Unknown) and low <= version[:2] < high and wanted not in SERVICES_5_ENTRIES:
+    since = services_since(parse_services(wanted))
+    if not isinstance(version, Unknown) and (6, 0) <= version[:2] < since:
         cause += (
-            f" Kernels 6.0 to 6.4 take only sym;asym and dc, unless the distribution added to them: {wanted} will "
-            "be refused as an invalid argument."
+            f" Mainline takes {wanted} from Linux {since[0]}.{since[1]} on; this kernel refuses it as an invalid "
+            "argument, unless the distribution backported it."
         )
     return cause.strip()
 
 
 CHECKS = (
+    Check("QP-SVC-003", Stage.SERVICES, _possible, about=pfs),
     Check(
         "QP-SVC-002",
         Stage.SERVICES,
@@ -107,7 +123,7 @@ CHECKS = (
         "QP-SVC-001",
         Stage.SERVICES,
         _configured,
-        needs=("QP-PF-002", "QP-SVC-002"),
+        needs=("QP-PF-002", "QP-PF-003", "QP-SVC-002", "QP-SVC-003"),
         about=lambda ctx: [pf.bdf for pf in ctx.pfs if not isinstance(pf.services, Unknown)],
     ),
 )

@@ -160,7 +160,7 @@ CHECKS = (
         "QP-SRIOV-001",
         Stage.SRIOV,
         _made,
-        needs=("QP-PF-002", "QP-SVC-001", "QP-SRIOV-002", "QP-IOMMU-002", "QP-IOMMU-004"),
+        needs=("QP-PF-002", "QP-PF-003", "QP-SVC-001", "QP-SRIOV-002", "QP-IOMMU-002", "QP-IOMMU-004"),
         about=pfs,
     ),
     Check(

@@ -23,6 +23,7 @@ VERBS = {
     "tune": "Find the provider and the poll delay for a load, or say that acceleration does not pay.",
     "render": "Print configuration for Envoy, Istio and Kubernetes.",
     "inspect": "Read Envoy's dumps, statistics and logs, and say whether acceleration is really used.",
+    "config": "Make, check and show the configuration of this node.",
     "gen-conf": "Print or write the files that keep a node prepared, for hosts where no tool may run.",
     "metrics": "Print or write the node's state for Prometheus.",
     "features": "Print labels for node-feature-discovery.",

@@ -76,6 +76,7 @@ def bootstrap(
     for text in config.unmatched(wanted, found):
         session.say(text)
     only = chooser(found, device or [])
+    config.demand(wanted, found.pci.pfs, only)
     as_json = output is Output.json
     console, talk = session.console(), session.talk()
 

@@ -32,7 +32,8 @@ EXTRA = (
 )
 """What nothing in qatprep reads, and people who read a bug report ask for."""
 DEBUG_FILES = ("dev_cfg", "fw_counters", "pm_status", "cnv_errors")
-"""Of each device's directory in debugfs. Not heartbeat/status: reading that asks the device."""
+"""Of each device's directory in debugfs. Not heartbeat/status: reading that asks the device, and the survey has
+(facts/health.py)."""
 _DEBUG_DEADLINE = 1.0
 
 

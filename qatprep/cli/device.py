@@ -12,7 +12,9 @@ from qatprep.cli.device_verbs import OPTIONS, VERBS, Options, Verb
 from qatprep.cli.options import Output, OutputOption, RootOption, SimulateOption, YesOption
 from qatprep.exits import ExitCode
 
-app = typer.Typer(no_args_is_help=True, help="List devices, set services, create and remove VFs, bind and unbind.")
+app = typer.Typer(
+    no_args_is_help=True, help="List devices, set services, create and remove VFs, restart PFs, bind and unbind."
+)
 
 _SHARED = {"yes": YesOption, "root": RootOption, "simulate": SimulateOption, "output": OutputOption}
 _GLOBS = typer.Argument(metavar="BDF...", help="BDFs or globs of them; 6b:00.1 is 0000:6b:00.1.")

@@ -6,7 +6,7 @@ out of the same table. An option is named once, its default stands in `Options`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qatprep.exits import OF_STATUS, ExitCode
 
@@ -26,6 +26,7 @@ class Options(NamedTuple):
     driver: str = "vfio-pci"
     group: str = ""
     mode: str = "0660"
+    world_accessible: bool = False
     number: int | None = None
     check: bool = False
     force: bool = False
@@ -51,6 +52,9 @@ OPTIONS = {
     "driver": Option(("--driver",), "The driver.", "NAME"),
     "group": Option(("--group",), "Give the device nodes to this group.", "NAME"),
     "mode": Option(("--mode",), "Mode of the device nodes, with --group.", "OCTAL"),
+    "world_accessible": Option(
+        ("--world-accessible",), "Allow a --mode that lets every user of the host open the devices."
+    ),
     "number": Option(("--count",), "Not for QAT, which makes all or none.", least=1),
     "check": Option(("--check",), "Only say what would change."),
     "force": Option(("--force",), "Take PFs, network interfaces and disks too."),
@@ -115,6 +119,11 @@ def bind(session: Session, words: list[str], options: Options) -> ExitCode:
         bits = -1
     if not 0 <= bits <= 0o777:
         raise InputError(f"--mode {options.mode!r} is not an octal mode", "for example --mode 0660")
+    if bits & 0o007 and not options.world_accessible:
+        raise InputError(
+            f"--mode {options.mode!r} lets every user of the host open the devices",
+            "for example --mode 0660; or ask for it by name: --world-accessible",
+        )
     if not options.driver:
         raise InputError("--driver '' names no driver", "qatprep device unbind takes devices from theirs")
     return _run(
@@ -144,14 +153,16 @@ def unbind(session: Session, words: list[str], options: Options) -> ExitCode:
 def services(session: Session, words: list[str], options: Options) -> ExitCode:
     """qatprep device services SERVICES BDF..."""
     from qatprep.errors import InputError
-    from qatprep.hardware import parse_services
+    from qatprep.hardware import parse_services, suggest_services
     from qatprep.plan import pfs as steps
 
     wanted, *devices = words
     try:
         tokens = parse_services(wanted)
     except ValueError as e:
-        raise InputError(f"services {wanted!r}: {e}") from None
+        guess = suggest_services(wanted)
+        hint = f"did you mean {guess}?" if guess else "for example 'asym;sym'"
+        raise InputError(f"services {wanted!r}: {e}", hint) from None
     return _run(
         session,
         devices,
@@ -178,6 +189,24 @@ def vfs(session: Session, words: list[str], options: Options) -> ExitCode:
         lambda host, chosen: steps.vfs(host, chosen, options.number if action == "create" else 0),
         pfs=True,
     )
+
+
+def power(action: Literal["up", "down", "reset"]) -> Callable[[Session, list[str], Options], ExitCode]:
+    """qatprep device up|down|reset BDF..."""
+
+    def run(session: Session, words: list[str], options: Options) -> ExitCode:
+        from qatprep.plan import pfs as steps
+
+        return _run(
+            session,
+            words,
+            options,
+            f"device {action}",
+            lambda host, chosen: steps.power(host, chosen, action),
+            pfs=True,
+        )
+
+    return run
 
 
 def _run(
@@ -245,7 +274,7 @@ VERBS = {
     "bind": Verb(
         bind,
         "Bind VFs (or any PCI device) to a driver by driver_override, and read the binding back.",
-        ("driver", "group", "mode", "check", "force", "yes", *_HOST),
+        ("driver", "group", "mode", "world_accessible", "check", "force", "yes", *_HOST),
     ),
     "unbind": Verb(unbind, "Take VFs (or any PCI device) from their driver.", ("check", "force", "yes", *_HOST)),
     "services": Verb(
@@ -257,4 +286,11 @@ VERBS = {
     "vfs": Verb(
         vfs, "Create or remove the VFs of PFs.", ("number", "check", "yes", *_HOST), (Word("action", "create|remove"),)
     ),
+    "reset": Verb(
+        power("reset"),
+        "Restart PFs that do not answer. Their VFs are destroyed by it, made again, and bound as they were.",
+        ("check", "yes", *_HOST),
+    ),
+    "up": Verb(power("up"), "Bring PFs up. VFs are made by qatprep device vfs create.", ("check", "yes", *_HOST)),
+    "down": Verb(power("down"), "Bring PFs down. Their VFs are destroyed by it.", ("check", "yes", *_HOST)),
 }

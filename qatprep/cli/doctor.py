@@ -41,7 +41,7 @@ def doctor(
     require_proof: Annotated[
         bool, typer.Option("--require-proof", help="Status 3 also for what is configured, but has not signed.")
     ] = False,
-    proving: Annotated[
+    prove: Annotated[
         bool, typer.Option("--prove", help="Sign on the CPU and on each PF first, and keep the proof. Opens VFs.")
     ] = False,
     device: Annotated[
@@ -72,16 +72,20 @@ def doctor(
     again = same_host(root, simulate, config_file, setting or [])
     seen = look(host, wanted, again)
     done = None
-    if proving:
-        from qatprep.cli.look import named
-        from qatprep.crypto.prove import prove
+    if prove:
+        from qatprep.cli.look import named, signed
+        from qatprep.crypto import prove as prover
+        from qatprep.crypto.smoke import elsewhere
 
-        done = prove(host, seen.facts, "doctor --prove", named(seen.facts, device or []))
-        seen = look(host, wanted, again)
+        if why_not := elsewhere(host):
+            raise InputError(f"--prove signs on the running machine: {why_not}")
+        done = prover.prove(host, seen.facts, "doctor --prove", named(seen.facts, device or []))
+        seen = signed(host, look(host, wanted, again), done.findings, again)
     elif device:
         raise InputError("--device says where --prove signs", "qatprep device list shows single devices")
     if profile is not ProfileName.auto or only or skip:
         seen = narrowed(host, seen, profile.value, only or (), skip or (), again)
+        seen = signed(host, seen, done.findings, again) if done else seen
     code = seen.outcome.exit_status(strict=strict, require_proof=require_proof)
     from qatprep.report import doctor as report
     from qatprep.report.crypto import print_smoke, smoke_document

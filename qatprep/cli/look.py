@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from qatprep.assess import Assessment
     from qatprep.config import NodeConfig
     from qatprep.facts import Facts
+    from qatprep.findings import Finding
     from qatprep.outcome import Outcome
     from qatprep.plan.model import Plan
 
@@ -52,6 +53,15 @@ def narrowed(host: Host, whole: Look, profile: str, only: Sequence[str], skip: S
 
     judged = assess(whole.facts, whole.judged.config, Profile(profile), only, skip)
     return Look(whole.facts, judged, whole.plan, conclude(judged, whole.plan, again, writable=host.writable))
+
+
+def signed(host: Host, seen: Look, found: tuple[Finding, ...], again: str) -> Look:
+    """The same host with what an attempt to sign found."""
+    from qatprep.assess import with_proof
+    from qatprep.outcome import conclude
+
+    judged = with_proof(seen.judged, found)
+    return Look(seen.facts, judged, seen.plan, conclude(judged, seen.plan, again, writable=host.writable))
 
 
 def named(facts: Facts, patterns: Sequence[str]) -> list[str]:

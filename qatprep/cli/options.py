@@ -48,7 +48,11 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the configuration, e.g. nodes.group=qat."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one key of the configuration: nodes.group=qat, or of some PFs: devices@numa1.services=dc.",
+    ),
 ]
 DeviceOption = Annotated[
     list[str] | None,

@@ -37,6 +37,7 @@ def plan(
     found, _, result, outcome = look(host, wanted, again, only=lambda facts: chooser(facts, device or []))
     for text in config.unmatched(wanted, found):
         session.say(text)
+    config.demand(wanted, found.pci.pfs, chooser(found, device or []))
     code = outcome.exit_status(asked=True)
     from qatprep.outcome import document
     from qatprep.report import plan as report

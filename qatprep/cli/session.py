@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from qatprep.host.base import Host
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from qatprep.report.console import Console
 
 
 class OutputGone(Exception):

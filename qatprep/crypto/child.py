@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,8 +79,18 @@ class Child:
         lines = data.decode("utf-8", "backslashreplace").splitlines()
         return tuple(line.strip() for line in lines if line.strip())
 
-    def ask(self, do: str, limit: float, secret: bytes | bytearray = b"", **arguments: Any) -> dict[str, Any]:
-        """Its answer within `limit` seconds. `secret` follows the request as it is. Trouble when it hangs or dies."""
+    def ask(
+        self,
+        do: str,
+        limit: float,
+        secret: bytes | bytearray = b"",
+        each: Callable[[dict[str, Any]], None] | None = None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """Its answer within `limit` seconds. `secret` follows the request as it is. Trouble when it hangs or dies.
+
+        `each` takes what the child says before its answer (serve.part); the limit then begins anew.
+        """
         stdin = self._process.stdin
         assert stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -94,8 +104,13 @@ class Child:
         while True:
             line = self._line(do, end, limit)
             answer: dict[str, Any] = json.loads(line)
-            if answer.pop("id") == self._asked:  # others are to requests that Ctrl-C took us away from
+            if answer.pop("id") != self._asked:
+                continue  # to a request that Ctrl-C took us away from
+            if "part" not in answer:
                 return answer
+            if each:
+                each(answer["part"])
+            end = time.monotonic() + limit
 
     def _line(self, do: str, end: float, limit: float) -> bytes:
         while b"\n" not in self._rest:
@@ -118,11 +133,18 @@ class Child:
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def close(self, patience: float = 0.5) -> None:
-        """End it. Bounded: what does not end in `patience` seconds is killed, and what cannot be killed is left."""
+    def close(self, patience: float = 0.5, *, kill: bool = True) -> None:
+        """End it. Bounded: what does not end in `patience` seconds is killed, and what cannot be killed is left.
+
+        Without `kill` it is left at once.
+        """
         if self._reader < 0:
             return
         with contextlib.suppress(OSError):
@@ -131,9 +153,10 @@ class Child:
         try:
             self._process.wait(0 if self.hung else patience)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(1)
+            if kill:
+                self._process.kill()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1)
         os.close(self._reader)
         self._reader = -1
         self._output.close()

@@ -1,7 +1,7 @@
 """The proof: sign once on each PF, and keep what signed where every verb reads it (facts/proof.py).
 
-A PF whose VFs pods may be given is not opened unless it is named: libqat takes whichever VF it finds, and a pod that is
-admitted meanwhile would not get its own.
+A PF whose VFs pods may be given is not opened unless it is named: a pod that is admitted meanwhile would not get its
+own.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from qatprep.crypto import smoke
+from qatprep.crypto import direct_findings, smoke, smoke_direct
+from qatprep.crypto.prover import Prover
 from qatprep.crypto.result import ProviderResult
 from qatprep.errors import QatprepError
 from qatprep.facts import Facts, proof
 from qatprep.facts.base import Unknown
 from qatprep.facts.proof import Proof, Signed
+from qatprep.findings import Finding
 from qatprep.host.base import Host
 from qatprep.text import listed, plural
+
+WITHOUT_LIBQAT = ("no-library", "no-module")
+"""Codes of smoke's line on QAT that say nothing about QAT itself."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Proven:
     """PF -> why it was not opened."""
     kept: bool
     """Whether the proof was written."""
+    findings: tuple[Finding, ...] = ()
+    """What failed, or could not be tried, as doctor tells it."""
     why_not: str = ""
     """Why it was not, "" where it was or where nothing signed."""
 
@@ -56,29 +63,65 @@ def prove(host: Host, facts: Facts, by: str, named: Sequence[str] = (), provider
     nothing for what the host or a device does.
     """
     away = {bdf: why for bdf, why in given(facts).items() if bdf not in named}
-    report = _sign(host, provider, away)
-    signed = [result for result in report.results if result.state == "passed"]
+    report, found = _sign(host, facts, provider, away)
+    signed = [result for result in report.results if result.state == "passed" or result.devices]
     try:
-        return Proven(report, away, _keep(host, facts, by, signed))
+        return Proven(report, away, _keep(host, facts, by, signed), found)
     except (OSError, QatprepError) as e:
-        return Proven(report, away, False, str(e))
+        return Proven(report, away, False, found, str(e))
 
 
-def _sign(host: Host, provider: str, away: Mapping[str, str]) -> smoke.SmokeReport:
-    """With every provider that is asked for. A way to sign on chosen VFs alone, without libqat, belongs here."""
-    if not away or provider not in ("auto", "qat"):
-        return smoke.run(provider, host)
-    names = listed(away)
-    tried = f"not tried: {'; '.join(dict.fromkeys(away.values()))}"
-    command = f"qatprep doctor --prove --device {' --device '.join(away)}"
-    fix = f"libqat takes whichever VF it finds; to sign all the same: {command}"
-    result = ProviderResult("qat", "not run", f"{tried} ({names})", fix)
-    if provider == "qat":
-        return smoke.SmokeReport("qat", host.label, (result,), "qat was not tried", False)
-    other = smoke.run("cryptomb", host)
-    return replace(
-        other, asked="auto", results=(result, *other.results), ok="failed" not in [r.state for r in other.results]
+def _sign(
+    host: Host, facts: Facts, provider: str, away: Mapping[str, str]
+) -> tuple[smoke.SmokeReport, tuple[Finding, ...]]:
+    """With every provider that is asked for. QAT by libqat; where that is missing, or where it must keep away from some
+    PFs (it takes whichever VF it finds), by talking to one VF of each PF."""
+    if provider not in ("auto", "qat"):
+        return smoke.run(provider, host), ()
+    if away:
+        others = smoke.run("cryptomb", host).results if provider == "auto" else ()
+    else:
+        report = smoke.run(provider, host)
+        libqat = next(result for result in report.results if result.provider == "qat")
+        if libqat.code not in WITHOUT_LIBQAT:
+            failed = direct_findings.of_libqat(libqat) if libqat.state == "failed" else ()
+            return report, failed
+        others = tuple(result for result in report.results if result is not libqat)
+    result, found = _directly(host, facts, away)
+    return smoke.judged(smoke.Provider(provider), host, (result, *others)), found
+
+
+def _directly(host: Host, facts: Facts, away: Mapping[str, str]) -> tuple[ProviderResult, tuple[Finding, ...]]:
+    """One signature on a free VF of each PF that is not kept away from."""
+    every = [*(pf.bdf for pf in facts.pci.pfs if pf.family.supported), *(vf.bdf for vf in facts.pci.vfs)]
+    devices = [bdf for bdf in every if bdf not in away]
+    if why := smoke.elsewhere(host):
+        return ProviderResult("qat", "not run", f"not run: {why}"), ()
+    if not devices:
+        causes = "; ".join(dict.fromkeys(away.values()))
+        command = f"qatprep doctor --prove --device {' --device '.join(away)}"
+        return ProviderResult("qat", "not run", f"not tried on {listed(away)}: {causes}", command), ()
+    with Prover() as prover:
+        report = smoke_direct.run(host, every=False, prover=prover, one_of=devices)
+    signing = tuple((result.pf or result.bdf, 1, None) for result in report.of("signs"))
+    found = direct_findings.findings(report)
+    rest = f"; not tried on {listed(away)}: {'; '.join(dict.fromkeys(away.values()))}" if away else ""
+    failed = report.of("fails")
+    first = f"; {failed[0].bdf}: {failed[0].verdict.summary}" if failed else ""
+    result = ProviderResult(
+        "qat",
+        "failed" if failed else "passed" if signing else "unavailable",
+        f"without libqat: {len(signing)} of {len(devices)} signed RSA-2048{first}{rest}",
+        failed[0].verdict.fix if failed else "",
+        library="VFIO, without libqat",
+        key="rsa-2048",
+        signatures=len(signing),
+        wrong=0,
+        checked_by=report.of("signs")[0].checked_by if signing else "",
+        evidence=(report.evidence,),
+        devices=signing,
     )
+    return result, found
 
 
 def _keep(host: Host, facts: Facts, by: str, signed: Sequence[ProviderResult]) -> bool:
@@ -94,7 +137,7 @@ def _keep(host: Host, facts: Facts, by: str, signed: Sequence[ProviderResult]) -
             now = replace(now, cryptomb=Signed(result.library, result.signatures, None, time, by))
         for bdf, right, counted in result.devices:
             if bdf in devices:
-                entry = Signed(result.library, right, counted, time, by, proof.seal(devices[bdf]))
+                entry = Signed(result.library, right, counted, time, by, proof.seal(devices[bdf], facts.health.of(bdf)))
                 now = replace(now, devices={**now.devices, bdf: entry})
     if now == before or not (now.devices or now.cryptomb):
         return False

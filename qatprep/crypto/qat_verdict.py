@@ -19,11 +19,13 @@ from qatprep.facts.base import Unknown, names
 from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import DeviceNode, Pf, Vf
 from qatprep.host.base import Host
+from qatprep.text import plural
 
 MEMLOCK_PER_VF = 16 << 20
 """Bytes libqat pins for a VF before the application's own: qatlib INSTALL, section on memlock."""
 
 INSTALL = "install the library: apt install libqat4 libusdm0 (Debian 13, Ubuntu 24.04 or later), dnf install qatlib"
+DIRECT = "a VF is proved without it by: qatprep smoke --direct"
 BOOTSTRAP = "run: qatprep bootstrap"
 
 
@@ -136,7 +138,7 @@ def no_rsa(node: QatNode, instances: int) -> Verdict:
         else ("ask whoever runs the host for a VF of a PF with the asym service")
     )
     if instances:
-        count = f"{instances} instance{'s' if instances > 1 else ''}"
+        count = plural(instances, "instance")
         return Verdict("no-rsa", f"libqat has {count}, but none does RSA: the VF has no asym service{words}", fix)
     if not node.vfs:
         return _absent(node)
@@ -195,7 +197,7 @@ def _of_library(trouble: Trouble) -> Verdict | None:
         return None
     if "No such file or directory" in trouble.detail and "cannot open shared object" in trouble.detail:
         name = trouble.detail.split(":", 1)[0]
-        return Verdict("no-library", f"{name} is not installed", INSTALL)
+        return Verdict("no-library", f"{name} is not installed", f"{INSTALL}; {DIRECT}")
     return Verdict("library", f"libqat cannot be loaded: {trouble.detail}", "install the one of this distribution")
 
 
@@ -234,4 +236,4 @@ def _status(status: int) -> str:
 
 
 def _count(things: tuple[object, ...], noun: str) -> str:
-    return f"{len(things)} {noun}{'s' if len(things) > 1 else ''}"
+    return plural(len(things), noun)

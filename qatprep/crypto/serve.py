@@ -5,6 +5,7 @@ Whatever the library writes goes wherever the parent sent the standard streams.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -25,13 +26,27 @@ def secret(size: int) -> bytearray:
     return data
 
 
+class _Answering:
+    """The request that is being answered."""
+
+    out = -1
+    number = 0
+
+
+def part(value: Answer) -> None:
+    """Say something before the answer (child.Child.ask, `each`)."""
+    # Nobody may listen any more: what was begun is ended all the same.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(_Answering.out, json.dumps({"id": _Answering.number, "part": value}).encode() + b"\n")
+
+
 def serve(child: object) -> None:
     """Answer every request by the method do_<name> of `child`, until the parent closes its end. Does not return."""
-    out = int(sys.argv[1])
+    out = _Answering.out = int(sys.argv[1])
     with open(0, "rb", buffering=0, closefd=False) as requests:  # unbuffered: what follows a line is not read with it
         for line in requests:
             request = json.loads(line)
-            number = request.pop("id")
+            number = _Answering.number = request.pop("id")
             try:
                 answer: Answer = getattr(child, f"do_{request.pop('do')}")(**request)
             except Exception as e:

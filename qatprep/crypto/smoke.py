@@ -55,7 +55,7 @@ def run(provider: str, host: Host) -> SmokeReport:
     Nothing is signed for a host that is not the running machine. Raises nothing: trouble is in the report.
     """
     asked = Provider(provider)
-    why_not = _elsewhere(host)
+    why_not = elsewhere(host)
     providers = (Provider.qat, Provider.cryptomb, Provider.openssl) if asked is Provider.auto else (asked,)
     if why_not:
         results = tuple(ProviderResult(p, "not run", f"not run: {why_not}") for p in providers)
@@ -65,10 +65,10 @@ def run(provider: str, host: Host) -> SmokeReport:
         results = tuple(_unbuilt(p, host, work) for p in providers)
     else:
         results = tuple(_one(p, host, work) for p in providers)
-    return _judged(asked, host, results)
+    return judged(asked, host, results)
 
 
-def _elsewhere(host: Host) -> str:
+def elsewhere(host: Host) -> str:
     """Why an engine here would say nothing about that host; "" when the host is this machine."""
     if host.simulated:
         return "simulated host"
@@ -214,7 +214,7 @@ def why_no_cryptomb(cpu: CpuFacts) -> tuple[str, str]:
     return "", ""
 
 
-def _judged(asked: Provider, host: Host, results: tuple[ProviderResult, ...]) -> SmokeReport:
+def judged(asked: Provider, host: Host, results: tuple[ProviderResult, ...]) -> SmokeReport:
     accelerated = tuple(r.provider for r in results if r.state == "passed" and r.provider != "openssl")
     failed = [r.provider for r in results if r.state == "failed"]
     if asked is Provider.auto:

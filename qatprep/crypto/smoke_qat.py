@@ -14,9 +14,13 @@ from qatprep.crypto.result import ProviderResult
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
 from qatprep.host.base import Host
+from qatprep.text import plural
 
 SIGNATURES = 64
 POLL_DELAY = 0.0005
+STATUS = {-1: ": fatal error or restart of the device", -6: ": the device does not support them"}
+"""What a CpaStatus says of an operation. What the device itself refuses is none of them: libqat calls it a success and
+leaves the output as it was (lac_rsa_decrypt.c: LacRsa_ProcessDecCb ignores the flag), which is counted as WRONG."""
 ABSENT = ("no-device", "no-library", "no-module")
 """Verdicts that say nothing against QAT on this node: there is none, or nothing here to ask it with (a container brings
 its own libqat). The others are failures."""
@@ -34,11 +38,11 @@ def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
             after = counters(host, node.pfs)
             devices = _devices(node, session.instances, run.measured.completed, before, after)
             count = session.rsa_instances
-            name = f"libqat, {count} instance{'s' if count > 1 else ''}"
+            name = f"libqat, {plural(count, 'instance')}"
             software = [str(i["part"]) for i in session.instances if i["rsa"] and not i["offloaded"]]
             if software:
                 return _failed(Verdict("not-offloaded", f"{name}, which say they are software: {software[0]}"), ())
-            return _result(name, run, _total(before), _total(after), devices, session.output())
+            return _result(name, run, total(before), total(after), devices, session.output())
     except Trouble as trouble:
         return _failed(qat_verdict.judge(node, trouble), trouble.output)
 
@@ -70,7 +74,11 @@ def _result(
     if run.lost:
         code, words = "lost", f"{run.lost} of {SIGNATURES} operations never came back"
     elif run.last_status and not run.wrong:
-        code, words = "refused", f"{measured.failed} of {SIGNATURES} operations ended with status {run.last_status}"
+        why = STATUS.get(run.last_status, "")
+        code, words = (
+            "refused",
+            f"{measured.failed} of {SIGNATURES} operations ended with status {run.last_status}{why}",
+        )
     elif wrong:
         code, words = "wrong", f"{made}, {wrong} WRONG"
     elif measured.completed < SIGNATURES:
@@ -110,7 +118,8 @@ def counters(host: Host, pfs: tuple[Pf, ...]) -> dict[str, int] | Unknown:
     return found if pfs else Unknown("no PF is visible here: the counters are the host's")
 
 
-def _total(found: dict[str, int] | Unknown) -> int | Unknown:
+def total(found: dict[str, int] | Unknown) -> int | Unknown:
+    """Of all PFs together."""
     return found if isinstance(found, Unknown) else sum(found.values())
 
 

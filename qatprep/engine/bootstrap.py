@@ -14,10 +14,12 @@ from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
 from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
+from qatprep.text import did_you_mean
 
 if TYPE_CHECKING:
     from qatprep.assess import Skipped
     from qatprep.config import NodeConfig
+    from qatprep.facts.health import HealthFacts
     from qatprep.findings import Finding
 
 BOOT = "boot"
@@ -112,7 +114,14 @@ def _planner(
     from qatprep.plan.node import make_plan
 
     wanted = config or NodeConfig()
-    return wanted, lambda tried: make_plan(assess(gather(host), wanted), only, tried)
+    health: list[HealthFacts] = []
+
+    def plan_now(tried: frozenset[str]) -> Plan:
+        facts = gather(host, health[0] if health else None)
+        health[:] = [facts.health]
+        return make_plan(assess(facts, wanted), only, tried)
+
+    return wanted, plan_now
 
 
 def cut_off(host: Host) -> str:
@@ -214,10 +223,7 @@ def _named(host: Host, known: list[Run], run_id: str) -> list[Run]:
 
     ids = [run.id for run in known]
     if run_id not in ids:
-        import difflib
-
-        close = difflib.get_close_matches(run_id, ids, 1)
-        hint = f"did you mean {close[0]}?" if close else "qatprep rollback --list shows them"
+        hint = did_you_mean(run_id, ids, "qatprep rollback --list shows them")
         raise InputError(f"there is no run {run_id!r} on {host.label}", hint)
     at = ids.index(run_id)
     run = known[at]

@@ -18,8 +18,7 @@ import json
 import posixpath
 import re
 import threading
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from qatprep.errors import NeedsRoot, QatprepError
@@ -252,20 +251,11 @@ def _order(run_id: str) -> tuple[str, int]:
     return stamp, int(number)
 
 
-@cache
-def _schema() -> Callable[[Any], Any]:
-    from importlib.resources import files
-
-    import fastjsonschema
-
-    text = files("qatprep.schema").joinpath("journal.json").read_text(encoding="utf-8")
-    check: Callable[[Any], Any] = fastjsonschema.compile(json.loads(text))
-    return check
-
-
 def _valid(event: Any) -> None:
     """ValueError for what is no event of a journal."""
-    _schema()(event)
+    from qatprep.schema_check import compiled
+
+    compiled("journal")(event)
 
 
 def _prune(host: Host, ids: list[str]) -> None:

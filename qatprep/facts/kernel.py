@@ -80,6 +80,12 @@ def gather(host: Host) -> KernelFacts:
     )
 
 
+def version(host: Host) -> tuple[int, int, int] | Unknown:
+    """The version alone, for who needs no more."""
+    release = read_line(host, "/proc/sys/kernel/osrelease")
+    return parse_version(release) if isinstance(release, str) else release or Unknown("no kernel release is shown")
+
+
 def parse_version(release: str) -> tuple[int, int, int] | Unknown:
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
     if match is None:

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from qatprep import yaml_text
+from qatprep.errors import InputError
 from qatprep.facts.base import ABSENT, Unknown, exists, read_line, shaped, unknown, whole
 from qatprep.facts.pci import Pf, Services
 from qatprep.facts.runtime import flag
@@ -142,6 +144,11 @@ class KubernetesFacts:
     kubelet: Kubelet | Unknown = Kubelet()
     node: Node | Unknown | None = None
     """None where there is no kubectl or no kubeconfig here to ask by."""
+
+    @property
+    def plugin_registered(self) -> bool:
+        """Whether Intel's device plugin has registered here, as far as the kubelet tells; it polls the heartbeat."""
+        return isinstance(self.registered, Unknown) or bool(self.registered)
 
 
 @dataclass(frozen=True)
@@ -279,8 +286,6 @@ def _cpus(document: dict[str, Any] | Unknown | None) -> CpuManager | Unknown | N
 
 
 def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
-    import yaml
-
     path = flag(line, "config") or f"{root}/config.yaml"
     try:
         text = host.read_text(path, limit=1 << 20)
@@ -289,9 +294,10 @@ def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
             return unknown(e)
         text, path = "", ""
     try:
-        document = yaml.safe_load(text) if text else {}
-    except (yaml.YAMLError, RecursionError):
-        return Unknown(f"{path}: not YAML")
+        documents = yaml_text.documents(text, path)
+    except InputError as e:
+        return Unknown(e.message)
+    document = documents[0].value if documents else {}
     wrong = shaped(path, document, _CONFIG)
     if wrong is not None:
         return wrong

@@ -95,6 +95,8 @@ class Pf(NamedTuple):
     total_vfs: int | Unknown | None
     num_vfs: int | Unknown | None
     autoprobe: bool | Unknown | None
+    auto_reset: bool | Unknown | None
+    """Whether the driver restarts it by itself after a fatal error; None before 6.9 (adf_sysfs.c auto_reset_show)."""
     vf_offset: int
     vf_stride: int
     vfs: tuple[Vf, ...]
@@ -203,6 +205,7 @@ def _pf(host: Host, bdf: str, family: Family, slow: Slow) -> Pf:
         total_vfs=_count(host, f"{base}/sriov_totalvfs"),
         num_vfs=_numvfs(slow[f"{base}/sriov_numvfs"]),
         autoprobe=bool(autoprobe) if isinstance(autoprobe, int) else autoprobe,
+        auto_reset=_switch(read_line(host, f"{base}/qat/auto_reset")),
         vf_offset=_plain(read_int(host, f"{base}/sriov_offset"), 1),
         vf_stride=_plain(read_int(host, f"{base}/sriov_stride"), 1),
         vfs=tuple(vfs),
@@ -229,6 +232,12 @@ def _count(host: Host, path: str) -> int | Unknown | None:
     """A number of VFs: 16 bits wide (drivers/pci/pci.h, struct pci_sriov), so that no plan grows beyond all bounds."""
     value = read_int(host, path)
     return value if not isinstance(value, int) or 0 <= value <= 0xFFFF else Unknown(f"{path}: {value} VFs cannot be")
+
+
+def _switch(text: str | Unknown | None) -> bool | Unknown | None:
+    if text is None or isinstance(text, Unknown):
+        return text
+    return {"on": True, "off": False}.get(text, Unknown(f"auto_reset: {text[:60]!r} is neither on nor off"))
 
 
 def _plain(value: int | Unknown | None, default: int) -> int:

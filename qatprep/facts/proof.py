@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from qatprep.facts.base import ABSENT, Unknown, shaped, unknown
+from qatprep.facts.health import FATAL, Health
 from qatprep.facts.pci import Pf, Services, Vf
 from qatprep.host.base import Host
 from qatprep.host.trust import doubt
@@ -98,8 +99,11 @@ def forget(host: Host, bdfs: Mapping[str, str]) -> None:
         save(host, replace(proof, devices={**proof.devices, **touched}))
 
 
-def seal(device: Pf | Vf) -> dict[str, str]:
-    """What a signature stands for: as long as these words are the same, the device is the one that signed."""
+def seal(device: Pf | Vf, health: Health | None = None) -> dict[str, str]:
+    """What a signature stands for: as long as these words are the same, the device is the one that signed.
+
+    Of health, what the driver counted since it started the PF: queries of the heartbeat that failed, fatal errors.
+    """
     if isinstance(device, Vf):
         return {"binding": _text(device.driver)}
     services = sorted(device.services.tokens) if isinstance(device.services, Services) else [_text(device.services)]
@@ -110,6 +114,7 @@ def seal(device: Pf | Vf) -> dict[str, str]:
         "services": ";".join(services),
         "VFs": str(len(device.vfs)),
         "bindings": f"{bound} of {len(device.vfs)} VFs on VFIO",
+        "health": f"{_text(health.failed)} failed, {health.errors.get(FATAL, 0)} fatal" if health else "unknown",
     }
 
 

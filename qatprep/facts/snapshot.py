@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from qatprep.facts import (
     cpu,
     firmware,
+    health,
     iommu,
     kernel,
     kubernetes,
@@ -37,6 +38,7 @@ class Facts:
     modules: modules.ModuleFacts
     firmware: firmware.FirmwareFacts
     pci: pci.PciFacts
+    health: health.HealthFacts
     nodes: nodes.NodeFacts
     stack: stack.StackFacts
     persist: persist.PersistFacts
@@ -53,12 +55,16 @@ class Facts:
         return any(pf.family.supported for pf in pfs) or any(vf.family.supported for vf in vfs)
 
 
-def gather(host: Host) -> Facts:
-    """Look at the host once. Slow attributes are bounded in time; nothing here needs root."""
+def gather(host: Host, known: health.HealthFacts | None = None) -> Facts:
+    """Look at the host once. Slow attributes are bounded in time; nothing here needs root.
+
+    `known`: the health of the PFs where it was asked for a moment ago, since asking takes a second.
+    """
     kernel_facts = kernel.gather(host)
     module_facts = modules.ModuleFacts(host, kernel_facts)
     pci_facts = pci.gather(host)
     runtime_facts = runtime.gather(host)
+    kubernetes_facts = kubernetes.gather(host, runtime_facts.kubelet)
     images = sorted({name for pf in pci_facts.pfs for name in pf.family.firmware})
     return Facts(
         host=host.label,
@@ -70,11 +76,12 @@ def gather(host: Host) -> Facts:
         modules=module_facts,
         firmware=firmware.gather(host, kernel_facts, tuple(images)),
         pci=pci_facts,
+        health=known or health.gather(host, pci_facts.pfs, polled=kubernetes_facts.plugin_registered),
         nodes=nodes.gather(host, pci_facts.all_vfs),
         stack=stack.gather(host, module_facts, kernel_facts.release),
         persist=persist.gather(host),
         log=log.gather(host),
         runtime=runtime_facts,
-        kubernetes=kubernetes.gather(host, runtime_facts.kubelet),
+        kubernetes=kubernetes_facts,
         proof=proof.gather(host),
     )

@@ -40,7 +40,7 @@ class TreeHost(Host):
         if node.size is not None and node.size > limit:
             raise TooLarge(path, limit, node.size)
         try:
-            data = node.content()
+            data = node.ask() if node.ask is not None else node.content()
         except OSError as e:
             fail(e.errno or errno.EIO, path)
         if len(data) > limit:

@@ -110,7 +110,7 @@ def _text(data: bytes, path: str) -> str:
 
 def _included(target: str, source: _Source, where: str) -> tuple[str, _Source]:
     """Text and source of `@include target`: a shipped host, else a regular file below the including file's folder."""
-    from qatprep.simulator.scenarios import hosts_directory
+    from qatprep.host.shipped import hosts_directory
 
     shipped = _SHIPPED.fullmatch(target)
     if shipped:

@@ -29,11 +29,16 @@ ATTRIBUTES = (
 """Read at once for every function, for speed: any other is read when somebody asks for it."""
 
 
+COUNTED = "/heartbeat/"
+"""In the path of files that are read again whenever somebody asks: the device's answer counts, and it may change
+(debugfs, adf_heartbeat_dbgfs.c)."""
+
+
 class Recorder(Host):
     """Reads from another host and remembers it. Nothing can be changed through it.
 
-    Each file is read once: the second reader gets what the first one got, so that an attribute that blocks costs its
-    deadline once.
+    Each file is read once (but for COUNTED): the second reader gets what the first one got, so that an attribute that
+    blocks costs its deadline once.
     """
 
     def __init__(self, inner: Host) -> None:
@@ -146,7 +151,7 @@ class Recorder(Host):
     # -- reading ------------------------------------------------------------------------------------------
 
     def read(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> bytes:
-        if path not in self._read:
+        if path not in self._read or COUNTED in path:
             wait = deadline if deadline is not None else DEADLINE if path.startswith(PCI_DEVICES) else None
             try:
                 self._keep(path, self.inner.read(path, limit=max(limit, 1 << 20), deadline=wait))
@@ -162,7 +167,7 @@ class Recorder(Host):
         return found
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
-        new = [path for path in paths if path not in self._read]
+        new = [path for path in paths if path not in self._read or COUNTED in path]
         for path, outcome in self.inner.read_all(new, deadline=deadline).items():
             self._keep(path, outcome)
         return {path: self._read[path] for path in paths}

@@ -33,7 +33,7 @@ _KEPT_ARGUMENTS = re.compile(
 
 _IDS = "|".join(f"{number:04x}" for number in (*BY_PF_ID, *BY_VF_ID, *NEWER_QAT_IDS, *OOT_IDS))
 _LOG_WORDS = re.compile(
-    rf"qat|\b(?:{'|'.join(DRIVERS)})|vfio|iommu|DMAR|AMD-Vi|IVRS|firmware|[Ll]ockdown|\bVFs?\b|IOV"
+    rf"qat|\bQAT\b|\b(?:{'|'.join(DRIVERS)})|vfio|iommu|DMAR|AMD-Vi|IVRS|firmware|[Ll]ockdown|\bVFs?\b|IOV"
     rf"|MEMLOCK|Linux version|Command line|[Hh]ypervisor|8086:(?:{_IDS})|usdm|adf_",
 )
 """Lines of the kernel log that tell of these are kept, the others may tell anything."""

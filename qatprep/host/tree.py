@@ -18,6 +18,7 @@ class Node:
     """One file, directory, link or device node."""
 
     __slots__ = (
+        "ask",
         "children",
         "data",
         "error",
@@ -46,6 +47,8 @@ class Node:
         """errno that reading or listing gives, 0 for none."""
         self.children: dict[str, Node] = {}
         self.show: Callable[[], bytes] | None = None
+        self.ask: Callable[[], bytes] | None = None
+        """What a program that reads it sets off, where reading is more than looking; `content` is the last answer."""
         self.store: Callable[[bytes], None] | None = None
 
     def content(self) -> bytes:

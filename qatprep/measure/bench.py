@@ -13,6 +13,7 @@ from qatprep.crypto.load import Measured
 from qatprep.errors import QatprepError
 from qatprep.host.base import Host
 from qatprep.measure import peers
+from qatprep.text import plural
 
 Progress = Callable[[int, int, str], None]
 """Told the steps done, all steps, and what comes next."""
@@ -77,7 +78,7 @@ class RsaBench:
             if mbs and others:
                 mb, other = max(mbs, key=_median), max(others, key=_median)
                 if _median(mb) < _median(other):
-                    where = f"{key}, {workers} worker{'s' if workers > 1 else ''}"
+                    where = f"{key}, {plural(workers, 'worker')}"
                     slower = f"{mb.peer} ({_median(mb):.0f}/s) is slower than {other.detail} ({_median(other):.0f}/s)"
                     said.append(f"{where}: {slower}")
         return tuple(said)

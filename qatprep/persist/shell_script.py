@@ -7,6 +7,7 @@ busybox have it, with modprobe.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qatprep import hardware
@@ -39,7 +40,8 @@ put() {{
     return 1
 }}
 
-# What is configured the PF $1 on NUMA node $2; services is empty where they are to stay.
+# What is configured for the device $1 on NUMA node $2 with PCI id $3; services and auto_reset are empty where they
+# are to stay.
 choose() {{
 {_choices(config)}}}
 
@@ -72,12 +74,14 @@ prepare() {{
     case $(cat "$pf/device") in
 {ids}
     esac
-    choose "$1" "$(cat "$pf/numa_node")"
-    if [ ! -e "$pf/driver" ]; then
+    choose "$1" "$(cat "$pf/numa_node")" "$(cat "$pf/device")"
+{_impossible(config)}    if [ ! -e "$pf/driver" ]; then
         modprobe "$module"
         [ -e "$pf/driver" ] || put "/sys/bus/pci/drivers/$driver/bind" "$1" || return 1
     fi
     [ -z "$services" ] || set_services "$pf" || return 1
+    # Since 6.9; a kernel without it is no failure.
+    [ -z "$auto_reset" ] || [ ! -e "$pf/qat/auto_reset" ] || put "$pf/qat/auto_reset" "$auto_reset" || return 1
     if [ "$vfs" = no ]; then
         # Before 6.12 the driver refuses 0, but `down` takes the VFs along.
         [ "$(cat "$pf/sriov_numvfs")" = 0 ] || {{ put "$pf/qat/state" down && put "$pf/qat/state" up; }}
@@ -106,7 +110,7 @@ for device in "$devices"/*; do
         ;;
     {" | ".join(VF_IDS)}) # in a virtual machine: a VF without its PF
         [ -e "$device/physfn" ] && continue
-        choose "${{device##*/}}" "$(cat "$device/numa_node")"
+        choose "${{device##*/}}" "$(cat "$device/numa_node")" "$(cat "$device/device")"
         [ "$vfio" = none ] || bind "$device" "$vfio" || status=1
         ;;
     esac
@@ -117,26 +121,45 @@ exit $status
 
 
 def _choices(config: NodeConfig) -> str:
-    lines = ["    " + _assignments(vars_of(config.devices.services, config.devices.vfs, config.devices.driver))]
+    base = config.devices
+    whole = {"services": base.services, "vfs": base.vfs, "driver": base.driver, "auto_reset": base.auto_reset}
+    lines = ["    " + _assignments(_variables(whole.items()))]
     for override in config.overrides:
-        names = {"services": "services", "vfs": "vfs", "driver": "vfio"}
-        values = {names[key]: _value(key, value) for key, value in override.values}
+        values = _variables(override.values)
         test = f"case $1 in {override.device.lower() or '*'})"
         inner = _assignments(values)
         if override.numa_node is not None:
             inner = f'if [ "$2" = {override.numa_node} ]; then {inner}; fi'
+        if override.family:
+            ids = next(f"0x{f.pf_id:04x}" for f in _PFS if f.name == override.family)
+            inner = f'if [ "$3" = {ids} ]; then {inner}; fi'
         lines.append(f"    {test} {inner} ;; esac")
     return "".join(f"{line}\n" for line in lines)
 
 
-def vars_of(services: frozenset[str] | None, vfs: bool, driver: str) -> dict[str, str]:
-    """The script's variables for a whole PfConfig."""
-    return {"services": _value("services", services), "vfs": _value("vfs", vfs), "vfio": _value("driver", driver)}
+def _impossible(config: NodeConfig) -> str:
+    """Services that a family cannot offer, refused before its VFs are destroyed to try them."""
+    asked = [config.devices.services, *(dict(override.values).get("services") for override in config.overrides)]
+    rows = [
+        f"    0x{family.pf_id:04x}:{shlex.quote(hardware.spell_services(services))})"
+        f' say "$1: a {family.name} device {rule}, not $services"; return 1 ;;\n'
+        for services in dict.fromkeys(one for one in asked if one)
+        for family in _PFS
+        if (rule := family.services.problem(services))
+    ]
+    return f'    case $(cat "$pf/device"):$services in\n{"".join(rows)}    esac\n' if rows else ""
+
+
+def _variables(values: Iterable[tuple[str, object]]) -> dict[str, str]:
+    """The script's variables for keys of a PfConfig."""
+    return {"vfio" if key == "driver" else key: _value(key, value) for key, value in values}
 
 
 def _value(key: str, value: object) -> str:
     if key == "services":
         return hardware.spell_services(value) if isinstance(value, frozenset) else ""
+    if key == "auto_reset":
+        return "" if value is None else "on" if value else "off"
     return {True: "yes", False: "no"}[bool(value)] if key == "vfs" else str(value)
 
 

@@ -11,7 +11,7 @@ from qatprep.facts.pci import Pf, Services, Vf
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.owners import SetOwnership
-from qatprep.steps.pf import StartPf
+from qatprep.steps.pf import SetAutoReset, StartPf
 from qatprep.steps.services import SetServices
 from qatprep.steps.sriov import CreateVfs, RemoveVfs
 
@@ -21,6 +21,13 @@ UNKNOWN_YET = "not known before its driver runs"
 def of_pf(judged: Assessment, pf: Pf) -> tuple[list[Change], list[Skipped]]:
     """The lane of a PF that is not skipped, and those of its VFs that are."""
     want = judged.config.of(pf)
+    switch = None if want.auto_reset is None else SetAutoReset.of(pf, want.auto_reset)
+    lane, skipped = _offer(judged, pf, want)
+    return ([switch] if switch else []) + lane, skipped
+
+
+def _offer(judged: Assessment, pf: Pf, want: PfConfig) -> tuple[list[Change], list[Skipped]]:
+    """Services and VFs."""
     change = _services(pf, want)
     if pf.vfs and pf.driver == pf.family.driver and want.vfs and change is None:
         skipped = [found for vf in pf.vfs if (found := judged.why(vf.bdf))]

@@ -32,6 +32,8 @@ class Plan(NamedTuple):
     """The lanes of some PFs are a guess until the host-wide changes are made: their driver does not run yet."""
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    doubts: tuple[str, ...] = ()
+    """What this kernel may refuse, and which VFs are lost by trying."""
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -43,8 +45,14 @@ class Plan(NamedTuple):
 
     @property
     def costs(self) -> tuple[str, ...]:
-        summaries = [change.summary for change in self.changes]
-        return tuple(f"{summary.subject}: {cost}" for summary in summaries for cost in summary.cost)
+        """What people lose by it, one sentence each; VFs that are destroyed may come back."""
+        again = {lane[0].subject for lane in self.lanes.values() if any(change.kind == "create-vfs" for change in lane)}
+        costs = []
+        for change in self.changes:
+            subject, _, _, cost = change.summary
+            back = "; they are made again" if change.kind == "remove-vfs" and subject in again else ""
+            costs += [f"{subject}: {text}{back}" for text in cost]
+        return self.doubts + tuple(costs)
 
     def describe(self) -> dict[str, Any]:
         """For JSON output: every change, in the order in which a lane makes them."""
@@ -60,4 +68,5 @@ class Plan(NamedTuple):
             "refused": [
                 {**item._asdict(), "holders": [str(holder) for holder in item.holders]} for item in self.refused
             ],
+            "doubts": list(self.doubts),
         }

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 from qatprep.assess import Assessment, Skipped
 from qatprep.facts.pci import Pf
-from qatprep.plan import containers, lane, modules, persistence
+from qatprep.plan import containers, doubts, lane, modules, persistence
 from qatprep.plan.holders import refusals
 from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
 from qatprep.steps.owners import CreateGroup, SetOwnership
 from qatprep.steps.pf import BindPf
+from qatprep.steps.services import SetServices
 
 
 def make_plan(
@@ -56,7 +57,19 @@ def make_plan(
         bool(waiting),
         tuple(skipped),
         refusals(lanes, facts.nodes.holders),
+        _doubts(judged, lanes),
     )
+
+
+def _doubts(judged: Assessment, lanes: dict[str, tuple[Change, ...]]) -> tuple[str, ...]:
+    """Of the PFs whose services change."""
+    changing = [
+        (pf, wanted)
+        for pf in judged.facts.pci.pfs
+        if (wanted := judged.config.of(pf).services)
+        and any(isinstance(change, SetServices) for change in lanes.get(pf.bdf, ()))
+    ]
+    return doubts.of(changing, judged.facts.kernel.version)
 
 
 def _first(judged: Assessment, lanes: dict[str, tuple[Change, ...]], waiting: Sequence[Pf]) -> tuple[Change, ...]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from qatprep import hardware
 from qatprep.errors import InputError, QatprepError
-from qatprep.facts import nodes, pci
+from qatprep.facts import kernel, nodes, pci
 from qatprep.facts.base import Unknown, link_name
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.host.base import Host
+from qatprep.plan import doubts
 from qatprep.plan.holders import held
 from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.owners import SetOwnership
-from qatprep.steps.pf import StartPf
+from qatprep.steps.pf import SetAutoReset, StartPf, StopPf
 from qatprep.steps.services import ReleasePf, SetServices
 from qatprep.steps.sriov import CreateVfs, RemoveVfs
 
@@ -25,8 +27,15 @@ def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
     text = hardware.spell_services(wanted)
     known = nodes.groups(host)
     pfs = _pfs(host, bdfs)
+    for pf in pfs:
+        if pf.family is not hardware.OTHER and (rule := pf.family.services.problem(wanted)):
+            examples = " or ".join(pf.family.services.nearest(wanted))
+            raise InputError(
+                f"{pf.bdf} cannot be set to {text!r}: a {pf.family.name} device {rule}", f"for example {examples}"
+            )
     lanes = {pf.bdf: tuple(_set_services(host, pf, wanted, text, known)) for pf in pfs}
-    return _plan(host, pfs, lanes)
+    doubtful = doubts.of([(pf, wanted) for pf in pfs if lanes[pf.bdf]], kernel.version(host))
+    return _plan(host, pfs, lanes)._replace(doubts=doubtful)
 
 
 def _set_services(
@@ -82,6 +91,42 @@ def _set_vfs(host: Host, pf: Pf, count: int | None) -> list[Change]:
     return lane
 
 
+def power(host: Host, bdfs: Sequence[str], action: Literal["up", "down", "reset"]) -> Plan:
+    """Bring PFs up or down, or reset them: down and up again, which resets a device on every kernel
+    (qat_common/adf_init.c adf_dev_shutdown, adf_dev_restore); VFs that go by it are made again, and bound as they were.
+
+    Not by the PCI attribute `reset`: before Linux 7.2 the driver is not told, and the device loses its firmware
+    (qat_common/adf_aer.c, reset_prepare). InputError for what is no QAT PF, QatprepError for one that has no such
+    switch.
+    """
+    groups = nodes.groups(host)
+    pfs = _pfs(host, bdfs)
+    return _plan(host, pfs, {pf.bdf: tuple(_power(host, pf, action, groups)) for pf in pfs})
+
+
+def _power(host: Host, pf: Pf, action: str, groups: dict[str, int] | Unknown) -> list[Change]:
+    if not pf.family.supported:
+        raise InputError(f"{pf.bdf} is no QAT PF that can be brought up or down", "qatprep device list shows them")
+    if pf.driver != pf.family.driver:
+        raise QatprepError(f"{pf.bdf} is not bound to {pf.family.driver}", _advice(host, pf, "driver"))
+    for fact in (pf.state, pf.num_vfs):
+        if isinstance(fact, Unknown):
+            raise QatprepError(f"the state of {pf.bdf} is unknown: {fact.reason}")
+    if pf.state is None:
+        raise QatprepError(
+            f"{pf.bdf} cannot be brought up or down: it has no qat/state, which came with Linux 6.0",
+            f"load its driver again: modprobe -r {pf.family.module}; modprobe {pf.family.module}",
+        )
+    if pf.state == "down":
+        return [] if action == "down" else [StartPf(pf.bdf)]
+    if action == "up":
+        return []
+    down: list[Change] = [RemoveVfs.of(pf, "down") if pf.vfs else StopPf(pf.bdf)]
+    if action == "down":
+        return down
+    return [*down, *(_again(pf, groups) if pf.vfs else [StartPf(pf.bdf)])]
+
+
 def _advice(host: Host, pf: Pf, stage: str) -> str:
     from qatprep.assess import advice  # all checks: only where something is refused
 
@@ -95,8 +140,10 @@ def _plan(host: Host, pfs: Sequence[Pf], lanes: dict[str, tuple[Change, ...]]) -
 
 def release(pf: Pf) -> list[Change]:
     """A PF leaves its QAT driver: its VFs first, and all that would be lost with it is written down."""
-    removal: list[Change] = [RemoveVfs.of(pf, "up")] if pf.vfs else []
-    return [*removal, ReleasePf.of(pf)]
+    lane: list[Change] = [RemoveVfs.of(pf, "up")] if pf.vfs else []
+    if switch := SetAutoReset.of(pf, False):
+        lane.append(switch)  # the driver forgets it: switched off first, undoing switches it on again
+    return [*lane, ReleasePf.of(pf)]
 
 
 def _pfs(host: Host, bdfs: Sequence[str]) -> list[Pf]:

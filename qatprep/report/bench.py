@@ -11,6 +11,7 @@ from rich.text import Text
 
 from qatprep.measure.aes import AesBench
 from qatprep.measure.bench import QueueBench, RsaBench
+from qatprep.text import plural
 
 
 def rsa_document(bench: RsaBench) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def rsa_document(bench: RsaBench) -> dict[str, Any]:
 def print_rsa(console: Console, bench: RsaBench) -> None:
     keys = list(dict.fromkeys(row.key for row in bench.rows))
     for workers in dict.fromkeys(row.workers for row in bench.rows):
-        table = Table(title=f"signatures a second, {workers} worker{'s' if workers > 1 else ''}", title_justify="left")
+        table = Table(title=f"signatures a second, {plural(workers, 'worker')}", title_justify="left")
         table.add_column("")
         for key in keys:
             table.add_column(key.upper(), justify="right")
@@ -156,7 +157,7 @@ def queue_document(bench: QueueBench) -> dict[str, Any]:
 
 
 def print_queue(console: Console, bench: QueueBench) -> None:
-    workers = f"{bench.workers} worker{'s' if bench.workers > 1 else ''}"
+    workers = plural(bench.workers, "worker")
     rates = [statistics.median(one.rate for one in side) for side in (bench.engine, bench.bare)]
     console.print(
         f"{bench.key.upper()}, {workers}, {bench.library}: the queue kept full does {rates[0]:,.0f}/s, the bare loop "

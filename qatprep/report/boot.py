@@ -6,7 +6,8 @@ from typing import Any
 
 from qatprep.engine.boot import Boot
 from qatprep.report.plan import result_document
-from qatprep.report.text import because, compact, grouped, plural
+from qatprep.report.text import because, compact, grouped
+from qatprep.text import plural
 
 
 def lines(boot: Boot) -> list[str]:

@@ -9,6 +9,7 @@ from qatprep.errors import InputError, QatprepError
 from qatprep.measure.aes import AesBench
 from qatprep.measure.bench import RsaBench
 from qatprep.measure.tune import Tuning
+from qatprep.text import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +80,7 @@ def rsa(bench: RsaBench, path: str) -> bytes:
                 ax.bar(place, row.median, color=colour, label=peer if group == 0 else None)
                 ax.errorbar(place, row.median, [[low], [high]], color="black", linewidth=0.8, capsize=2)
         middle = (len(peers) - 1) / 2
-        names = [f"{count} worker{'s' if count > 1 else ''}" for count in workers]
+        names = [plural(count, "worker") for count in workers]
         ax.set_xticks([group * (len(peers) + 1) + middle for group in range(len(workers))], names)
         ax.set_title(key.upper())
     axes[0].set_ylabel("signatures per second")
@@ -136,7 +137,7 @@ def tune(tuning: Tuning, path: str) -> bytes:
             ax.axvline(tuning.advice.at, color="grey", linewidth=0.8, alpha=0.6)
     right.set_ylim(bottom=0)
     _legend(figure, left, 6)
-    workers = f"{tuning.workers} worker{'s' if tuning.workers > 1 else ''}"
+    workers = plural(tuning.workers, "worker")
     figure.suptitle(
         f"{tuning.key.upper()}, {workers}, {tuning.cpu}; the grey line is where the advice is for", fontsize=8
     )

@@ -15,7 +15,7 @@ from qatprep.facts.pci import DeviceNode, Function, PciFacts, Pf, Services, Vf
 from qatprep.hardware import VFIO_DRIVERS
 from qatprep.host.base import Host
 from qatprep.report.console import print_table
-from qatprep.report.text import plural
+from qatprep.text import plural
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from qatprep.report.text import plural
 from qatprep.simulator.scenarios import Findings, Scenario
+from qatprep.text import plural
 
 SCHEMA = "qatprep.hosts/1"
 _MAX_WIDTH = 100

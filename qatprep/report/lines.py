@@ -28,6 +28,9 @@ def print_result(session: Streams, result: Result, undo: str) -> None:
             session.line(f"{would}{compact(subjects)} {change.what}: {before} -> {after}")
             for cost in costs:
                 session.line(f"  cost: {cost}")
+    if result.status == "planned":
+        for doubt in result.plan.doubts:
+            session.line(f"  doubtful: {doubt}")
     for refusal in result.plan.refused:
         session.say(f"refused for {refusal.subject}: {refusal.reason}")
         for holder in refusal.holders:

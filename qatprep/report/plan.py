@@ -12,8 +12,9 @@ from rich.tree import Tree
 from qatprep.assess import Skipped
 from qatprep.engine.bootstrap import Result
 from qatprep.plan.model import Plan
-from qatprep.report.text import because, grouped, plural
+from qatprep.report.text import because, grouped
 from qatprep.steps.base import Change
+from qatprep.text import plural
 
 
 def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:
@@ -43,6 +44,8 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
             branch.add(Text(f"{holder.vf} is held by {holder}"))
     for names, item in _together(plan.skipped):
         tree.add(Text(f"{names}: skipped, {because(item)}", style="warn"))
+    for doubt in plan.doubts:
+        tree.add(Text(f"doubtful: {doubt}", style="warn"))
     console.print(tree)
     if plan.forecast:
         console.print(Text("Steps after loading a driver are planned again once it runs.", "dim"))

@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.progress import TaskID as _Task
 
 from qatprep.plan.model import Plan
-from qatprep.report.text import plural
 from qatprep.steps.base import Change
+from qatprep.text import plural
 
 
 class Watcher:

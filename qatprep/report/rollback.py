@@ -14,7 +14,8 @@ from qatprep.engine.journal import Run
 from qatprep.engine.run import LOCK, effective
 from qatprep.host.base import Host
 from qatprep.report.console import print_table
-from qatprep.report.text import compact, grouped, plural
+from qatprep.report.text import compact, grouped
+from qatprep.text import plural
 
 
 def run_status(run: Run, host: Host) -> str:

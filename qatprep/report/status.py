@@ -16,7 +16,8 @@ from qatprep.plan.model import Plan
 from qatprep.report.device import devices_document, print_devices
 from qatprep.report.outcome import print_outcome
 from qatprep.report.rollback import run_status
-from qatprep.report.text import because, plural
+from qatprep.report.text import because
+from qatprep.text import plural
 
 
 def status_document(host: Host, facts: Facts, plan: Plan, config: str, runs: Sequence[Run]) -> dict[str, Any]:

@@ -9,11 +9,6 @@ from qatprep.assess import Skipped
 from qatprep.steps.base import Change
 
 
-def plural(count: int, noun: str, more: str = "") -> str:
-    """ "1 VF", "16 VFs"."""
-    return f"{count} {noun if count == 1 else more or noun + 's'}"
-
-
 def because(item: Skipped) -> str:
     """Why something is skipped, with the id of the finding where there is one."""
     return f"{item.reason} ({item.finding})" if item.finding else item.reason

@@ -11,6 +11,7 @@ from rich.text import Text
 from qatprep.crypto.load import envoy_histogram
 from qatprep.measure.advise import Advice, Point, Setting
 from qatprep.measure.tune import Tuning
+from qatprep.text import plural
 
 
 def tune_document(tuning: Tuning) -> dict[str, Any]:
@@ -89,12 +90,12 @@ def _timer(tuning: Tuning) -> str:
     hz, contexts = round(1000 / tuning.tick_ms), tuning.certificates
     return (
         f"CryptoMB waits by Envoy's event loop: whole milliseconds, checked each tick of {tuning.tick_ms:.3g} ms "
-        f"(HZ={hz}); {contexts} certificate{'s' if contexts > 1 else ''}, a queue each on every worker"
+        f"(HZ={hz}); {plural(contexts, 'certificate')}, a queue each on every worker"
     )
 
 
 def _table(points: list[Point], load: float, tuning: Tuning) -> Table:
-    workers = f"{tuning.workers} worker{'s' if tuning.workers > 1 else ''}"
+    workers = plural(tuning.workers, "worker")
     table = Table(title=f"{tuning.key.upper()}, {load:,.0f} operations/s, {workers}", title_justify="left")
     for column, justify in (("", "left"), ("p50 ms", "right"), ("p99 ms", "right"), ("CPU us/op", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]

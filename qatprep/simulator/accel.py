@@ -24,6 +24,23 @@ class Accel:
         self.pm_idle = True
         self.auto_reset = False
         self.asked_ring: int | None = None
+        self.forget_health()
+
+    def forget_health(self) -> None:
+        """What a start begins anew: qat_common/adf_heartbeat.c adf_heartbeat_init, adf_sysfs_start_ras."""
+        self.hung = False
+        """Whether the firmware stands still: nothing moves between two queries of the heartbeat."""
+        self.queries = self.failed = self.unmoved = 0
+        """Queries of the heartbeat, those that failed, and those in a row at which nothing had moved."""
+        self.asked_at = float("-inf")
+        """Simulated time of the last query."""
+        self.errors = {"errors_correctable": 0, "errors_nonfatal": 0, "errors_fatal": 0}
+
+    @property
+    def timer(self) -> int:
+        """Milliseconds of HeartbeatTimer: adf_heartbeat.c get_timer_ticks."""
+        text = dict(self.general).get("HeartbeatTimer", "")
+        return int(text) if text.isdigit() else 200
 
     def set_key(self, key: str, value: str) -> None:
         """adf_cfg_add_key_value_param: a changed key moves to the end of its section, an unchanged one stays."""

@@ -78,6 +78,11 @@ class Kernel:
         return self.since(6, 9)
 
     @property
+    def tells_driver_of_reset(self) -> bool:
+        """adf_aer.c has reset_prepare and reset_done: a reset by sysfs restarts a PF rather than killing it."""
+        return self.since(7, 2)
+
+    @property
     def down_twice_fails(self) -> bool:
         """adf_sysfs.c state_store: EINVAL for a device that is down already, until c9ca9756f376 (6.7, stable 6.6.2)."""
         return not self.since(6, 6, 2)

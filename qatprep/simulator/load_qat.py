@@ -53,6 +53,13 @@ def _state(core: Core, qat: Qat, accel: Accel) -> None:
     accel.up = core.text(f"{base}/state") != "down"
     accel.pm_idle = core.text(f"{base}/pm_idle_enabled") != "0"
     accel.auto_reset = core.text(f"{base}/auto_reset") == "on"
+    for name in accel.errors:
+        accel.errors[name] = _number(core.text(f"{device.path}/qat_ras/{name}"))
+    heartbeat = f"{DEBUGFS}/qat_{family.driver}_{device.bdf}/heartbeat"
+    accel.queries = _number(core.text(f"{heartbeat}/queries_sent"))
+    accel.failed = _number(core.text(f"{heartbeat}/queries_failed"))
+    if core.text(f"{heartbeat}/status").strip("\0\n") == "-1":
+        accel.hung, accel.unmoved = True, accel.queries
     text = core.raw(f"{DEBUGFS}/qat_{family.driver}_{device.bdf}/dev_cfg")
     general, found, rest = _split(text)
     accel.general = general
@@ -68,6 +75,10 @@ def _state(core: Core, qat: Qat, accel: Accel) -> None:
             qat.configure(accel, for_vfs=bool(device.vfs))
     else:
         accel.sections = rest
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
 
 
 def _split(text: str) -> tuple[list[tuple[str, str]], bool, str]:

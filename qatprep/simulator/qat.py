@@ -14,7 +14,7 @@ from qatprep.simulator.core import Core
 from qatprep.simulator.device import Driver, PciDevice
 from qatprep.simulator.qat_files import QatFiles
 from qatprep.simulator.sriov import Iov
-from qatprep.simulator.sysfs import oops, word
+from qatprep.simulator.sysfs import attribute, oops, unsigned, word
 
 
 class Qat:
@@ -25,6 +25,8 @@ class Qat:
         self.iov = iov
         self.files = files
         files.store_state, files.store_services = self.store_state, self.store_services
+        files.give_up = self.give_up
+        iov.bus.extensions.append(self._attach_reset)
         self.table: dict[str, Accel] = {}
         """By BDF: everything QAT that has a driver, gen2 VFs too."""
 
@@ -61,6 +63,7 @@ class Qat:
         core, device = self.core, accel.device
         core.clock.spend(clock.PF_START)
         self._load_firmware(accel)
+        accel.forget_health()
         self.configure(accel, for_vfs=for_vfs)
         accel.up = True
         engines = accel.family.engines
@@ -86,6 +89,56 @@ class Qat:
         accel.up = False
         accel.sections = ""
         self.files.stopped(accel)
+
+    def restart(self, accel: Accel) -> None:
+        """adf_aer.c adf_dev_restart, with the VFs in their place (adf_sriov.c of 6.12.117 and 7.2)."""
+        core, device = self.core, accel.device
+        core.clock.spend(clock.PF_STOP)
+        core.log(f"{device.slot}: qat_dev{accel.number} stopped {accel.family.engines} acceleration engines")
+        core.log(f"{device.slot}: Resetting device qat_dev{accel.number}")
+        accel.up = False
+        self.files.stopped(accel)
+        try:
+            self.start(accel, for_vfs=bool(device.vfs))
+        except OSError:
+            core.log(f"{device.slot}: Restart device failed")
+
+    def give_up(self, accel: Accel) -> None:
+        """adf_aer.c adf_notify_fatal_error: the device is restarted where auto_reset is on, else left as it is."""
+        if accel.auto_reset and accel.up:
+            self.restart(accel)
+
+    def error(self, bdf: str, name: str) -> None:
+        """The device of a PF reports an error, by name of its counter: adf_gen4_ras.c, adf_isr.c."""
+        accel = self.table[bdf]
+        accel.errors[name] += 1
+        slot = accel.device.slot
+        if name == "errors_fatal":
+            self.core.log(f"{slot}: HI CPP agent command parity error: 0x1")
+            self.core.log(f"{slot}: Fatal error, reset required")
+            self.give_up(accel)
+        else:
+            kind = "Correctable" if name == "errors_correctable" else "Uncorrectable"
+            self.core.log(f"{slot}: {kind} error detected in AE: 0x1")
+
+    def _attach_reset(self, device: PciDevice) -> None:
+        if "reset" in device.node.children:
+            attribute(device.node, "reset", None, lambda data: self._reset(device, data), 0o200)
+
+    def _reset(self, device: PciDevice, data: bytes) -> None:
+        """drivers/pci/pci-sysfs.c reset_store: a function level reset. A driver that is not told goes on as if its
+        firmware still ran, and sysfs with it.
+        """
+        if unsigned(data, 64) != 1:
+            raise oops(errno.EINVAL)
+        self.core.must_not_be_stuck(device)
+        accel = self.table.get(device.bdf)
+        if self.core.kernel.tells_driver_of_reset:
+            if accel is not None and accel.up:
+                self.restart(accel)
+            self.core.log(f"{device.slot}: Device reset completed successfully")
+        elif accel is not None and accel.up:
+            accel.hung = True
 
     def _load_firmware(self, accel: Accel) -> None:
         """adf_ae_fw_load: the MMP image first; a missing one means that the main image is never tried."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 from qatprep.hardware import DEBUGFS
 from qatprep.host.tree import Node
@@ -17,6 +18,8 @@ from qatprep.simulator.services import ring_pairs
 from qatprep.simulator.sysfs import attribute, boolean, line, oops, plain, unsigned
 
 RING_PAIRS = 64
+THRESHOLD = 3
+"""Queries in a row at which nothing had moved, after the first: ADF_CFG_HB_COUNT_THRESHOLD, adf_heartbeat.h."""
 
 
 class QatFiles:
@@ -25,6 +28,8 @@ class QatFiles:
         self.store_state: Callable[[Accel, bytes], None] = _nothing
         """What writing qat/state does; the framework sets it, and the next."""
         self.store_services: Callable[[Accel, bytes], None] = _nothing
+        self.give_up: Callable[[Accel], None] = _nothing
+        """What a lost heartbeat leads to."""
         self.debugfs = bool(core.tree.find(DEBUGFS) and core.tree.get(DEBUGFS).children)
         """Whether debugfs is mounted."""
 
@@ -48,9 +53,10 @@ class QatFiles:
             self._running_debug_files(accel)
         if self.core.kernel.has_num_rps:
             ras = self._child(accel.device.node, "qat_ras")
-            for name in ("errors_correctable", "errors_nonfatal", "errors_fatal"):
+            for name in accel.errors:
                 plain(ras, name, "0\n", 0o444)
-            attribute(ras, "reset_error_counters", None, self._accept, 0o200)
+            attribute(ras, "reset_error_counters", None, None, 0o200)
+            self._errors(accel, ras)
 
     def stopped(self, accel: Accel) -> None:
         """adf_dbgfs_rm: only dev_cfg stays."""
@@ -73,9 +79,10 @@ class QatFiles:
         directory = self.core.tree.find(self.debug_path(accel))
         if directory is not None and "dev_cfg" in directory.children:
             attribute(directory, "dev_cfg", accel.configuration, None, 0o400)
+        if directory is not None and "heartbeat" in directory.children:
+            self._heartbeat(accel, directory.children["heartbeat"])
         if "qat_ras" in accel.device.node.children:
-            ras = accel.device.node.children["qat_ras"]
-            attribute(ras, "reset_error_counters", None, self._accept, 0o200)
+            self._errors(accel, accel.device.node.children["qat_ras"])
 
     def remove_debug(self, device: PciDevice) -> None:
         """Whatever debugfs directory a function has, whoever made it."""
@@ -138,10 +145,53 @@ class QatFiles:
         accel.pm_idle = value
         accel.set_key("PmIdleSupport", str(int(value)))
 
-    def _accept(self, data: bytes) -> None:
-        """qat_common/adf_sysfs_ras_counters.c reset_error_counters_store takes a 1 and a newline, nothing else."""
-        if data != b"1\n":
-            raise oops(errno.EINVAL)
+    # -- health -------------------------------------------------------------------------------------------
+
+    def _errors(self, accel: Accel, ras: Node) -> None:
+        """The counters of qat_common/adf_sysfs_ras_counters.c, as many of them as there are files for."""
+
+        def clear(data: bytes) -> None:
+            """reset_error_counters_store takes a 1 and a newline, nothing else."""
+            if data != b"1\n":
+                raise oops(errno.EINVAL)
+            accel.errors = dict.fromkeys(accel.errors, 0)
+
+        for name in accel.errors:
+            if name in ras.children:
+                attribute(ras, name, partial(self._counted, accel, name))
+        if "reset_error_counters" in ras.children:
+            attribute(ras, "reset_error_counters", None, clear, 0o200)
+
+    def _counted(self, accel: Accel, name: str) -> bytes:
+        return line(accel.errors[name])
+
+    def _heartbeat(self, accel: Accel, directory: Node) -> None:
+        """heartbeat/status asks the device, its neighbours count that: qat_common/adf_heartbeat_dbgfs.c."""
+        for name, show in (("queries_sent", lambda: accel.queries), ("queries_failed", lambda: accel.failed)):
+            if name in directory.children:
+                attribute(directory, name, partial(_number, show))
+        status = directory.children.get("status")
+        if status is not None:
+            status.ask = partial(self._query, accel, status)
+
+    def _query(self, accel: Accel, status: Node) -> bytes:
+        """adf_heartbeat.c adf_heartbeat_status, adf_hb_get_status."""
+        now = self.core.clock.mine()
+        slot = accel.device.slot
+        if now - accel.asked_at < accel.timer / 1000:
+            self.core.log(f"{slot}: HB polling too frequent. Configured HB timer {accel.timer} ms")
+            return b"-1\n\0"
+        accel.asked_at = now
+        accel.queries += 1
+        accel.unmoved = accel.unmoved + 1 if accel.hung else 0
+        failed = accel.unmoved > THRESHOLD
+        status.data = b"-1\n\0" if failed else b"0\n\0"
+        if failed:
+            accel.failed += 1
+            self.core.log(f"{slot}: Heartbeat ERROR: QAT is not responding.")
+            self.give_up(accel)
+            return b"-1\n\0"
+        return status.data
 
     # -- debugfs ------------------------------------------------------------------------------------------
 
@@ -159,10 +209,11 @@ class QatFiles:
             rows = "".join(f"{number:2d}:            0            0\n" for number in range(8))
             plain(directory, "fw_counters", "AE     Requests    Responses\n" + rows, 0o400)
             heartbeat = self._child(directory, "heartbeat")
-            plain(heartbeat, "config", "200\n", 0o600)
+            plain(heartbeat, "config", f"{accel.timer}\n", 0o600)
             plain(heartbeat, "queries_failed", "0\n", 0o400)
             plain(heartbeat, "queries_sent", "0\n", 0o400)
-            plain(heartbeat, "status", "0\n\0", 0o400)
+            plain(heartbeat, "status", "-1\n\0" if accel.failed else "0\n\0", 0o400)
+            self._heartbeat(accel, heartbeat)
         if kernel.has_pm_status:
             plain(directory, "pm_status", "----------- PM Fuse info ---------\n", 0o400)
             plain(directory, "cnv_errors", "No engine configured for comp\n", 0o400)
@@ -177,8 +228,12 @@ class QatFiles:
         return child
 
 
-def _nothing(accel: Accel, data: bytes) -> None:
+def _nothing(accel: Accel, data: bytes = b"") -> None:
     """Before there is a framework."""
+
+
+def _number(show: Callable[[], int]) -> bytes:
+    return line(show())
 
 
 def _ring_attribute(accel: Accel, qat: Node) -> None:

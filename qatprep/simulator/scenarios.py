@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
+from qatprep import schema_check, yaml_text
 from qatprep.errors import InputError
+from qatprep.host.shipped import hosts_directory
 from qatprep.text import did_you_mean
 
 PROFILES = ("qat", "cryptomb")
@@ -69,108 +69,33 @@ def scenarios() -> list[Scenario]:
     return [_read(name) for name in _names()]
 
 
-def hosts_directory() -> str:
-    """Where the simulated hosts lie: in the installed package, or beside it in the source tree."""
-    from importlib.util import find_spec
-
-    try:
-        spec = find_spec("qatprep.hosts")
-    except ImportError:
-        spec = None
-    if spec is not None and spec.submodule_search_locations:
-        found = next(iter(spec.submodule_search_locations))
-        return found if os.path.isdir(found) else _unpacked()
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    source = os.path.join(os.path.dirname(package), "fixtures", "sysfs")
-    if not os.path.isdir(source):
-        raise InputError("the simulated hosts are not installed", f"they belong in qatprep/hosts or {source}")
-    return source
-
-
-@cache
-def _unpacked() -> str:
-    """The simulated hosts out of the single file, in a directory that goes away with this process."""
-    import shutil
-    import tempfile
-    from atexit import register
-    from importlib.resources import files
-
-    directory = tempfile.mkdtemp(prefix="qatprep-hosts-")
-    register(shutil.rmtree, directory, ignore_errors=True)
-    for host in files("qatprep.hosts").iterdir():
-        if host.is_dir():
-            os.mkdir(os.path.join(directory, host.name))
-            for file in host.iterdir():
-                with open(os.path.join(directory, host.name, file.name), "wb") as f:
-                    f.write(file.read_bytes())
-    return directory
-
-
 def _names() -> list[str]:
     directory = hosts_directory()
     return sorted(name for name in os.listdir(directory) if os.path.isfile(os.path.join(directory, name, "host.txt")))
 
 
-_FIELDS = {
-    "title": True,
-    "story": True,
-    "source": True,
-    "kernel": True,
-    "findings": True,
-    "after": False,
-    "profile": False,
-    "since": False,
-    "until": False,
-}
-
-
 def _read(name: str) -> Scenario:
     path = os.path.join(hosts_directory(), name, "scenario.yaml")
-    document = _load_yaml(path)
-    for field, needed in _FIELDS.items():
-        if needed and field not in document:
-            raise InputError(f"{path}: {field!r} is missing")
-    for field, value in document.items():
-        if field not in _FIELDS:
-            raise InputError(f"{path}: {field!r} is none of {', '.join(_FIELDS)}")
-        if field not in ("findings", "after") and not isinstance(value, str):
-            raise InputError(f"{path}: {field!r} must be text, this is {value!r}", 'quote numbers: kernel: "6.12"')
-    if document.get("profile", "qat") not in PROFILES:
-        raise InputError(f"{path}: profile {document['profile']!r} is none of {', '.join(PROFILES)}")
+    try:
+        with open(path, encoding="utf-8") as f:
+            read = yaml_text.document(f.read(), path)
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path} is not UTF-8 text (byte {e.start})") from e
+    for place, problem in read.problems:
+        raise InputError(f"{place}: {problem}")
+    document = read.value
+    if wrong := schema_check.errors("scenario", document)[0]:
+        raise InputError("\n".join(f"{read.place(path)}: {text}" for path, text, _ in wrong), wrong[0].hint)
     texts = {field: value.strip() for field, value in document.items() if isinstance(value, str)}
-    after = document.get("after")
     return Scenario(
         name=name,
-        findings=_findings(path, "findings", document["findings"]),
-        after=_findings(path, "after", after) if "after" in document else None,
+        findings=_findings(document["findings"]),
+        after=_findings(document["after"]) if "after" in document else None,
         **texts,
     )
 
 
-def _findings(path: str, field: str, value: Any) -> Findings:
-    if not isinstance(value, Mapping):
-        raise InputError(f"{path}: {field!r} must be a mapping of fail, warn and unknown, this is {value!r}")
-    lists = {}
-    for result, ids in value.items():
-        if result not in ("fail", "warn", "unknown"):
-            raise InputError(f"{path}: {field}.{result!r} is none of fail, warn, unknown")
-        if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
-            raise InputError(f"{path}: {field}.{result} must be a list of ids, this is {ids!r}")
-        lists[result] = tuple(ids)
-    return Findings(**lists)
-
-
-def _load_yaml(path: str) -> dict[str, Any]:
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        with open(path, encoding="utf-8") as f:
-            document = yaml.load(f, Loader=loader)
-    except OSError as e:
-        raise InputError(f"cannot read {path}: {e.strerror}") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise InputError(f"{path} is not YAML: {e}") from e
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: a scenario is a mapping, this is {type(document).__name__}")
-    return document
+def _findings(lists: Mapping[str, list[str]]) -> Findings:
+    return Findings(**{result: tuple(ids) for result, ids in lists.items()})

@@ -9,25 +9,41 @@ from typing import Any, ClassVar
 
 from qatprep.facts.base import Unknown, read_line
 from qatprep.facts.pci import Pf, Services
-from qatprep.hardware import PCI_DEVICES, parse_services
+from qatprep.hardware import BY_PF_ID, PCI_DEVICES, parse_services, services_since
 from qatprep.host.base import Host
 from qatprep.steps import places as place
-from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, Summary, write
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, Summary, explained
 from qatprep.steps.driver import bind_again, set_state, state_of, unbind
 from qatprep.steps.places import Place
 
 _REASONS: Reasons = {
-    errno.EINVAL: (
-        "this kernel does not know that combination (the PF is down, so that is not the reason)",
-        "6.0 to 6.4 know only 'sym;asym' and 'dc', distribution kernels may too; "
-        "choose one of these, or run a newer kernel",
-    ),
     errno.ENOENT: (
         "this kernel cannot set services (they came with 6.0)",
         "run a newer kernel, or set devices.services to keep",
     ),
 }
 """qat_common/adf_sysfs.c, cfg_services_store."""
+
+
+def _refused(host: Host, pf: str, text: str) -> tuple[str, str]:
+    """Why the kernel says EINVAL to these services of a PF that is down: the device, or the kernel's age."""
+    device = read_line(host, f"{PCI_DEVICES}/{pf}/device")
+    family = BY_PF_ID.get(int(device, 16)) if isinstance(device, str) else None
+    wanted = parse_services(text)
+    if family and (rule := family.services.problem(wanted)):
+        return f"a {family.name} device {rule}", f"for example {' or '.join(family.services.nearest(wanted))}"
+    from qatprep.facts.kernel import version
+
+    running, since = version(host), services_since(wanted)
+    if isinstance(running, Unknown) or running[:2] >= since:
+        return (
+            "this device does not offer that combination: Linux knows it, and the PF is down",
+            "set other services, or devices.services to keep",
+        )
+    return (
+        f"mainline takes it from Linux {since[0]}.{since[1]} on, and this is {running[0]}.{running[1]}",
+        "choose sym;asym or dc, which every kernel from 6.0 on takes, or run a newer kernel",
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,11 @@ class SetServices(Change):
         return f"{PCI_DEVICES}/{self.pf}/qat/cfg_services"
 
     def _write(self, host: Host, text: str) -> None:
-        write(host, self._path, text, _REASONS, deadline=BLOCKING)
+        try:
+            host.write(self._path, text.encode(), deadline=BLOCKING)
+        except OSError as e:
+            reasons = {**_REASONS, errno.EINVAL: _refused(host, self.pf, text)} if e.errno == errno.EINVAL else _REASONS
+            raise explained(e, f"writing {text!r} to {self._path}", reasons) from e
         now = read_line(host, self._path)
         # From 6.15 on the kernel shows its own order: compare what is meant, not how it is spelt.
         if not isinstance(now, str) or parse_services(now) != parse_services(text):

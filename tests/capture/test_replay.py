@@ -91,9 +91,8 @@ def test_a_prepared_node_with_its_runs_and_files() -> None:
 
 def test_a_capture_can_be_captured() -> None:
     """Taking out twice takes out no more."""
-    host = installed("spr-2s-ready")
-    once = qatprep("capture", host=host).out
-    assert qatprep("capture", host=host).out == once
+    once = qatprep("capture", host=installed("spr-2s-ready")).out
+    assert qatprep("capture", host=installed("spr-2s-ready")).out == once
     again = qatprep("capture", host=Capture(manifest.parse(once, "x"), "x")).out
     assert again == once
 

@@ -16,6 +16,7 @@ from tests.checks.hosts import found, judge
 
 PF = "/sys/devices/pci0000:6b/0000:6b:00.0"
 VF = "/sys/devices/pci0000:6b/0000:6b:00.1"
+BEAT = "/sys/kernel/debug/qat_4xxx_0000:6b:00.0/heartbeat"
 MODULES = "/lib/modules/6.12.117"
 
 
@@ -178,12 +179,29 @@ CASES = [
          "\n| 4xxx 0000:6b:00.0: No acceleration units found.", one("QP-PF-001"), ("sold without QAT",)),
     Case("down after a failed start", "pf-down", "/.qatprep/dmesg <<\n| 4xxx 0000:70:00.0: Failed to start qat_dev1",
          one("QP-PF-002"), ("the driver left it down",)),
+    # -- health
+    Case("auto_reset configured and off", READY, "", {"warn": ["QP-PF-005"]},
+         ("auto_reset of all 8 PFs is off", "echo on >"), config="devices: {auto_reset: true}"),
+    Case("auto_reset configured on one PF", READY, "", {"warn": ["QP-PF-005"]}, ("of PF 0000:6b:00.0 is off",),
+         config="overrides: [{match: {device: '6b:00.0'}, auto_reset: true}]"),
+    Case("auto_reset not configured", READY, f"{PF}/qat/auto_reset = on", {}, ()),
+    Case("auto_reset before 6.9", READY, f"- {PF}/qat/auto_reset", {"warn": ["QP-PF-005"]},
+         ("cannot be set for PF 0000:6b:00.0", "Linux 6.9"),
+         config="overrides: [{match: {device: '6b:00.0'}, auto_reset: true}]"),
+    Case("auto_reset off before 6.9", READY, f"- {PF}/qat/auto_reset", {}, (), config="devices: {auto_reset: false}"),
+    Case("a query that came too early is no failure", READY, f'{BEAT}/status == "-1\\n\\u0000"', {}, ()),
+    Case("a PF before 6.0 has no state", "spr-2s-old-kernel",
+         "/.qatprep/dmesg <<\n| 4xxx 0000:6b:00.0: Heartbeat ERROR: QAT is not responding.",
+         {"fail": ["QP-PF-003", "QP-KRN-001"]}, ("does not answer",)),
     # -- services
     Case("services nobody knows", READY, f"{PF}/qat/cfg_services = rsa", one("QP-SVC-002"),
          ("'rsa'", "newer than this")),
     Case("in the kernel's own order", READY, f"{PF}/qat/cfg_services = asym;sym", {}, ()),
+    Case("services that only some PFs cannot offer", READY, "", one("QP-SVC-003"),
+         ("a 4xxx device offers dcc only by itself", "Set overrides[0].services to asym, or to keep."),
+         config="overrides: [{match: {numa_node: 1}, services: asym;dcc}]"),
     Case("a configuration that 6.1 cannot fulfil", READY, "/proc/sys/kernel/osrelease = 6.1.160", one("QP-SVC-001"),
-         ("take only sym;asym and dc", "asym will be refused"), config="devices: {services: asym}"),
+         ("Mainline takes asym from Linux 6.5 on", "backported it"), config="devices: {services: asym}"),
     Case("compression is configured", READY, "", one("QP-SVC-001"),
          ("all 8 PFs offer sym;asym, not dc", "takes the VFs"), config="devices: {services: dc}",
          silent=("TLS handshakes",)),
@@ -211,7 +229,8 @@ CASES = [
     Case("another group is configured", READY, "", one("QP-NODE-004"), ("groupadd --system envoy",),
          config="nodes: {group: envoy}"),
     Case("the configuration itself opens the nodes", "nodes-world-writable", "", {"warn": ["QP-NODE-002"]},
-         ("The configuration (test) says mode 0666",), config='nodes: {group: root, mode: "0666"}'),
+         ("The configuration (test) says mode 0666",),
+         config='nodes: {group: root, mode: "0666", world_accessible: true}'),
     Case("/etc/group closed to us", READY, "/etc/group [0600] !EACCES", {"unknown": ["QP-NODE-004"]},
          ("no permission",)),
     # -- cpu

@@ -9,7 +9,7 @@ from qatprep.findings import Finding, Status
 from qatprep.findings.messages import Source, of
 from tests.checks.hosts import found, judge
 
-PF, VF = "0000:6b:00.0", "0000:6b:00.1"
+PF, VF, OTHER = "0000:6b:00.0", "0000:6b:00.1", "0000:70:00.0"
 
 
 def log(*lines: str) -> str:
@@ -57,8 +57,7 @@ def test_history_on_a_healthy_host_is_no_finding(line: str) -> None:
 
 
 TROUBLE = [
-    (f"4xxx {PF}: Fatal error, reset required", "stopped answering"),
-    (f"4xxx {PF}: Heartbeat ERROR: QAT is not responding.", "stopped answering"),
+    (f"4xxx {PF}: Uncorrectable error detected in AE: 0x1", "hardware errors"),
     (f"4xxx {PF}: HB polling too frequent. Configured HB timer 200 ms", "heartbeat"),
     (f"4xxx {PF}: Too many ints from VF1", "too many interrupts"),
     ("vfio_pin_pages_remote: RLIMIT_MEMLOCK (65536) exceeded", "lock enough memory"),
@@ -67,7 +66,7 @@ TROUBLE = [
     ("qat_api: disagrees about version of symbol adf_dev_get", "two QAT drivers"),
     ("Cannot use PF with IOMMU enabled", "refuses the PF because the IOMMU is on"),
     ("vfio_iommu_type1_attach_group: No interrupt remapping support.", "interrupt remapping"),
-    (f"4xxx {PF}: QAT: device restart failed. Device is unusable", "reset of a device failed"),
+    ("QAT: device restart failed. Device is unusable", "reset of a device failed"),
 ]
 
 
@@ -99,13 +98,40 @@ def test_a_line_is_evidence_of_the_finding_it_explains(host: str, line: str, id:
     assert line in told
 
 
+STARTED = f"4xxx {PF}: qat_dev0 started 9 acceleration engines"
+GIVEN_UP = (
+    f"4xxx {PF}: Fatal error, reset required",
+    f"4xxx {PF}: Fatal error, cold reset required",
+    f"4xxx {PF}: Heartbeat ERROR: QAT is not responding.",
+    f"4xxx {PF}: Restart device failed",
+)
+
+
+@pytest.mark.parametrize("line", GIVEN_UP)
+@pytest.mark.parametrize("again", [False, True], ids=["", "started again"])
+def test_a_pf_given_up_by_its_driver_is_not_ready_until_it_starts_again(line: str, again: bool) -> None:
+    """The heartbeat is closed here, so that nothing contradicts a lost one."""
+    change = "- /sys/kernel/debug/qat_4xxx_0000:6b:00.0"
+    report = judge("spr-2s-ready", f"{change}\n{log(STARTED, line, *([STARTED] if again else []))}")
+    cured = again and "cold" not in line
+    assert found(report) == ({"warn": ["QP-PF-004"]} if cured else {"fail": ["QP-PF-003"]})
+    (f,) = report.of(Status.WARN if cured else Status.FAIL)
+    assert f.subjects == (PF,) and line in [e.value for e in f.evidence]
+
+
+def test_a_heartbeat_that_beats_takes_back_that_it_was_lost() -> None:
+    assert found(judge("spr-2s-ready", log(GIVEN_UP[2]))) == {"warn": ["QP-LOG-001"]}
+
+
 def test_trouble_of_one_device_does_not_hide_that_of_another() -> None:
     """PF 6b is down and the log tells why; that PF 70 hung is not explained by it."""
     change = f"/sys/devices/pci0000:6b/{PF}/qat/state = down"
     told = warnings(
         "spr-2s-ready",
-        f"4xxx {PF}: Fatal error, reset required",
-        "4xxx 0000:70:00.0: Fatal error, reset required",
+        f"4xxx {PF}: Too many ints from VF1",
+        "4xxx 0000:70:00.0: Too many ints from VF1",
         change=change,
     )
-    assert [f.subjects for f in told] == [("0000:70:00.0",)]
+    assert [f.subjects for f in told] == [(PF, "0000:70:00.0")]
+    hung = judge("spr-2s-ready", f"{change}\n{log(GIVEN_UP[0], GIVEN_UP[0].replace(PF, OTHER))}")
+    assert {f.id: f.subjects for f in hung.of(Status.FAIL)} == {"QP-PF-002": (PF,), "QP-PF-003": (OTHER,)}

@@ -6,6 +6,8 @@ import pytest
 
 from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
+from qatprep.facts import gather
+from qatprep.facts.nodes import Holder
 from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
@@ -27,6 +29,7 @@ def simulated(name: str) -> SimulatedHost:
         (["bind", "70:00.0", "--force"], ["6.12"]),
         (["services", "asym", "6b:00.0", "70:00.0"], ["6.12", "7.2"]),
         (["vfs", "remove", "6b:00.0"], ["5.17", "6.1", "7.2"]),
+        (["down", "6b:00.0", "70:00.0"], ["6.1", "6.12", "7.2"]),
     ],
     ids=" ".join,
 )
@@ -124,3 +127,63 @@ def test_owners_of_nodes_survive_a_change_of_services() -> None:
     group = host.readlink("/sys/bus/pci/devices/0000:6b:00.1/iommu_group").rsplit("/", 1)[-1]
     node = host.stat(f"/dev/vfio/{group}")
     assert (node.uid, node.gid, node.mode) == (1000, 4711, 0o660)
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.2"])
+def test_reset_makes_the_vfs_again_as_they_were(kernel: str) -> None:
+    host = simulated(f"spr-2s-ready@{kernel}")
+    before = snapshot(host)
+    for _ in range(2):  # each time it is asked for
+        called = qatprep("device", "reset", "6b:00.0", "--yes", host=host)
+        assert called.code == ExitCode.OK, called.err
+        assert "stopped 9 acceleration engines" in host.kernel_log()
+        assert difference(before, snapshot(host)) == []
+    assert qatprep("rollback", host=host).code == ExitCode.OK
+    assert difference(before, snapshot(host)) == []
+
+
+def test_up_down_and_reset_of_a_pf_without_vfs() -> None:
+    host = simulated("spr-2s-no-vfs")
+    state = "/sys/bus/pci/devices/0000:6b:00.0/qat/state"
+    for verb, after in (("up", "up"), ("reset", "up"), ("down", "down"), ("down", "down"), ("reset", "up")):
+        assert qatprep("device", verb, "6b:00.0", "--yes", host=host).code == ExitCode.OK, verb
+        assert host.read_text(state).strip() == after
+    assert qatprep("device", "up", "6b:00.0", host=host).out == "Nothing to do: already as requested.\n"
+
+
+@pytest.mark.parametrize("verb", ["reset", "down"])
+def test_the_cost_of_a_reset_is_said_first_and_agreed_to(verb: str) -> None:
+    host = simulated("spr-2s-ready")
+    checked = qatprep("device", verb, "6b:00.0", "--check", host=host)
+    assert checked.code == ExitCode.FINDINGS and "16 VFs are destroyed" in checked.out
+    assert host.operations == []
+
+
+@pytest.mark.parametrize("verb", ["reset", "down"])
+def test_a_pf_whose_vf_is_held_is_not_taken_down(verb: str) -> None:
+    host = simulated("vf-held")
+    held = next(pf.bdf for pf in gather(host).pci.pfs if any(h.vf in {vf.bdf for vf in pf.vfs} for h in _holders(host)))
+    called = qatprep("device", verb, held, "--yes", host=host)
+    assert called.code == ExitCode.ERROR
+    assert _holders(host)[0].command in called.out + called.err
+    assert host.operations == []
+
+
+def _holders(host: SimulatedHost) -> tuple[Holder, ...]:
+    return gather(host).nodes.holders
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "code", "words"),
+    [
+        ("spr-2s-old-kernel", "6b:00.0", ExitCode.ERROR, "no qat/state, which came with Linux 6.0"),
+        ("module-not-loaded", "6b:00.0", ExitCode.ERROR, "not bound to 4xxx"),
+        ("spr-2s-ready", "6b:00.1", ExitCode.USAGE, "is a VF"),
+        ("spr-2s-ready", "17:00.0", ExitCode.USAGE, "no QAT PF"),
+        ("spr-2s-ready", "6c:00.0", ExitCode.USAGE, "no PCI device"),
+    ],
+)
+def test_what_cannot_be_reset(name: str, device: str, code: ExitCode, words: str) -> None:
+    for verb in ("reset", "up", "down"):
+        called = qatprep("device", verb, device, "--yes", host=simulated(name))
+        assert called.code == code and words in called.err, (verb, called.err)

@@ -134,16 +134,16 @@ def test_a_scenario_is_read(folder: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a scenario is a mapping"),
-        ("- title", "a scenario is a mapping"),
-        ("title: [", "is not YAML"),
-        (GOOD.replace("title: A host\n", ""), "'title' is missing"),
-        (GOOD.replace("after", "afterwards"), "'afterwards' is none of"),
-        (GOOD.replace('"6.12"', "6.12"), "'kernel' must be text, this is 6.12"),
-        (GOOD.replace("{fail: [QP-SVC-001]}", "[QP-SVC-001]"), "'findings' must be a mapping"),
-        (GOOD.replace("fail:", "fails:"), "'fails' is none of fail, warn, unknown"),
-        (GOOD.replace("[QP-SVC-001]", "QP-SVC-001"), "findings.fail must be a list of ids"),
-        (GOOD + "profile: gpu\n", "profile 'gpu' is none of qat, cryptomb"),
+        ("", "this is empty, not a mapping"),
+        ("- title", ":1:1: this is a list, not a mapping"),
+        ("title: [", "not YAML"),
+        (GOOD.replace("title: A host\n", ""), "lacks the key 'title'"),
+        (GOOD.replace("after", "afterwards"), ":8:1: unknown key 'afterwards'"),
+        (GOOD.replace('"6.12"', "6.12"), ":6:1: kernel is 6.12, not text"),
+        (GOOD.replace("{fail: [QP-SVC-001]}", "[QP-SVC-001]"), "findings is a list, not a mapping"),
+        (GOOD.replace("fail:", "fails:"), ":7:12: unknown key 'fails' in findings"),
+        (GOOD.replace("[QP-SVC-001]", "QP-SVC-001"), "findings.fail is 'QP-SVC-001', not a list"),
+        (GOOD + "profile: gpu\n", ":9:1: profile is 'gpu', not one of qat, cryptomb"),
     ],
 )
 def test_a_malformed_scenario_is_told_with_its_file(folder: str, text: str, message: str) -> None:

@@ -85,7 +85,7 @@ LEFT = [
     ("list", "--no-vfs"),
     ("services", "dc"),
     ("vfs", "create", "6b:00.0", "--count", "4"),
-    ("reset", VF),
+    ("restart", VF),
     ("--help",),
 ]
 

@@ -29,6 +29,7 @@ CALLS = {
     "render envoy -p qat": (0, "tls_certificates"),
     "inspect stats -": (2, "nothing is piped in"),
     "gen-conf -f kernel-arguments": (0, "iommu"),
+    f"config show {READY}": (0, "devices.services"),
     f"metrics {READY}": (0, "qatprep_"),
     f"features {READY}": (0, "qat"),
     f"capture {READY}": (0, "# qatprep host 1"),
@@ -36,6 +37,10 @@ CALLS = {
     f"device list {READY}": (0, "vfio-pci"),
     f"device services dc 6b:00.0 {READY}": (0, "done"),
     f"device vfs remove 6b:00.0 {READY}": (0, "done"),
+    f"device reset 6b:00.0 {READY}": (0, "16 VFs are destroyed"),
+    f"device reset 6b:00.0 --check {READY}": (3, "16 VFs are destroyed"),
+    f"device down 6b:00.0 {READY}": (0, "done"),
+    f"device up 6b:00.0 {READY}": (0, "Nothing to do"),
     f"device bind 0000:6b:00.* {READY}": (0, ""),
     "hosts": (0, "spr-2s"),
     "--help": (0, "bootstrap"),
@@ -104,7 +109,7 @@ def test_the_progress_of_a_run(columns: int, tmp_path: Path) -> None:
 def test_a_measurement_that_is_stopped(columns: int) -> None:
     """bench aes measures for a minute; Ctrl-C ends it, and the line of its progress goes away."""
     with on_terminal("bench", "aes", "--rounds", "1", columns=columns) as terminal:
-        terminal.until("0/?")
+        terminal.until("bench aes")
         terminal.resize(sum(SIZES) - columns)
         terminal.more()
         terminal.type("\x03")

@@ -7,9 +7,10 @@
  *   say=TEXT        ... writing TEXT ('_' for space)   die=N           ... and the process ends with signal N
  *   delay_us=N      a result is ready after N us       capacity=N      operations an instance takes at once (64)
  *   retry=K         every K-th send says RETRY         reorder=1       results come last first
- *   fail=K          every K-th result is FAIL          wrong=K         every K-th result has a wrong bit
+ *   error=K         every K-th result is FAIL          wrong=K         every K-th result has a wrong bit
  *   drop=K          every K-th result never comes      twice=K         every K-th result comes twice
  *   refuse=K        every K-th send says FAIL          no_memory=1     qaeMemAllocNUMA gives nothing
+ *   fail=K          the device refuses every K-th: libqat calls that a success and leaves the output as it was
  *   software=1      the instances say that they are software
  *   counters=FILE   FILE gets the number of operations done, as fw_counters shows it
  *
@@ -325,8 +326,8 @@ int icp_sal_CyPollInstance(cpa_instance handle, uint32_t quota)
     pthread_mutex_unlock(&instance->lock);
     for (unsigned i = 0; i < count; i++) {
         struct operation *o = &due[option("reorder", 0) ? count - 1 - i : i];
-        int status = every("fail", o->number) ? CPA_FAIL : CPA_OK;
-        if (status == CPA_OK) {
+        int status = every("error", o->number) ? CPA_FAIL : CPA_OK;
+        if (status == CPA_OK && !every("fail", o->number)) {
             decrypt(o);
             count_operation();
         }

@@ -56,6 +56,7 @@ def signing(monkeypatch: pytest.MonkeyPatch, *bdfs: str) -> list[str]:
         return SmokeReport(str(provider), "", results, "", True)
 
     monkeypatch.setattr(smoke, "run", run)
+    monkeypatch.setattr(smoke, "elsewhere", lambda _: "")
     return asked
 
 

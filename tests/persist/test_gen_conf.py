@@ -144,10 +144,11 @@ def test_standalone_needs_no_qatprep() -> None:
 
 PFS = {"0000:6b:00.0": ("0x4940", 0, "dc"), "0000:e8:00.0": ("0x4940", 1, "asym;sym")}
 CONFIG = """
-devices: {services: "sym;asym"}
+devices: {services: "sym;asym", auto_reset: true}
 overrides:
 - match: {numa_node: 1}
   services: keep
+  auto_reset: false
 """
 
 
@@ -161,6 +162,7 @@ def plain(tmp_path: Path) -> Path:
         values = {"vendor": "0x8086", "device": device, "numa_node": node, "sriov_totalvfs": 2, "sriov_numvfs": 0}
         for name, value in {**values, "qat/state": "up", "qat/cfg_services": services}.items():
             (pf / name).write_text(f"{value}\n")
+        (pf / "qat/auto_reset").write_text("off\n" if node == 0 else "on\n")
         (pf / "driver").symlink_to("../../drivers/4xxx")
         for index in range(2):
             vf = devices / bdf.replace("00.0", f"00.{index + 1}")
@@ -207,6 +209,7 @@ def test_the_script_prepares_each_pf_by_the_config(plain: Path, tmp_path: Path, 
     assert (first / "qat/cfg_services").read_text() == "sym;asym\n"
     assert (first / "qat/state").read_text() == "up\n"
     assert (second / "qat/cfg_services").read_text() == "asym;sym\n"
+    assert [(pf / "qat/auto_reset").read_text() for pf in (first, second)] == ["on\n", "off\n"]
     for pf in (first, second):
         assert (pf / "sriov_numvfs").read_text() == "2\n"
     for bdf in ("0000:6b:00.1", "0000:6b:00.2", "0000:e8:00.1", "0000:e8:00.2"):
@@ -221,6 +224,29 @@ def test_the_script_tells_which_pf_failed_and_prepares_the_other(plain: Path, tm
     assert done.returncode == 1
     assert done.stderr == "qatprep: 0000:6b:00.0: this kernel cannot set services\n"
     assert (plain / "sys/bus/pci/devices/0000:e8:00.0/sriov_numvfs").read_text() == "2\n"
+
+
+def test_the_script_knows_families_and_what_they_cannot_offer(plain: Path, tmp_path: Path) -> None:
+    """One PF is of another family by its override, the other is configured as it cannot be: it keeps its VFs."""
+    text = """
+nodes: {group: root}
+overrides:
+- match: {family: 4xxx}
+  services: asym
+- match: {family: 6xxx}
+  services: dc
+- match: {device: "0000:e8:*"}
+  services: asym;sym;dc
+"""
+    (plain / "sys/bus/pci/devices/0000:e8:00.0/sriov_numvfs").write_text("2\n")
+    done = run_script(plain, from_document(_standalone(text, tmp_path))[persist.SCRIPT][0], "sh")
+    assert done.returncode == 1
+    rule = "a 4xxx device offers at most 2 services at the same time, not asym;sym;dc"
+    assert done.stderr == f"qatprep: 0000:e8:00.0: {rule}\n"
+    first, second = (plain / "sys/bus/pci/devices" / bdf for bdf in PFS)
+    assert (first / "qat/cfg_services").read_text() == "asym\n"
+    assert (second / "qat/cfg_services").read_text() == "asym;sym\n"
+    assert (second / "sriov_numvfs").read_text() == "2\n"
 
 
 def _standalone(config: str, tmp_path: Path) -> str:

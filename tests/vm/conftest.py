@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from . import extras, kernels
+from . import kernels
 from .errors import RigError
 from .machine import Guest, Hardware
-from .rig import cache
+from .rig import guest
 
 Boot = Callable[..., Guest]
 FULL = bool(os.environ.get("QATPREP_VM_FULL"))
@@ -48,16 +48,11 @@ def boot() -> Iterator[Boot]:
 
     def start(series: str = kernels.DEFAULT, hardware: Hardware | None = None, **more: Any) -> Guest:
         try:
-            kit = kernels.build(cache(), series)
-            if more.get("boot", "bare") != "bare":
-                more["extra"] = extras.build(cache(), "systemd", extras.SYSTEMD)
-            if hardware is not None and hardware.kind == "igb":
-                more["qemu"] = extras.newer_qemu(cache())
+            return guest(series, hardware or Hardware(), **more)
         except RigError as e:
             # CI must not be green because the rig could not be built there.
             if os.environ.get("CI"):
                 raise
             pytest.skip(f"the rig cannot be built here: {e}")
-        return Guest(kit, hardware, **more)
 
     yield start

@@ -29,10 +29,10 @@ def build(
     cache: str, name: str, packages: tuple[str, ...], suites: tuple[str, ...] = ("bookworm", "bookworm-security")
 ) -> str:
     """The folder with these packages and what they need that this machine has not. RigError when there is none."""
-    return _once(cache, name, lambda directory: _unpacked(_apt(cache, suites), packages, directory))
+    return once(cache, name, lambda directory: _unpacked(_apt(cache, suites), packages, directory))
 
 
-def _once(cache: str, name: str, make: Callable[[str], None]) -> str:
+def once(cache: str, name: str, make: Callable[[str], None]) -> str:
     """A folder of the cache that is made when it is not there, or was not finished."""
     directory = os.path.join(cache, "extras", name)
     with alone(cache):
@@ -45,7 +45,7 @@ def _once(cache: str, name: str, make: Callable[[str], None]) -> str:
     return directory
 
 
-def _beside(directory: str) -> tempfile.TemporaryDirectory[str]:
+def beside(directory: str) -> tempfile.TemporaryDirectory[str]:
     """For what is large and soon gone: /tmp may be small."""
     return tempfile.TemporaryDirectory(dir=os.path.dirname(directory))
 
@@ -57,7 +57,7 @@ def _apt(cache: str, suites: tuple[str, ...]) -> Apt:
 
 
 def _unpacked(apt: Apt, packages: tuple[str, ...], directory: str) -> None:
-    with _beside(directory) as debs:
+    with beside(directory) as debs:
         for deb in apt.download_with_dependencies(packages, debs):
             unpack(deb, directory)
     # On a merged /usr (as this machine has it) /lib is a link; a folder of that name would hide everything below it.
@@ -69,11 +69,11 @@ def _unpacked(apt: Apt, packages: tuple[str, ...], directory: str) -> None:
 
 def newer_qemu(cache: str) -> str:
     """The program to start for a QEMU of Debian 12's backports, unpacked. RigError when there is none."""
-    return os.path.join(_once(cache, "qemu", lambda directory: _qemu(cache, directory)), "qemu")
+    return os.path.join(once(cache, "qemu", lambda directory: _qemu(cache, directory)), "qemu")
 
 
 def _qemu(cache: str, directory: str) -> None:
-    with _beside(directory) as debs:
+    with beside(directory) as debs:
         for deb in _apt(cache, ("bookworm-backports",)).download(QEMU, debs):
             unpack(deb, directory)
     modules = f"{directory}/usr/lib/x86_64-linux-gnu/qemu"
@@ -90,15 +90,15 @@ def peers(cache: str, kit: Kit) -> str:
     The kit has only the modules that a guest needs, and whoever looks up modules (lspci -k, modprobe, qatprep) has less
     to look through than on a node.
     """
-    return _once(cache, f"peers-{kit.release}", lambda directory: _peers(cache, kit, directory))
+    return once(cache, f"peers-{kit.release}", lambda directory: _peers(cache, kit, directory))
 
 
 def _peers(cache: str, kit: Kit, directory: str) -> None:
-    with _beside(directory) as debs:
+    with beside(directory) as debs:
         for package, program in PEERS.items():
             for deb in _apt(cache, ("sid",)).download([package], f"{debs}/{package}"):
                 unpack(deb, directory, [program])
-    with _beside(directory) as whole:
+    with beside(directory) as whole:
         _index(cache, kit, whole)
         os.makedirs(f"{directory}/{INDEX}")
         for index in glob.glob(f"{whole}/lib/modules/{kit.release}/modules.*"):
@@ -107,7 +107,7 @@ def _peers(cache: str, kit: Kit, directory: str) -> None:
 
 def _index(cache: str, kit: Kit, whole: str) -> None:
     """Unpack all modules of the kernel's packages, the kit's in the place of theirs, and let depmod index them."""
-    with _beside(whole) as debs:
+    with beside(whole) as debs:
         names = [name.format(r=kit.release) for name in kit.kernel.image]
         for deb in _apt(cache, kit.kernel.suites).download(names, debs):
             unpack(deb, whole, ["*/lib/modules/*"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import json
 import lzma
 import os
 import shutil
@@ -108,6 +109,30 @@ MODULES = (
 
 
 @dataclass(frozen=True)
+class Driver:
+    """qat_4xxx compiled as Debian's kernel source has it. Digests are SHA-256."""
+
+    module: str
+    package: str
+    """File name of the linux-source package."""
+    sha256: str
+    """Of the package."""
+    in_index: bool
+    """Whether the archive's signed index names this digest."""
+    files: dict[str, str]
+    """Digests of the QAT drivers' files in the package, by path below the drivers' folder."""
+    compiled: dict[str, str]
+    """Digests of the files it was compiled from."""
+
+    def __str__(self) -> str:
+        whole = "as the archive's index has it" if self.in_index else "NOT in the archive's index"
+        unchanged = sum(self.files.get(name) == digest for name, digest in self.compiled.items())
+        return (
+            f"qat_4xxx: {unchanged} of {len(self.compiled)} files as in {self.package} (SHA-256 {self.sha256}, {whole})"
+        )
+
+
+@dataclass(frozen=True)
 class Kit:
     """A kernel that can be started."""
 
@@ -121,6 +146,12 @@ class Kit:
     def release(self) -> str:
         with open(self.path("release"), encoding="utf-8") as f:
             return f.read().strip()
+
+    def driver(self) -> Driver:
+        """The unpatched qat_4xxx.ko and where its source is from, as it is now."""
+        with open(self.path("source.json"), encoding="utf-8") as f:
+            package = json.load(f)
+        return Driver(self.path("unpatched/qat_4xxx.ko"), **package, compiled=_digests(self.path("unpatched")))
 
     @property
     def ready(self) -> bool:
@@ -150,7 +181,7 @@ def build(cache: str, series: str) -> Kit:
 
 def _build(cache: str, done: Kit) -> None:
     os.makedirs(done.directory, exist_ok=True)
-    if not os.path.exists(done.path("unpacked")):
+    if not all(os.path.exists(done.path(name)) for name in ("unpacked", "source.json")):
         _unpack(done, Apt(os.path.join(cache, "apt"), done.kernel.suites))
     _build_modules(done)
     run(["depmod", "-b", done.path("root"), done.release])
@@ -199,6 +230,7 @@ def _unpack(kit: Kit, apt: Apt) -> None:
         name = os.path.basename(deb).split("_")[0]
         if name == source:
             _unpack_qat(deb, kernel, build)
+            _note_source(kit, apt, deb, source)
         elif name.startswith(("linux-headers-", "linux-kbuild-", "libc6")):
             unpack(deb, build)
         else:
@@ -248,6 +280,31 @@ def _unpack_qat(deb: str, kernel: Kernel, into: str) -> None:
         process.wait()
     if done.returncode:
         raise RigError(f"{os.path.basename(deb)} holds no {kernel.qat}: {done.stderr.decode()[-300:]}")
+
+
+def _note_source(kit: Kit, apt: Apt, deb: str, package: str) -> None:
+    """Write down which package the drivers' source is from."""
+    with open(deb, "rb") as f:
+        sha256 = hashlib.file_digest(f, "sha256").hexdigest()
+    about = {
+        "package": os.path.basename(deb),
+        "sha256": sha256,
+        "in_index": sha256 in apt.digests(package),
+        "files": _digests(kit.path(f"build/{kit.kernel.qat}")),
+    }
+    with open(kit.path("source.json"), "w", encoding="utf-8") as f:
+        json.dump(about, f, indent=1)
+
+
+def _digests(folder: str) -> dict[str, str]:
+    """SHA-256 of the sources that qat_4xxx is compiled from."""
+    found = {}
+    for part in ("qat_4xxx", "qat_common"):
+        for name in sorted(os.listdir(f"{folder}/{part}")):
+            if name == "Makefile" or (name.endswith((".c", ".h")) and not name.endswith(".mod.c")):  # modpost's
+                with open(f"{folder}/{part}/{name}", "rb") as f:
+                    found[f"{part}/{name}"] = hashlib.file_digest(f, "sha256").hexdigest()
+    return found
 
 
 def _extract_vmlinux(image: str, into: str) -> None:
@@ -319,6 +376,7 @@ def _build_modules(kit: Kit) -> None:
         arguments += ["CC=gcc-12", "KCFLAGS=-Wno-attributes", "CONFIG_OBJTOOL=", "CONFIG_MITIGATION_RETHUNK="]
         arguments += ["CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=", "CONFIG_CC_OPT_INLINE_MEMSET="]
     run([*arguments, "modules"])
+    _build_unpatched(kit, [a for a in arguments if not a.startswith(("M=", "KCFLAGS=", "RIG_EXTRA="))])
     # Where the kernel package would have it: a QAT driver below updates/ is the mark of Intel's own stack.
     places = {"qat_4xxx.ko": f"{kit.kernel.qat}/qat_4xxx"}
     for module in glob.glob(f"{work}/*.ko"):
@@ -326,6 +384,20 @@ def _build_modules(kit: Kit) -> None:
         place = f"{kit.path('modules')}/kernel/{places.get(name, 'rig')}"
         os.makedirs(place, exist_ok=True)
         run(["strip", "--strip-debug", "-o", f"{place}/{name}", module])
+
+
+def _build_unpatched(kit: Kit, make: list[str]) -> None:
+    """Compile the kernel's qat_4xxx as it is, by its own Makefile, and keep it beside the module tree.
+
+    A module tree has room for one qat_4xxx; guests with emulated PFs put this one into the place of the look-alike.
+    """
+    source, out = kit.path(f"build/{kit.kernel.qat}"), kit.path("unpatched")
+    shutil.rmtree(out, ignore_errors=True)
+    for part in ("qat_4xxx", "qat_common"):
+        shutil.copytree(f"{source}/{part}", f"{out}/{part}")
+    flags = f"KCFLAGS=-I{out}/qat_common" + (" -Wno-attributes" if kit.kernel.newer_tools else "")
+    run([*make, f"M={out}/qat_4xxx", flags, "CONFIG_CRYPTO_DEV_QAT_4XXX=m", "modules"])
+    run(["strip", "--strip-debug", "-o", f"{out}/qat_4xxx.ko", f"{out}/qat_4xxx/qat_4xxx.ko"])
 
 
 def _use_headers_in_place(build: str, headers: str) -> None:

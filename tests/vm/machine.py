@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -46,16 +46,19 @@ class Hardware:
 
     pfs: int = 2
     """How many QAT PFs, 16 VFs each; 0 for none."""
-    kind: Literal["qat", "soft", "nvme", "igb"] = "qat"
-    """qat: QEMU's SR-IOV devices dressed as QAT. soft: PFs made of software. nvme, igb: plain SR-IOV devices."""
+    kind: Literal["qat", "soft", "nvme", "igb", "emulated"] = "qat"
+    """qat: QEMU's SR-IOV devices dressed as QAT. soft: PFs made of software. nvme, igb: plain SR-IOV devices.
+    emulated: PFs that qat-emulator answers for, under the unpatched driver (emulated.py)."""
     iommu: Literal["on", "off", "absent"] = "on"
     """off: the firmware offers one, the kernel was told not to use it. Soft PFs bring their own unless "off"."""
     domain: int = 0
     """PCI domain of soft PFs."""
     sockets: int = 1
-    """2: two NUMA nodes, soft PFs shared out between them."""
+    """2: two NUMA nodes, soft and emulated PFs shared out between them."""
     memory: int = 640
     """MiB."""
+    vfs: int = 16
+    """Most VFs of an emulated PF."""
 
 
 @dataclass
@@ -161,6 +164,11 @@ class Guest:
         self._number = 0
         self._lock = threading.Lock()
         self._hello = threading.Event()
+
+    @property
+    def interpreter(self) -> str:
+        """The guest's Python itself, without the environment it may be the Python of."""
+        return os.path.realpath(self.python)
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -341,26 +349,42 @@ class Guest:
         # The IOMMU must be there before the devices that are to be behind it.
         if hardware.iommu != "absent" and hardware.kind != "soft":
             line += ["-device", "intel-iommu,intremap=on,caching-mode=on"]
-        if hardware.sockets == 2:
-            half = hardware.memory // 2
-            for node in (0, 1):
-                line += ["-object", f"memory-backend-ram,id=node{node},size={half}M"]
-                line += ["-numa", f"node,nodeid={node},memdev=node{node}"]
+        line += self._memory()
         line += ["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
         line += ["-chardev", f"socket,id=agent,path={agent}", "-device", "virtserialport,chardev=agent,name=rig.agent"]
-        shares = {"root": "/", "modules": os.path.realpath(self.kit.path("modules")), "kit": self.kit.directory}
-        if self.extra:
-            shares["extra"] = self.extra
-        for tag, path in shares.items():
+        for tag, path in self._shares().items():
             line += ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly=on,multidevs=remap"]
             line += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
         if self.disk:
             # On a bus of its own naming: left to itself QEMU takes the last one, which may be a PF's.
             line += ["-drive", f"file={self.disk},format=raw,if=none,id=disk,cache=writeback"]
             line += ["-device", "virtio-blk-pci,drive=disk,bus=pcie.0"]
-        for number in range(hardware.pfs):
+        for number in self._order():
             line += self._sriov_device(number)
         return line
+
+    def _order(self) -> Iterable[int]:
+        """In which order PFs are on the command line."""
+        return range(self.hardware.pfs)
+
+    def _memory(self) -> list[str]:
+        """Two NUMA nodes, if there are to be two."""
+        line = []
+        if self.hardware.sockets == 2:
+            half = self.hardware.memory // 2
+            for node in (0, 1):
+                line += ["-object", f"{self._memory_backend},id=node{node},size={half}M"]
+                line += ["-numa", f"node,nodeid={node},memdev=node{node}"]
+        return line
+
+    _memory_backend = "memory-backend-ram"
+
+    def _shares(self) -> dict[str, str]:
+        """Folders of this machine that the guest sees, by mount tag."""
+        shares = {"root": "/", "modules": os.path.realpath(self.kit.path("modules")), "kit": self.kit.directory}
+        if self.extra:
+            shares["extra"] = self.extra
+        return shares
 
     def _sriov_device(self, number: int) -> list[str]:
         kind = self.hardware.kind
@@ -382,9 +406,16 @@ class Guest:
 
     def _arguments(self) -> str:
         hardware = self.hardware
+        iommu = "off" if hardware.iommu == "off" or hardware.kind == "soft" else "on"
+        words = [KERNEL_ARGUMENTS, f"intel_iommu={iommu}", self.arguments]
+        return " ".join([*words, *(f"rig.{k}={v}" for k, v in self._orders().items())])
+
+    def _orders(self) -> dict[str, str]:
+        """What guest/init is to do."""
+        hardware = self.hardware
         rig = {
             "boot": self.boot,
-            "python": os.path.realpath(self.python),
+            "python": self.interpreter,
             "agent": os.path.join(HERE, "guest", "agent.py"),
         }
         if self.extra:
@@ -396,9 +427,7 @@ class Guest:
         if hardware.pfs and hardware.kind == "soft":
             rig["pfs"] = "soft"
             rig["soft"] = f"pfs={hardware.pfs},domain={hardware.domain},sockets={int(hardware.sockets == 2)}"
-        iommu = "off" if hardware.iommu == "off" or hardware.kind == "soft" else "on"
-        words = [KERNEL_ARGUMENTS, f"intel_iommu={iommu}", self.arguments]
-        return " ".join([*words, *(f"rig.{k}={v}" for k, v in rig.items())])
+        return rig
 
 
 def kvm_works() -> bool:

@@ -37,7 +37,7 @@ def play_in(guest: Guest, acts: list[list[str]]) -> list[dict[str, Any]]:
     """The guest's state before each act, and its answers."""
     guest.put("/root/script.json", json.dumps({"pfs": PFS, "acts": acts}))
     player = os.path.join(HERE, "play.py")
-    text = guest.check(f"{os.path.realpath(guest.python)} -I -S {player} /root/script.json", timeout=120)
+    text = guest.check(f"{guest.interpreter} -I -S {player} /root/script.json", timeout=500)
     played: list[dict[str, Any]] = json.loads(text)
     return played
 

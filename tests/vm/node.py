@@ -65,12 +65,19 @@ class Node:
         Without the order and sizes of modules, numbers that the kernel gives out anew (groups, minors), and the log.
         """
         player = os.path.join(HERE, "play.py")
-        text = self.guest.check(f"{os.path.realpath(self.guest.python)} -I -S {player}")
+        text = self.guest.check(f"{self.guest.interpreter} -I -S {player}")
         shown: dict[str, Any] = json.loads(text)
         del shown["/.qatprep/dmesg"]
         modules = shown["/proc/modules"]
         modules["data"] = sorted(line.split()[0] for line in modules["data"].splitlines())
         return shown
+
+    def put_back(self) -> None:
+        """Undo every run, one after the other."""
+        for _ in range(10):
+            if "Nothing to undo" in self.qatprep("rollback --yes", timeout=240).out:
+                return
+        raise AssertionError("still something to undo")
 
     def complaints(self) -> str:
         """What the kernel itself holds to be wrong."""

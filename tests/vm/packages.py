@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from .errors import RigError
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+COMPONENTS = "main non-free-firmware"
 LISTS_AGE = 24 * 3600.0
 """Seconds after which package lists are fetched again."""
 
@@ -63,9 +64,12 @@ def alone(cache: str) -> Iterator[None]:
 
 
 class Apt:
-    """apt for some suites, with everything it writes below `directory`."""
+    """apt for some suites, with everything it writes below `directory`.
 
-    def __init__(self, directory: str, suites: Sequence[str]) -> None:
+    `bare`: as if this machine had no packages, so that dependencies are complete; else those it has are left out.
+    """
+
+    def __init__(self, directory: str, suites: Sequence[str], *, bare: bool = False) -> None:
         self.directory = os.path.join(directory, "+".join(suites))
         self.suites = suites
         self.sources = os.path.join(self.directory, "rig.sources")
@@ -79,6 +83,8 @@ class Apt:
             "APT::Sandbox::User": "root",
         }.items():
             self.options += ["-o", f"{key}={value}"]
+        if bare:
+            self.options += ["-o", "Dir::State::status=/dev/null"]
 
     def update(self) -> None:
         """Fetch the package lists unless those we have are fresh."""
@@ -92,7 +98,7 @@ class Apt:
         with open(self.sources, "w", encoding="utf-8") as f:
             for suite in self.suites:
                 uri = security if suite.endswith("-security") else main
-                f.write(f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n\n")
+                f.write(f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: {COMPONENTS}\nSigned-By: {KEYRING}\n\n")
         run(["apt-get", "-qq", *self.options, "update"])
         with open(stamp, "w", encoding="utf-8"):
             pass
@@ -101,6 +107,11 @@ class Apt:
         """What the newest version of a package depends on directly. RigError when there is no such package."""
         text = run(["apt-cache", *self.options, "depends", "--important", package]).stdout
         return re.findall(r"^\s*\|?Depends: ([^<\s]+)", text, re.MULTILINE)
+
+    def digests(self, package: str) -> list[str]:
+        """SHA-256 of each version of a package, from the archive's signed index."""
+        text = run(["apt-cache", *self.options, "show", package]).stdout
+        return re.findall(r"^SHA256: (\w+)", text, re.MULTILINE)
 
     def download(self, packages: Iterable[str], into: str) -> list[str]:
         """Fetch packages into a directory; the paths of the .deb files."""

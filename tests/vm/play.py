@@ -325,7 +325,10 @@ def picture() -> dict[str, dict[str, Any]]:
         add(path, deep=False)
     for name in os.listdir("/lib/firmware"):
         if name.startswith("qat_"):
-            add(f"/lib/firmware/{name}")
+            # As a file, link or not, without what is in it: the model asks for no more than that it is there.
+            s = os.stat(f"/lib/firmware/{name}")
+            entry = {"mode": stat.S_IMODE(s.st_mode), "uid": s.st_uid, "gid": s.st_gid, "data": ""}
+            shown[f"/lib/firmware/{name}"] = entry
     for name in os.listdir("/sys/kernel/debug"):
         if name.startswith("qat_"):
             add(f"/sys/kernel/debug/{name}/dev_cfg")

@@ -21,7 +21,10 @@ import sys
 if not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from tests.vm import extras, kernels
+from typing import Any
+
+from tests.vm import extras, kernels, userland
+from tests.vm.emulated import EmulatedGuest
 from tests.vm.errors import RigError
 from tests.vm.machine import Guest, GuestDied, Hardware
 
@@ -50,15 +53,27 @@ def setup() -> int:
     return 0
 
 
+def guest(series: str, hardware: Hardware, **more: Any) -> Guest:
+    """A guest, not started yet, with what it is made of built. RigError when that is not possible here."""
+    kit = kernels.build(cache(), series)
+    if hardware.kind == "emulated":
+        return EmulatedGuest(kit, hardware, cache=cache(), **more)
+    if more.get("boot", "bare") != "bare":
+        more["extra"] = extras.build(cache(), "systemd", extras.SYSTEMD)
+    if hardware.kind == "igb":
+        more["qemu"] = extras.newer_qemu(cache())
+    return Guest(kit, hardware, **more)
+
+
 def run(options: argparse.Namespace) -> int:
     """Boot a guest and run the shell text in it."""
-    kit = kernels.build(cache(), options.kernel)
     hardware = Hardware(
         pfs=options.pfs,
         kind=options.kind,
         iommu=options.iommu,
         domain=options.domain,
         sockets=options.sockets,
+        memory=1024 if options.kind == "emulated" else 640,
     )
 
     def stream(kind: str, text: str) -> None:
@@ -66,20 +81,14 @@ def run(options: argparse.Namespace) -> int:
         out.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
         out.flush()
 
-    extra = extras.build(cache(), "systemd", extras.SYSTEMD) if options.boot != "bare" else ""
-    guest = Guest(
-        kit,
-        hardware,
-        boot=options.boot,
-        extra=extra,
-        disk=options.disk,
-        arguments=options.arguments,
-        qemu=extras.newer_qemu(cache()) if options.kind == "igb" else "",
-    )
-    with guest:
+    more = {"suite": options.suite} if options.kind == "emulated" else {}
+    here = guest(options.kernel, hardware, boot=options.boot, disk=options.disk, arguments=options.arguments, **more)
+    with here:
         if options.verbose:
-            print(f"Linux {kit.release} was up after {guest.booted:.1f} s", file=sys.stderr)
-        return guest.start(" ".join(options.text), stream=stream).wait(options.seconds).status
+            print(f"Linux {here.kit.release} was up after {here.booted:.1f} s", file=sys.stderr)
+            if options.kind == "emulated":
+                print(here.kit.driver(), file=sys.stderr)
+        return here.start(" ".join(options.text), stream=stream).wait(options.seconds).status
 
 
 def test(options: argparse.Namespace) -> int:
@@ -118,10 +127,13 @@ def main(argv: list[str] | None = None) -> int:
     verb = verbs.add_parser("run", help="boot a guest and run a shell text in it")
     verb.add_argument("--kernel", choices=list(kernels.KERNELS), default=kernels.DEFAULT, metavar="SERIES")
     verb.add_argument("--pfs", type=int, default=2, help="SR-IOV devices (default: 2)")
-    verb.add_argument("--kind", choices=("qat", "soft", "nvme", "igb"), default="qat")
+    verb.add_argument("--kind", choices=("qat", "soft", "nvme", "igb", "emulated"), default="qat")
+    verb.add_argument(
+        "--suite", choices=list(userland.USERLANDS), default=userland.DEFAULT, help="Debian of emulated guests"
+    )
     verb.add_argument("--iommu", choices=("on", "off", "absent"), default="on")
     verb.add_argument("--domain", type=int, default=0, help="PCI domain of soft PFs")
-    verb.add_argument("--sockets", type=int, choices=(1, 2), default=1)
+    verb.add_argument("--sockets", type=int, choices=(1, 2), default=1, help="NUMA nodes (default: 1)")
     verb.add_argument("--boot", choices=("bare", "udev", "systemd"), default="bare")
     verb.add_argument("--disk", default="", metavar="IMAGE", help="an ext4 image that keeps what the guest writes")
     verb.add_argument("--arguments", default="", help="more kernel arguments")

@@ -21,13 +21,6 @@ CUTS = int(os.environ.get("QATPREP_VM_CUTS", "8"))
 READY = ["660 root:qat"] * 32
 
 
-def put_back(node: Node) -> None:
-    for _ in range(6):
-        if "Nothing to undo" in node.qatprep("rollback --yes", timeout=240).out:
-            return
-    raise AssertionError("still something to undo")
-
-
 def test_killed_at_any_moment(boot: Boot, kernel: str) -> None:
     seed = random.randrange(1 << 16)
     print(f"seed {seed}")
@@ -37,7 +30,7 @@ def test_killed_at_any_moment(boot: Boot, kernel: str) -> None:
         untouched = node.picture()
         whole = node.qatprep("bootstrap --yes --no-smoke").seconds
         assert node.nodes() == READY
-        put_back(node)
+        node.put_back()
         assert node.picture() == untouched
         cut_off = 0
         kills = KILLS if kernel == DEFAULT else min(KILLS, 10)
@@ -49,13 +42,13 @@ def test_killed_at_any_moment(boot: Boot, kernel: str) -> None:
             cut_off += job.wait().status == 137
             where = f"seed {seed}, round {round}, killed after {after:.2f} s of {whole:.2f}"
             if round % 2:
-                put_back(node)
+                node.put_back()
                 assert node.picture() == untouched, where
             else:
                 node.qatprep("bootstrap --yes --no-smoke")
                 assert node.nodes() == READY, where
                 assert node.failed() == set(), where
-                put_back(node)
+                node.put_back()
                 assert node.picture() == untouched, where
         assert cut_off > kills // 3, "the kills came too late to mean anything"
         assert not node.complaints()
@@ -70,7 +63,7 @@ def test_power_cut_at_any_moment(boot: Boot, tmp_path: Path) -> None:
         node = Node(guest)
         untouched = node.picture()
         whole = node.qatprep("bootstrap --yes --no-smoke").seconds
-        put_back(node)
+        node.put_back()
         guest.shut_down()
     for round in range(CUTS):
         where = f"seed {seed}, round {round}"
@@ -81,12 +74,12 @@ def test_power_cut_at_any_moment(boot: Boot, tmp_path: Path) -> None:
         with boot(disk=disk) as guest:
             node = Node(guest)
             if round % 2:
-                put_back(node)
+                node.put_back()
                 assert node.picture() == untouched, where
             else:
                 node.qatprep("bootstrap --yes --no-smoke")
                 assert node.nodes() == READY, where
                 assert node.failed() == set(), where
-                put_back(node)
+                node.put_back()
                 assert node.picture() == untouched, where
             guest.shut_down()

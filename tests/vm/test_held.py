@@ -3,8 +3,6 @@ killed: so qatprep looks first, names the process, and leaves everything as it i
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from .conftest import Boot, full
@@ -25,7 +23,7 @@ def hold(guest: Guest, device: str, *, unseen: bool = False) -> Job:
         f"group = host.readlink('/sys/bus/pci/devices/{device}/iommu_group').rpartition('/')[2]; "
         f"host.hold('/dev/vfio/' + group, '{device}'); {hide}print('held', flush=True); time.sleep(1000)"
     )
-    job = guest.start(f'exec -a envoy-stand-in {os.path.realpath(guest.python)} -I -S -c "{script}"')
+    job = guest.start(f'exec -a envoy-stand-in {guest.interpreter} -I -S -c "{script}"')
     job.wait_for("held")
     return job
 

@@ -14,6 +14,7 @@ _DRIVERS = "|".join(DRIVERS)
 _NAMES = " ".join(f"-e {name}" for name in dict.fromkeys(family.driver for family in SUPPORTED))
 _LOOK = (f"Look at the lines before it: dmesg | grep -i -e qat {_NAMES}",)
 _RESTART = ("Restart the program that uses the VF.",)
+_RESET = ("qatprep device reset BDF",)
 
 
 def _row(
@@ -73,6 +74,14 @@ ROWS = (
         ("Switch the machine off completely and on again.",),
     ),
     _row(
+        "engines",
+        r"QAT: AE\d+ is inactive|failed to get device out of reset|qat_hal_clr_reset error|Failed to init the AEs",
+        "QP-PF-001",
+        "the engines of a device did not start",
+        "The device does not come out of reset.",
+        ("Switch the machine off completely and on again: a reboot keeps the device powered.",),
+    ),
+    _row(
         "numa",
         r"Invalid NUMA configuration",
         "QP-PF-001",
@@ -82,7 +91,7 @@ ROWS = (
     ),
     _row(
         "fused",
-        r"No acceleration units found",
+        r"No acceleration units (?:were )?found",
         "QP-PF-001",
         "a device has no acceleration units",
         "This CPU is sold without QAT.",
@@ -125,23 +134,53 @@ ROWS = (
     ),
     # -- a device that runs
     _row(
-        "hang",
-        r"Fatal error, reset required|Heartbeat ERROR: QAT is not responding",
+        "started",
+        r"qat_dev\d+ started \d+ acceleration engines",
         "QP-PF-002",
-        "a device stopped answering",
-        "The firmware hung, or an uncorrectable error came up. auto_reset is off unless somebody switched it on (6.9).",
-        (
-            "Bring the PF down and up (this takes its VFs away), then make the VFs again: qatprep bootstrap",
-            "echo 1 > /sys/bus/pci/devices/<PF>/qat/auto_reset",
-        ),
+        "a device started",
+        status=Status.OK,
+    ),
+    _row(
+        "hang",
+        r"Fatal error, reset required",
+        "QP-PF-003",
+        "a device stopped answering: fatal error",
+        "An uncorrectable error came up. The driver restarts the device only where auto_reset is on (Linux 6.9).",
+        _RESET,
+    ),
+    _row(
+        "cold-reset",
+        r"Fatal error, cold reset required",
+        "QP-PF-003",
+        "a device stopped answering: fatal error that needs a cold reset",
+        "An uncorrectable error came up that restarting the device does not clear.",
+        ("Switch the machine off completely and on again: a reboot keeps the device powered.",),
+    ),
+    _row(
+        "heartbeat-lost",
+        r"Heartbeat ERROR: QAT is not responding",
+        "QP-PF-003",
+        "a device stopped answering: heartbeat lost",
+        "Its firmware hung. The driver restarts the device only where auto_reset is on (Linux 6.9).",
+        _RESET,
     ),
     _row(
         "reset-failed",
         r"Restart device failed|device restart failed\. Device is unusable",
-        "QP-PF-002",
+        "QP-PF-003",
         "the reset of a device failed",
         "It is unusable until its driver is loaded again, or the machine is switched off and on.",
         ("Load the driver again; if that does not help, switch the machine off completely.",),
+    ),
+    _row(
+        "device-errors",
+        r"(?:Correctable|Uncorrectable) error detected"
+        r"|(?:parity|push pull|data|command) (?:fatal |correctable )?error: 0x",
+        "QP-PF-004",
+        "a device reported hardware errors",
+        "Its error reporting (RAS) found errors in memory or on a bus of the device.",
+        ("grep . /sys/bus/pci/devices/*/qat_ras/errors_*",),
+        Status.WARN,
     ),
     _row(
         "heartbeat",

@@ -1,0 +1,91 @@
+"""qatprep config init|check|show: make, check and show the configuration."""
+
+from __future__ import annotations
+
+import typer
+
+from qatprep.cli.options import ConfigOption, Output, OutputOption, RootOption, SetOption, SimulateOption
+from qatprep.cli.session import Session
+from qatprep.exits import ExitCode
+
+app = typer.Typer(no_args_is_help=True, help="Make, check and show the configuration of this node.")
+
+
+@app.command()
+def init(ctx: typer.Context, root: RootOption = "/", simulate: SimulateOption = "") -> ExitCode:
+    """Print a configuration file for this node: every key with its default and what it means, and the node's devices.
+
+    Changes nothing. Use it as: qatprep config init > /etc/qatprep.yaml
+    """
+    from qatprep import facts
+    from qatprep.config.writing import commented
+
+    session: Session = ctx.obj
+    host = session.host(root, simulate)
+    session.out.write(commented(facts.gather(host), host.label))
+    return ExitCode.OK
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    config_file: ConfigOption = "",
+    setting: SetOption = None,
+    root: RootOption = "/",
+    simulate: SimulateOption = "",
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """Report all mistakes of the configuration at once, and what this node's devices cannot do (status 2).
+
+    Changes nothing.
+    """
+    from qatprep import config, facts
+    from qatprep.report import config as report
+
+    session: Session = ctx.obj
+    host = session.host(root, simulate)
+    found = facts.gather(host)
+    source, warnings, pfs = config_file or config.PATH, [], []
+    mistakes: tuple[config.Mistake, ...] = ()
+    try:
+        wanted = config.load(host, config_file, setting or ())
+        source = wanted.source
+        pfs = [pf for pf in found.pci.pfs if pf.family.supported]
+        warnings = config.unmatched(wanted, found)
+        config.demand(wanted, pfs)
+    except config.ConfigError as e:
+        if output is not Output.json:
+            raise
+        mistakes = e.mistakes
+    if output is Output.json:
+        session.json(report.check_document(host.label, source, mistakes, warnings))
+    else:
+        for text in warnings:
+            session.say(text)
+        session.line(report.fits(source, len(pfs), host.label))
+    return ExitCode.USAGE if mistakes else ExitCode.OK
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    config_file: ConfigOption = "",
+    setting: SetOption = None,
+    root: RootOption = "/",
+    simulate: SimulateOption = "",
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """Show the value of every key, and where it comes from: a default, a line of a file, or --set."""
+    from qatprep import config, facts
+    from qatprep.config.writing import pf_rows, rows
+    from qatprep.report import config as report
+
+    session: Session = ctx.obj
+    host = session.host(root, simulate)
+    wanted = config.load(host, config_file, setting or ())
+    keys, pfs = rows(wanted), pf_rows(wanted, facts.gather(host).pci.pfs)
+    if output is Output.json:
+        session.json(report.show_document(host.label, wanted.source, keys, pfs))
+    else:
+        report.print_show(session.console(), keys, pfs)
+    return ExitCode.OK

@@ -1,0 +1,91 @@
+"""The configuration for people and programs: its mistakes, its effective values and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from qatprep.config import DEFAULTS, Mistake
+from qatprep.config.writing import PfRow, Row
+from qatprep.text import plural
+from qatprep.yaml_text import Place
+
+
+def fits(source: str, pfs: int, host: str) -> str:
+    """What `config check` says of a configuration without mistakes."""
+    fit = f", and the {plural(pfs, 'QAT PF')} of {host} can be set so" if pfs else ""
+    return f"{source}: no mistakes{fit}"
+
+
+def check_document(host: str, source: str, mistakes: Sequence[Mistake], warnings: Sequence[str]) -> dict[str, Any]:
+    """schema qatprep.config-check/1"""
+    return {
+        "schema": "qatprep.config-check/1",
+        "host": host,
+        "config": source,
+        "mistakes": [
+            {"source": _source(one.place), "key": one.key, "text": one.text, "hint": one.hint} for one in mistakes
+        ],
+        "warnings": list(warnings),
+    }
+
+
+def show_document(host: str, source: str, keys: Sequence[Row], pfs: Sequence[PfRow]) -> dict[str, Any]:
+    """schema qatprep.config-show/1"""
+    return {
+        "schema": "qatprep.config-show/1",
+        "host": host,
+        "config": source,
+        "values": [{"key": row.key, "value": row.value, "source": _source(row.place)} for row in keys],
+        "devices": [
+            {
+                "device": pf.bdf,
+                "family": pf.family,
+                "numa_node": pf.numa_node,
+                "values": [{"key": row.key, "value": row.value, "source": _source(row.place)} for row in pf.values],
+            }
+            for pf in pfs
+        ],
+    }
+
+
+def print_show(console: Console, keys: Sequence[Row], pfs: Sequence[PfRow]) -> None:
+    """A line for each key, then one for each group of PFs that are alike."""
+    rows = [(row.key, _value(row.value), _place(row.place)) for row in keys]
+    groups: dict[tuple[tuple[str, Any, str], ...], list[PfRow]] = {}
+    for pf in pfs:
+        groups.setdefault(tuple((row.key, row.value, _place(row.place)) for row in pf.values), []).append(pf)
+    _print(console, rows)
+    for values, mine in groups.items():
+        families = ", ".join(dict.fromkeys(pf.family for pf in mine))
+        console.print()
+        heading = f"{plural(len(mine), 'PF')} ({families}): {' '.join(pf.bdf for pf in mine)}"
+        console.print(Text(heading, style="id"), soft_wrap=True)
+        _print(console, [(key, _value(value), place) for key, value, place in values], "  ")
+
+
+def _print(console: Console, rows: Sequence[tuple[str, str, str]], indent: str = "") -> None:
+    wide, value_wide = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for key, value, place in rows:
+        line = Text(f"{indent}{key:<{wide}}  {value:<{value_wide}}  ")
+        line.append(place, style="dim")
+        console.print(line, soft_wrap=True)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "(unset)"
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
+
+
+def _place(place: Place) -> str:
+    return "default" if place.source == DEFAULTS else f"{place.source}:{place.line}" if place.line else place.source
+
+
+def _source(place: Place) -> dict[str, Any]:
+    """default, a line of a file, or a setting of the command line."""
+    kind = "default" if place.source == DEFAULTS else "file" if place.line else "set"
+    return {"kind": kind, "text": str(place), "line": place.line, "column": place.column}

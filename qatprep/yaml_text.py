@@ -1,0 +1,158 @@
+"""The one reader of YAML: bounded in depth and size, each value with its line and column.
+
+Refused everywhere: aliases (*name), which multiply what is read; merge keys (<<); a key that is in one mapping twice,
+of which YAML would take the last in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+from qatprep.errors import InputError
+
+DEEPEST = 60
+"""Levels of nesting."""
+MOST = 400_000
+"""Parse events (values, beginnings and ends) of a whole text."""
+
+
+class Place(NamedTuple):
+    """Where a value comes from: a file, with line and column from 1 on, or (0, 0) for a place without lines."""
+
+    source: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+
+class Problem(NamedTuple):
+    place: Place
+    text: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document of a text. `problems` are keys that cannot be trusted (twice, or merged): see `parse`."""
+
+    name: str
+    value: Any
+    problems: tuple[Problem, ...]
+    _node: Any
+
+    def place(self, path: Sequence[str | int]) -> Place:
+        """Where the key or item is that `path` leads to, as far as it exists."""
+        import yaml
+
+        node, mark = self._node, self._node.start_mark if self._node is not None else None
+        for part in path:
+            if isinstance(node, yaml.MappingNode):
+                found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+                if found is None:
+                    break
+                mark, node = found[0].start_mark, found[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                mark = node.start_mark
+            else:
+                break
+        return _place(self.name, mark)
+
+
+def document(text: str, name: str) -> Document:
+    """The one document of a text; its value is None for a text without one. InputError for what is not YAML."""
+    found = list(_documents(text, name))
+    if len(found) > 1:
+        raise InputError(f"{_place(name, found[1]._node.start_mark)}: not YAML: a second document begins here")
+    return found[0] if found else Document(name, None, (), None)
+
+
+def documents(text: str, name: str) -> list[Document]:
+    """Every document of a text. InputError for what is not YAML, and for the first of the problems."""
+    found = list(_documents(text, name))
+    for place, problem in (problem for item in found for problem in item.problems):
+        raise InputError(f"{place}: {problem}")
+    return found
+
+
+def _documents(text: str, name: str) -> Iterator[Document]:
+    import yaml
+
+    try:
+        _measure(text, name)
+        loader = _loader()(text)
+        while loader.check_node():
+            node = loader.get_node()
+            problems = tuple(_untrusted(node, name))
+            yield Document(name, None if problems else loader.construct_document(node), problems, node)
+    except yaml.MarkedYAMLError as e:
+        place = _place(name, e.problem_mark or e.context_mark)
+        problem = str(e.problem or e.context)
+        if "nesting depth" in problem:  # libyaml has a limit of its own, and looks ahead
+            raise InputError(f"{place}: nested too deeply, at most {DEEPEST} levels are read") from e
+        raise InputError(f"{place}: not YAML: {problem}") from e
+    except (yaml.YAMLError, ValueError) as e:
+        raise InputError(f"{name}: not YAML: {str(e).splitlines()[0]}") from e
+
+
+@cache
+def _loader() -> Any:
+    """The loader in C where there is one; what is no value of its kind (a date, a number) is told with its place."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except ValueError as e:
+                raise yaml.MarkedYAMLError(problem=str(e).splitlines()[0], problem_mark=node.start_mark) from e
+
+    return Loader
+
+
+def _measure(text: str, name: str) -> None:
+    """Refuse what would grow beyond measure: nesting, and aliases that multiply. Nothing is built meanwhile."""
+    import yaml
+
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_loader())):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(f"{_place(name, event.start_mark)}: aliases (*name) are not supported")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            raise InputError(f"{_place(name, event.start_mark)}: nested too deeply, at most {DEEPEST} levels are read")
+        if number > MOST:
+            raise InputError(f"{_place(name, event.start_mark)}: too large, at most {MOST} YAML events are read")
+
+
+def _untrusted(node: Any, name: str) -> Iterator[Problem]:
+    import yaml
+
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, yaml.SequenceNode):
+            todo += reversed(node.value)
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        keys = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.tag == "tag:yaml.org,2002:merge":
+                yield Problem(_place(name, key.start_mark), "merge keys (<<) are not supported")
+            if key.value in keys:
+                yield Problem(_place(name, key.start_mark), f"the key {key.value!r} stands here twice")
+            keys.add(key.value)
+        todo += (value for _, value in reversed(node.value))
+
+
+def _place(name: str, mark: Any) -> Place:
+    return Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)

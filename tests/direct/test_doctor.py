@@ -1,0 +1,65 @@
+"""doctor --prove: what a proof does to the findings and to the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import pytest
+
+from qatprep.assess import State
+from qatprep.cli.open_host import open_host
+from qatprep.crypto import prove, smoke
+from qatprep.crypto.result import ProviderResult
+from qatprep.direct.result import Cause
+from qatprep.exits import ExitCode
+from qatprep.facts import pci
+from qatprep.simulator.host import SimulatedHost
+from tests.conftest import qatprep
+from tests.direct import faults
+from tests.direct.device import Device, Dma
+from tests.direct.test_smoke_direct import Here
+
+READY = "spr-2s-ready"
+
+
+class Context(Here):
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("device", "cause", "state", "first"),
+    [
+        (Device, None, State.READY, ""),
+        (faults.Wrong, None, State.NOT_READY, "QP-PROOF-003"),
+        (faults.Silent, None, State.NOT_READY, "QP-PROOF-002"),
+        (Device, Cause.IOMMU_REFUSED, State.NOT_READY, "QP-PROOF-001"),
+        (Device, Cause.HELD, State.UNKNOWN, "QP-PROOF-003"),
+    ],
+)
+def test_verdicts(
+    device: Callable[[Dma], Device], cause: Cause | None, state: State, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = open_host(simulate=READY)
+    assert isinstance(host, SimulatedHost)
+    host.simulated = False
+    names = [vf.bdf for vf in pci.gather(host).all_vfs]
+    here = Context(dict.fromkeys(names, device), dict.fromkeys(names, cause) if cause else {})
+    no_libqat = ProviderResult("qat", "unavailable", "libqat.so.4 is not installed", code="no-library")
+    monkeypatch.setattr(smoke, "run", lambda provider, host: smoke.SmokeReport("auto", "", (no_libqat,), "", True))
+    monkeypatch.setattr(smoke, "elsewhere", lambda _: "")
+    monkeypatch.setattr(prove, "Prover", lambda: here)
+    called = qatprep("doctor", "--prove", "-o", "json", host=host)
+    verdict = called.json["verdicts"][0]
+    assert (verdict["state"], verdict["first"]) == (str(state), first)
+    assert verdict["text"].startswith("signed on 8 of 8 PFs") == (state is State.READY)
+    assert called.code == (ExitCode.FINDINGS if state is State.NOT_READY else ExitCode.OK)
+
+
+def test_only_on_the_running_machine() -> None:
+    called = qatprep("doctor", "--prove", host=open_host(simulate=READY))
+    assert called.code == ExitCode.USAGE
+    assert "running machine" in called.err
