@@ -11,6 +11,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, failed
 from qatprep.hardware import PCI_DRIVERS, VFIO_DRIVERS
+from qatprep.text import plural
 
 
 class _Reason(NamedTuple):
@@ -220,5 +221,7 @@ CHECKS = (
         _up,
         needs=("QP-PF-001",),
         about=pfs,
+        saw=lambda ctx: f"{len(ctx.pfs)} of {plural(len([p for p in ctx.facts.pci.pfs if p.family.supported]), 'PF')} "
+        "bound to their driver, and up",
     ),
 )  # fmt: skip

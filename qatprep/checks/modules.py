@@ -217,5 +217,6 @@ CHECKS = (
         needs=(*_DEVICE, "QP-KRN-002", "QP-MOD-002"),
         applies=lambda ctx: bool(_vfio_modules(ctx)),
         about=functions,
+        saw=lambda ctx: f"{listed(_vfio_modules(ctx))} loaded",
     ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from qatprep.checks.base import Check, Context, Profile, Stage
@@ -18,7 +18,8 @@ from qatprep.checks.text import BOOTSTRAP
 from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.facts import Facts
-from qatprep.findings import CRASH, Evidence, Finding, Status, worst
+from qatprep.findings import CRASH, SEEN, Evidence, Finding, Status, worst
+from qatprep.text import plural
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _run(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
     """What one check finds, and what it cannot look at for something upstream."""
     try:
         if check.applies is not None and not check.applies(whole):
-            return [_left_out(check, _not_here(whole.facts))]
+            return [_left_out(check, _absent(check, whole.facts))]
         ctx = replace(whole, broken=frozenset(upstream.devices))
         blind = _blind(check, whole, upstream)
         if upstream.host:
@@ -157,13 +158,25 @@ def _run(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
             return [_left_out(check, _not_here(whole.facts))]
         found = list(check.run(ctx))
         if not any(f.status is not Status.OK for f in found):
-            found = found or [Finding(check.id, Status.OK, check.title, subjects=left)]
+            found = found or [Finding(check.id, Status.OK, check.title, left, _saw(check, ctx))]
         found += blind
         if lost and check.about is not None:
             found.append(_blocked(check, tuple(lost), upstream.roots(lost)))
         return found
     except Exception as e:
         return [_crash(check, e)]
+
+
+def _saw(check: Check, ctx: Context) -> tuple[Evidence, ...]:
+    """What a check that passed looked at, and what it saw: every count against its whole."""
+    if check.saw is not None:
+        return (Evidence(SEEN, check.saw(ctx)),)
+    if check.about is None:
+        return ()
+    looked = set(check.about(ctx))
+    kinds = (("PF", [pf.bdf for pf in ctx.facts.pci.pfs]), ("VF", [vf.bdf for vf in ctx.facts.pci.all_vfs]))
+    counts = [f"{len(looked & set(bdfs))} of {plural(len(bdfs), noun)}" for noun, bdfs in kinds if looked & set(bdfs)]
+    return (Evidence("looked at", ", ".join(counts)),) if counts else ()
 
 
 def _blind(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
@@ -206,6 +219,21 @@ def _not_here(facts: Facts) -> str:
     if not facts.pci.pfs:
         return "a VM sees VFs without their PF"
     return "nothing here depends on it"
+
+
+_ABSENT: dict[Stage, tuple[str, Callable[[Facts], bool]]] = {
+    Stage.PERSISTENCE: ("no systemd", lambda facts: facts.persist.systemd is False),
+    Stage.MEMLOCK: ("no container runtime", lambda facts: facts.runtime.runtime is None),
+    Stage.RUNTIME: ("no container runtime", lambda facts: facts.runtime.runtime is None),
+    Stage.KUBERNETES: ("no Kubernetes", lambda facts: not facts.kubernetes.here),
+    Stage.MESH: ("no container runtime", lambda facts: facts.runtime.runtime is None),
+}
+"""What a stage needs to have a meaning on a host, and how its absence shows."""
+
+
+def _absent(check: Check, facts: Facts) -> str:
+    name, missing = _ABSENT.get(check.stage, ("", lambda facts: False))
+    return name if name and missing(facts) else _not_here(facts)
 
 
 def _crash(check: Check, error: Exception) -> Finding:

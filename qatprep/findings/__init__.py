@@ -11,6 +11,10 @@ CRASH = "QP-CRASH"
 """The id of what is found when a check itself fails. It is nobody's check, but has a page like one."""
 
 
+SEEN = "seen"
+"""The path of the evidence by which a check that passed says what it saw."""
+
+
 class Status(StrEnum):
     OK = "ok"
     WARN = "warn"

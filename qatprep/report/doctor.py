@@ -36,12 +36,13 @@ def print_report(
     lines.print(Text(", ".join(part for part in about if part), style="dim"))
     lines.print(Text())
     stages = [(stage, list(members)) for stage, members in groupby(report.findings, key=stage_of)]
-    for idle, together in groupby(stages, key=lambda s: "" if every else _why_idle(s[1])):
+    for idle, together in groupby(stages, key=lambda s: not every and bool(_why_idle(s[1]))):
         if idle:
-            names = ", ".join(stage for stage, _ in together)
-            lines.print(
-                Text(f"skipped: {names} ({idle})", style="skipped"), symbol(console, Status.SKIPPED) + Text(" ")
-            )
+            reasons: dict[str, list[str]] = {}
+            for stage, members in together:
+                reasons.setdefault(_why_idle(members), []).append(stage)
+            text = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
+            lines.print(Text(f"skipped: {text}", style="skipped"), symbol(console, Status.SKIPPED) + Text(" "))
             continue
         for stage, members in together:
             print_stage(lines, stage, members, bootstrap, every=every, verbose=verbose)

@@ -152,6 +152,14 @@ def idle(skipped: Sequence[Skipped], host: str, *, qat: bool) -> str:
     return f"Nothing to do: {'the host matches its configuration' if qat else f'{host} has no QAT device to set up'}."
 
 
+def undone(count: int) -> str:
+    """What a run that went back did to the host."""
+    if not count:
+        return "Nothing was changed: the first step failed."
+    every = "1 change was" if count == 1 else f"all {count} changes were"
+    return f"Rolled back: {every} undone, the host is as it was."
+
+
 def print_result(console: Console, result: Result, host: str, undo: str, *, qat: bool) -> None:
     """One paragraph: what happened, what was skipped, what to do.
 
@@ -179,7 +187,7 @@ def print_result(console: Console, result: Result, host: str, undo: str, *, qat:
         if result.failure.hint:
             say(Text(f"  hint: {result.failure.hint}", style="hint"))
     if result.status in ("rolled back", "interrupted"):
-        say(Text(f"Rolled back: all {plural(len(result.made), 'change')} undone, the host is as it was.", style="warn"))
+        say(Text(undone(len(result.made)), style="warn"))
     elif result.status == "partial":
         say(Text("Rolled back in part. This could not be undone:", style="fail"))
         for line in result.not_undone:

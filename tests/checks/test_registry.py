@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -210,3 +211,53 @@ def test_the_eight_socket_host_is_judged_in_no_time() -> None:
     start = time.process_time()
     evaluate(looked, NodeConfig())
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("id", "seen"),
+    [
+        ("QP-DEV-001", "8 PFs 4xxx: 4 on NUMA node 0, 4 on NUMA node 1"),
+        ("QP-PF-002", "8 of 8 PFs bound to their driver, and up"),
+        ("QP-SVC-001", "sym;asym on 8 of 8 PFs"),
+        ("QP-SRIOV-001", "128 of 128 VFs"),
+        ("QP-VFIO-001", "128 of 128 VFs on vfio-pci"),
+        ("QP-NODE-001", "128 of 128 device nodes root:qat 0660"),
+        ("QP-VFIO-003", "128 of 128 VFs"),  # no words of its own: what it looked at
+    ],
+)
+def test_a_check_that_passed_says_what_it_saw(id: str, seen: str) -> None:
+    (f,) = (f for f in judge(READY).findings if f.id == id)
+    assert f.status is Status.OK and [e.value for e in f.evidence] == [seen]
+
+
+def test_what_passed_is_counted_against_the_whole() -> None:
+    report = judge(READY, f"/sys/devices/pci0000:6b/{PF}/qat/state = down")
+    judged = next(f for f in report.findings if f.id == "QP-VFIO-001" and f.status is Status.OK)
+    assert [e.value for e in judged.evidence] == ["112 of 128 VFs on vfio-pci"]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("spr-2s", "none of the 8 PFs has VFs"),  # 4 of them are told apart for their services
+        ("spr-2s-no-vfs", "none of the 8 PFs has VFs"),
+        ("gnr-d-420xx", "PF 0000:01:00.0 has no VFs"),
+    ],
+)
+def test_pfs_without_vfs_are_counted_all(name: str, title: str) -> None:
+    told = [f.title for f in judge(name).of(Status.FAIL) if f.id == "QP-SRIOV-001"]
+    assert [re.sub(r"PF \S+", "PF 0000:01:00.0", text) for text in told] == [title]
+
+
+def test_what_is_absent_is_named() -> None:
+    causes = {f.id: f.cause for f in judge(READY).of(Status.SKIPPED)}
+    assert causes["QP-PERS-001"] == "no systemd" and causes["QP-MEM-001"] == "no container runtime"
+    assert causes["QP-K8S-001"] == "no Kubernetes"
+
+
+def test_nothing_is_blocked_by_itself() -> None:
+    for name in ("spr-2s", "vm-vfs", "dmar-absent", "nodes-world-writable"):
+        for line in qatprep("doctor", "--simulate", name).out.splitlines():
+            if found := re.match(r"[^\w\s] ([\w -]{13}) .*blocked by (.*)$", line):
+                ids = re.findall(r"QP-[A-Z0-9]+-\d+", found[2])
+                assert found[1].strip() not in {table.BY_ID[id].stage.value for id in ids}, line
