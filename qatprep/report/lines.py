@@ -47,7 +47,7 @@ def print_result(session: Streams, result: Result, undo: str) -> None:
         first = (
             "everything was undone, the host is as it was"
             if result.made
-            else "nothing was changed: the first step failed"
+            else "nothing was changed, the host is as it was"
         )
         session.say(first)
     for line in result.not_undone:
