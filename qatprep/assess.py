@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from qatprep.checks.base import Profile, Stage
+from qatprep.checks.log import reservation
 from qatprep.checks.registry import Report, evaluate
 from qatprep.checks.table import BY_ID
 from qatprep.checks.text import BOOTSTRAP
@@ -190,7 +191,9 @@ def _qat(facts: Facts, report: Report) -> Verdict:
         told = next((f for f in mine if f.status in (Status.FAIL, Status.WARN) and stage_of(f) is Stage.DEVICE), None)
         text = told.title if told else "no QAT device here that qatlib drives"
         return Verdict(Profile.QAT, State.NOT_POSSIBLE, text, told.id if told else "")
-    return _against(Profile.QAT, mine, report) or Verdict(Profile.QAT, State.CONFIGURED, inventory(facts))
+    return _against(Profile.QAT, mine, report) or Verdict(
+        Profile.QAT, State.CONFIGURED, inventory(facts) + reservation(report.every)
+    )
 
 
 def _cryptomb(facts: Facts, report: Report) -> Verdict:

@@ -91,14 +91,14 @@ def survey(recorder: Recorder, wanted: NodeConfig) -> None:
     from qatprep.checks.base import Profile
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
-    from qatprep.facts import pci
+    from qatprep.facts import bus
     from qatprep.plan.node import make_plan
 
     found = facts.gather(recorder)
     for profile in Profile:
         make_plan(assess(found, wanted, profile))
     recorder.boot_id()
-    pci.everything(recorder)
+    bus.everything(recorder)
     try:
         journal.runs(recorder)
     except QatprepError:
