@@ -11,13 +11,13 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line, the configuration or an input file is wrong (click's own number for usage errors)."""
     FINDINGS = 3
-    """The command worked; it found failures (doctor, smoke) or changes that are pending (plan, --check)."""
+    """The command worked; the node is NOT READY, or changes are pending (plan, status, --check)."""
     ROLLED_BACK = 4
     """A change failed and everything done before it was undone: the host is as it was."""
     PARTIAL = 5
     """A change failed and not everything could be undone: the output names what was not undone."""
     REBOOT = 6
-    """Done, but a reboot (or the re-creation of pods) is needed before it takes effect."""
+    """What is listed as remaining (restarts, pods to be recreated, a reboot) clears all that failed."""
     NEEDS_ROOT = 7
     """Nothing was done: this needs root."""
     LOCKED = 8

@@ -91,6 +91,10 @@ class Check:
     """The BDFs it looks at; None when it is about the host alone. When there are none, the result is "blocked" if
     something upstream is broken, else "skipped"."""
 
+    saw: Callable[[Context], str] | None = None
+    """What it saw where the statement holds, with numbers: "128 of 128 VFs on vfio-pci". None: which devices it looked
+    at says enough."""
+
     @property
     def title(self) -> str:
         """The statement, as it reads when it holds: from its page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from qatprep import hardware
@@ -11,7 +12,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.iommu import MAPPINGS
 from qatprep.facts.pci import Pf, Vf
 from qatprep.findings import Evidence, Finding, failed, warned
-from qatprep.text import listed
+from qatprep.text import listed, plural
 
 _MAPPINGS = 65535
 """drivers/vfio/vfio_iommu_type1.c, dma_entry_limit: the default is U16_MAX."""
@@ -69,6 +70,12 @@ def _bound(ctx: Context) -> Iterable[Finding]:
                 fix=for_each(bdfs, f"q=/sys/bus/pci/devices/$vf; echo $vf > $q/driver/unbind; {_BIND}", "vf"),
                 step=BOOTSTRAP,
             )
+
+
+def _taken(ctx: Context) -> str:
+    every = [vf for vf in ctx.facts.pci.all_vfs if vf.family.supported]
+    drivers = Counter(vf.driver for vf in _mine(ctx) if isinstance(vf.driver, str))
+    return ", ".join(f"{count} of {plural(len(every), 'VF')} on {driver}" for driver, count in drivers.items())
 
 
 def _why_unbound(ctx: Context, mine: list[Vf], total: int) -> str:
@@ -167,6 +174,7 @@ CHECKS = (
         _bound,
         needs=("QP-SRIOV-001", "QP-IOMMU-002", "QP-IOMMU-004", "QP-MOD-004"),
         about=vfs,
+        saw=_taken,
     ),
     Check(
         "QP-VFIO-002",

@@ -238,6 +238,7 @@ CHECKS = (
         "QP-CPU-001",
         Stage.CPU,
         _instructions,
+        saw=lambda ctx: "all six AVX-512 instruction sets that CryptoMB needs",
         profiles=_PROFILES,
     ),
     Check(

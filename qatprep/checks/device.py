@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
@@ -45,6 +46,16 @@ def _present(ctx: Context) -> Iterable[Finding]:
         cause=cause,
         fix=(*fix, "CryptoMB needs no device: qatprep doctor --profile cryptomb"),
     )
+
+
+def _found(ctx: Context) -> str:
+    pci = ctx.facts.pci
+    what = "PF" if pci.pfs else "VF"
+    every: tuple[Pf | Vf, ...] = pci.pfs or pci.vfs
+    kinds = Counter(f.family.name for f in every)
+    places = Counter(f.numa_node for f in every if f.numa_node >= 0)
+    where = f": {', '.join(f'{count} on NUMA node {node}' for node, count in sorted(places.items()))}" if places else ""
+    return f"{', '.join(f'{plural(count, what)} {name}' for name, count in kinds.items()) or 'others only'}{where}"
 
 
 def _known(ctx: Context) -> Iterable[Finding]:
@@ -162,6 +173,7 @@ CHECKS = (
         "QP-DEV-001",
         Stage.DEVICE,
         _present,
+        saw=_found,
     ),
     Check(
         "QP-DEV-002",

@@ -12,6 +12,7 @@ from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, Status, failed
 from qatprep.findings.messages import BY_KEY
 from qatprep.hardware import PCI_DRIVERS, VFIO_DRIVERS
+from qatprep.text import plural
 
 
 class _Reason(NamedTuple):
@@ -231,5 +232,7 @@ CHECKS = (
         _up,
         needs=("QP-PF-001",),
         about=pfs,
+        saw=lambda ctx: f"{len(ctx.pfs)} of {plural(len([p for p in ctx.facts.pci.pfs if p.family.supported]), 'PF')} "
+        "bound to their driver, and up",
     ),
 )  # fmt: skip

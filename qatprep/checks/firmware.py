@@ -117,6 +117,7 @@ CHECKS = (
         "QP-FW-001",
         Stage.FIRMWARE,
         _images,
+        saw=lambda ctx: f"{listed(dict.fromkeys(name for pf in ctx.pfs for name in pf.family.firmware))} found",
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003", "QP-KRN-001"),
         about=pfs,
     ),

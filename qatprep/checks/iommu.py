@@ -253,6 +253,9 @@ CHECKS = (
         "QP-IOMMU-002",
         Stage.IOMMU,
         _runs,
+        saw=lambda ctx: (
+            f"in the firmware ({ctx.facts.iommu.table}) and on" if isinstance(ctx.facts.iommu.table, str) else "on"
+        ),
         needs=(*_DEVICE, "QP-IOMMU-001"),
         about=functions,
     ),

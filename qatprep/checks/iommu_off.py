@@ -106,6 +106,8 @@ class _Reason(NamedTuple):
     cause: Callable[[_Off], str]
     fix: Callable[[_Off], tuple[str, ...]]
     evidence: Callable[[_Off], tuple[Evidence, ...]] = lambda off: ()
+    reboot: bool = False
+    """Whether a reboot alone clears it."""
 
 
 def _staged_evidence(off: _Off) -> tuple[Evidence, ...]:
@@ -160,6 +162,7 @@ _REASONS = (
         lambda off: f"Staged in the boot loader, reboot pending: {off.coming}.",
         lambda off: ("Reboot.",),
         _staged_evidence,
+        reboot=True,
     ),
     _Reason(
         lambda off: bool(off.add and off.mistaken),
@@ -230,4 +233,5 @@ def finding_of(ctx: Context, table: str) -> Finding:
         evidence=(*evidence, *log_lines(ctx, "iommu-off", "vfio-probe")),
         cause=cause,
         fix=reason.fix(off),
+        cleared_by=("reboot",) if reason.reboot else (),
     )

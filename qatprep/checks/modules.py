@@ -230,5 +230,6 @@ CHECKS = (
         needs=(*_DEVICE, "QP-KRN-002", "QP-MOD-005", "QP-DEV-004"),
         applies=lambda ctx: bool(_vfio_modules(ctx)),
         about=functions,
+        saw=lambda ctx: f"{listed(_vfio_modules(ctx))} loaded",
     ),
 )

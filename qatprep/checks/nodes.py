@@ -11,6 +11,7 @@ from qatprep.facts.nodes import CONTAINER_NODE
 from qatprep.facts.pci import DeviceNode, Vf
 from qatprep.findings import Evidence, Finding, Status, failed
 from qatprep.hardware import VFIO_DEV
+from qatprep.text import plural
 
 _ALL = 0o006
 """The bits by which everybody may read or write."""
@@ -194,6 +195,9 @@ CHECKS = (
         _owned,
         needs=("QP-VFIO-001", "QP-NODE-002", "QP-NODE-004"),
         about=vfs,
+        saw=lambda ctx: (
+            f"{len(_mine(ctx))} of {plural(len(ctx.vfs), 'device node')} root:{ctx.config.group} {ctx.config.mode:04o}"
+        ),
     ),
     Check(
         "QP-NODE-003",

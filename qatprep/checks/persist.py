@@ -17,13 +17,26 @@ _UNIT = "qatprep-apply.service"
 def _wanted(ctx: Context) -> bool:
     """Whether this host is to be prepared at every boot: the plan asks the same (plan/persistence.py)."""
     found = ctx.facts.persist
-    if ctx.config.persist is False or found.systemd is not True or not ctx.facts.has_qat:
+    if ctx.config.persist is False or not ctx.facts.has_qat:
         return False
-    return bool(found.program) or ctx.config.persist is True
+    return ctx.config.persist is True or (found.systemd is True and bool(found.program))
 
 
 def _lasting(ctx: Context) -> Iterable[Finding]:
     found = ctx.facts.persist
+    if isinstance(found.systemd, Unknown):
+        yield unseen("QP-PERS-001", "cannot see whether systemd runs this host", found.systemd)
+        return
+    if not found.systemd:
+        yield warned(
+            "QP-PERS-001",
+            "nothing can prepare this node at boot: it does not run systemd",
+            evidence=(Evidence(facts_of.BOOTED, "not there"),),
+            cause=f"The configuration ({ctx.config.source}) says persist: true, and what prepares a node at boot is a "
+            "unit of systemd.",
+            fix=("Run at boot, by what this host has for it: qatprep bootstrap --yes", "Or say --set persist=false."),
+        )
+        return
     if not found.program:
         yield warned(
             "QP-PERS-001",

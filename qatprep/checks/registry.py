@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from qatprep.checks.base import Check, Context, Profile, Stage
 from qatprep.checks.table import BY_ID, CHECKS, select
-from qatprep.checks.verdict import Verdict, verdicts
+from qatprep.checks.text import BOOTSTRAP
 from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.facts import Facts
-from qatprep.findings import CRASH, Evidence, Finding, Status, worst
+from qatprep.findings import CRASH, SEEN, Evidence, Finding, Status, worst
+from qatprep.text import plural
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Report:
     """What the node was judged for: qat, cryptomb or both."""
     findings: tuple[Finding, ...]
     """In the order of the checks; of one check, what it found first, then what it could not look at."""
-    verdicts: tuple[Verdict, ...]
-    """One for each of `judged`."""
+    every: tuple[Finding, ...]
+    """The same with what was looked at only because the checks that were asked for need it."""
+    left_out: frozenset[str]
+    """Ids that --only and --skip kept from being told."""
 
     @property
     def worst(self) -> Status:
@@ -114,31 +117,8 @@ def evaluate(
         findings += results
         if check.id in chosen:
             shown += results
-    every = tuple(shown)
     left_out = frozenset(c.id for c in checks) - frozenset(c.id for c in told if c.id not in skipped)
-    return Report(profile, judged, every, verdicts(facts, config, judged, tuple(findings), left_out))
-
-
-def verify(facts: Facts, config: NodeConfig, bdfs: Iterable[str]) -> tuple[Finding, ...]:
-    """What is still wrong with these PFs (in a VM, VFs) after they were set up: failures, and what cannot be seen.
-
-    Looks at driver, services, VFs, binding and nodes; where one of these is blocked for such a device, at what blocks
-    it.
-    """
-    mine = set(bdfs)
-    mine |= {vf.bdf for vf in facts.pci.all_vfs if vf.pf in mine}
-    report = evaluate(facts, config, Profile.QAT)
-    touching = [
-        f
-        for f in report.findings
-        if f.id.startswith(("QP-PF-", "QP-SVC-", "QP-SRIOV-", "QP-VFIO-", "QP-NODE-", CRASH)) and mine & set(f.subjects)
-    ]
-    roots = {id for f in touching if f.status is Status.BLOCKED for id in f.blocked_by}
-    return tuple(
-        f
-        for f in report.of(Status.FAIL, Status.UNKNOWN)
-        if f in touching or (f.id in roots and (not f.subjects or mine & set(f.subjects)))
-    )
+    return Report(profile, judged, tuple(shown), tuple(findings), left_out)
 
 
 def _no_qat_at_all(facts: Facts) -> bool:
@@ -165,24 +145,52 @@ def _run(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
     """What one check finds, and what it cannot look at for something upstream."""
     try:
         if check.applies is not None and not check.applies(whole):
-            return [_left_out(check, _not_here(whole.facts))]
+            return [_left_out(check, _absent(check, whole.facts))]
         ctx = replace(whole, broken=frozenset(upstream.devices))
+        blind = _blind(check, whole, upstream)
         if upstream.host:
-            return [_blocked(check, _about(check, whole), upstream.roots())]
+            return [*blind, _blocked(check, _about(check, whole), upstream.roots())]
         left = _about(check, ctx)
         lost = _lost(whole, upstream, _about(check, whole), left)
         if check.about is not None and not left:
             if upstream.devices:
-                return [_blocked(check, tuple(lost), upstream.roots(upstream.devices))]
+                return [*blind, _blocked(check, tuple(lost), upstream.roots(upstream.devices))]
             return [_left_out(check, _not_here(whole.facts))]
         found = list(check.run(ctx))
         if not any(f.status is not Status.OK for f in found):
-            found = found or [Finding(check.id, Status.OK, check.title, subjects=left)]
+            found = found or [Finding(check.id, Status.OK, check.title, left, _saw(check, ctx))]
+        found += blind
         if lost and check.about is not None:
             found.append(_blocked(check, tuple(lost), upstream.roots(lost)))
         return found
     except Exception as e:
         return [_crash(check, e)]
+
+
+def _saw(check: Check, ctx: Context) -> tuple[Evidence, ...]:
+    """What a check that passed looked at, and what it saw: every count against its whole."""
+    if check.saw is not None:
+        return (Evidence(SEEN, check.saw(ctx)),)
+    if check.about is None:
+        return ()
+    looked = set(check.about(ctx))
+    kinds = (("PF", [pf.bdf for pf in ctx.facts.pci.pfs]), ("VF", [vf.bdf for vf in ctx.facts.pci.all_vfs]))
+    counts = [f"{len(looked & set(bdfs))} of {plural(len(bdfs), noun)}" for noun, bdfs in kinds if looked & set(bdfs)]
+    return (Evidence("looked at", ", ".join(counts)),) if counts else ()
+
+
+def _blind(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
+    """What cannot be read of devices for which all that is broken upstream is what bootstrap fixes: it would go on with
+    them, so it is told although the check is blocked."""
+    if not (upstream.host or upstream.devices) or check.about is None:
+        return []
+    given = {f.id for f in whole.findings if f.status is Status.FAIL and f.step != BOOTSTRAP}
+    if given & upstream.host:
+        return []
+    hopeless = {bdf for bdf, ids in upstream.devices.items() if given & ids}
+    kept = set(_about(check, replace(whole, broken=frozenset(upstream.devices)))) if not upstream.host else set()
+    found = check.run(replace(whole, broken=frozenset(hopeless)))
+    return [f for f in found if f.status is Status.UNKNOWN and f.subjects and not kept & set(f.subjects)]
 
 
 def _about(check: Check, ctx: Context) -> tuple[str, ...]:
@@ -213,6 +221,21 @@ def _not_here(facts: Facts) -> str:
     return "nothing here depends on it"
 
 
+_ABSENT: dict[Stage, tuple[str, Callable[[Facts], bool]]] = {
+    Stage.PERSISTENCE: ("no systemd", lambda facts: facts.persist.systemd is False),
+    Stage.MEMLOCK: ("no container runtime", lambda facts: facts.runtime.runtime is None),
+    Stage.RUNTIME: ("no container runtime", lambda facts: facts.runtime.runtime is None),
+    Stage.KUBERNETES: ("no Kubernetes", lambda facts: not facts.kubernetes.here),
+    Stage.MESH: ("no container runtime", lambda facts: facts.runtime.runtime is None),
+}
+"""What a stage needs to have a meaning on a host, and how its absence shows."""
+
+
+def _absent(check: Check, facts: Facts) -> str:
+    name, missing = _ABSENT.get(check.stage, ("", lambda facts: False))
+    return name if name and missing(facts) else _not_here(facts)
+
+
 def _crash(check: Check, error: Exception) -> Finding:
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
@@ -232,7 +255,7 @@ def _weigh(facts: Facts, profile: Profile, f: Finding) -> Finding:
         return f
     stage = BY_ID[f.id].stage
     if (stage is Stage.CPU and facts.has_qat) or (stage is Stage.DEVICE and not facts.has_qat):
-        return replace(f, status=Status.WARN)
+        return replace(f, status=Status.WARN, weighed=True)
     return f
 
 

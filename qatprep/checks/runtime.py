@@ -130,6 +130,7 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
                 f"systemctl daemon-reload && systemctl restart {facts.runtime.unit}",
                 "Running pods go on meanwhile (their shims are not stopped), and keep their old limit.",
             ),
+            cleared_by=(f"systemctl restart {facts.runtime.unit}",),
         )
 
 
@@ -154,6 +155,7 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             cause="A container keeps the limit that its pod's shim was started with, also over a restart of the "
             "container or of the runtime.",
             fix=(RECREATE, "Before that make sure that the limit is right: QP-MEM-001 and QP-MEM-002."),
+            cleared_by=tuple(dict.fromkeys(f"recreate {c.label} ({c.command})" for c, _ in small)),
         )
 
 
@@ -196,7 +198,9 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
         yield blind
         return
     facts = ctx.facts.runtime
-    assert facts.runtime is not None
+    if facts.runtime is None:
+        yield _nothing_runs(ctx)
+        return
     if facts.runtime.kind == "docker":
         return
     state, where, why = _state(ctx)
@@ -215,6 +219,22 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
                 "The pod then needs runAsUser and runAsGroup, both not 0.",
             ),
         )
+
+
+def _nothing_runs(ctx: Context) -> Finding:
+    return warned(
+        "QP-RT-001",
+        "nothing on this host runs containers, and the configuration asks for settings of a container runtime",
+        evidence=(Evidence("/proc", "no containerd, CRI-O, k3s, rke2 or Docker among the processes"),),
+        cause=f"The configuration ({ctx.config.source}) sets containers.device_ownership or containers.restart.",
+        fix=("Start the container runtime, then run qatprep again.", "Or take both keys out of the configuration."),
+    )
+
+
+def _asked(ctx: Context) -> bool:
+    """Whether device ownership can be judged, or is asked for where no runtime is."""
+    asked = ctx.config.containers.device_ownership or ctx.config.containers.restart
+    return applies(ctx) or (ctx.facts.has_qat and ctx.facts.runtime.runtime is None and bool(asked))
 
 
 def _open_by_group(ctx: Context) -> bool:
@@ -317,5 +337,5 @@ CHECKS = (
     _check("QP-RT-004", Stage.RUNTIME, _problems("QP-RT-004")),
     _check("QP-RT-003", Stage.RUNTIME, _problems("QP-RT-003")),
     _check("QP-RT-005", Stage.RUNTIME, _problems("QP-RT-005")),
-    _check("QP-RT-001", Stage.RUNTIME, _ownership),
+    Check("QP-RT-001", Stage.RUNTIME, _ownership, applies=_asked),
 )

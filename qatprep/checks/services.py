@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from qatprep import config
@@ -11,6 +12,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Services
 from qatprep.findings import Evidence, Finding, failed
 from qatprep.hardware import parse_services, services_since, spell_services
+from qatprep.text import plural
 
 
 def _possible(ctx: Context) -> Iterable[Finding]:
@@ -110,6 +112,12 @@ def _cause(ctx: Context, text: str, wanted: str, mine: list[Pf]) -> str:
     return cause.strip()
 
 
+def _offered(ctx: Context) -> str:
+    every = [pf for pf in ctx.facts.pci.pfs if pf.family.supported]
+    offers = Counter(spell_services(pf.services.tokens) for pf in ctx.pfs if isinstance(pf.services, Services))
+    return ", ".join(f"{services} on {count} of {plural(len(every), 'PF')}" for services, count in offers.items())
+
+
 CHECKS = (
     Check("QP-SVC-003", Stage.SERVICES, _possible, about=pfs),
     Check(
@@ -125,5 +133,6 @@ CHECKS = (
         _configured,
         needs=("QP-PF-002", "QP-PF-003", "QP-SVC-002", "QP-SVC-003"),
         about=lambda ctx: [pf.bdf for pf in ctx.pfs if not isinstance(pf.services, Unknown)],
+        saw=_offered,
     ),
 )

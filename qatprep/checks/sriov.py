@@ -91,7 +91,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
         log = [line for pf in mine[:2] for line in ctx.facts.log.of(*_TROUBLES, bdf=pf.bdf)[-2:]]
         yield failed(
             "QP-SRIOV-001",
-            f"{some_pfs(ctx, bdfs)} {have(bdfs)} no VFs",
+            _without(ctx, bdfs),
             subjects=bdfs,
             evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in mine)
             + tuple(Evidence("kernel log", line.text) for line in log),
@@ -111,6 +111,19 @@ def _made(ctx: Context) -> Iterable[Finding]:
             fix=for_each(bdfs, "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; echo up > $q/state"),
             step=BOOTSTRAP,
         )
+
+
+def _without(ctx: Context, bdfs: tuple[str, ...]) -> str:
+    """Every PF without VFs counts, also one that something earlier keeps from being judged."""
+    every = [pf for pf in ctx.facts.pci.pfs if pf.family.supported]
+    if len(every) > 1 and not any(pf.vfs for pf in every) and all(ctx.config.of(pf).vfs for pf in every):
+        return f"none of the {len(every)} PFs has VFs"
+    return f"{some_pfs(ctx, bdfs)} {have(bdfs)} no VFs"
+
+
+def _there(ctx: Context) -> str:
+    total = sum(pf.total_vfs for pf in ctx.pfs if isinstance(pf.total_vfs, int) and ctx.config.of(pf).vfs)
+    return f"{sum(len(pf.vfs) for pf in ctx.pfs)} of {plural(total, 'VF')}"
 
 
 def _incomplete(pf: Pf) -> Finding:
@@ -189,6 +202,7 @@ CHECKS = (
         "QP-SRIOV-001",
         Stage.SRIOV,
         _made,
+        saw=_there,
         needs=("QP-PF-002", "QP-PF-003", "QP-SVC-001", "QP-SRIOV-002", "QP-IOMMU-002", "QP-IOMMU-004"),
         about=pfs,
     ),

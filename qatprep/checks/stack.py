@@ -58,5 +58,6 @@ CHECKS = (
         "QP-STACK-001",
         Stage.STACK,
         _two_stacks,
+        saw=lambda ctx: "no files of the out-of-tree driver",
     ),
 )

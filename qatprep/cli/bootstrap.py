@@ -20,7 +20,7 @@ from qatprep.cli.session import Session
 from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
-    from qatprep.engine.bootstrap import Result
+    from qatprep.host.base import Host
     from qatprep.plan.model import Plan
 
 app = typer.Typer()
@@ -49,13 +49,15 @@ def bootstrap(
     Every change is written to a journal, read back, and undone again when one fails. A second run changes nothing.
     Kernel arguments and the BIOS are never touched.
     """
-    from qatprep import config, facts
+    from qatprep import config
     from qatprep.cli.ask import agreed
-    from qatprep.cli.select import chooser, name_of, to_undo
+    from qatprep.cli.look import look
+    from qatprep.cli.select import chooser, name_of, same_host, to_undo
     from qatprep.engine.bootstrap import Result
     from qatprep.engine.bootstrap import bootstrap as run
-    from qatprep.plan.node import make_plan
+    from qatprep.outcome import document as last_word
     from qatprep.report import plan as report
+    from qatprep.report.outcome import print_outcome
     from qatprep.report.progress import Watcher
 
     session: Session = ctx.obj
@@ -67,8 +69,10 @@ def bootstrap(
 
         if check or diff or device:
             raise InputError("--boot takes the whole node and changes it: not with --check, --diff or --device")
-        return at_boot(session, host, wanted, as_json=output is Output.json)
-    found = facts.gather(host)
+        return at_boot(session, host, wanted, as_json=output is Output.json, no_smoke=no_smoke)
+    again = same_host(root, simulate, config_file, setting or [])
+    seen = look(host, wanted, again, only=lambda facts: chooser(facts, device or []))
+    found = seen.facts
     for text in config.unmatched(wanted, found):
         session.say(text)
     only = chooser(found, device or [])
@@ -83,7 +87,7 @@ def bootstrap(
                 report.print_diff(console, plan)
 
     if check:
-        plan = make_plan(found, wanted, only)
+        plan = seen.plan
         result = Result(
             "refused" if plan.refused else "unchanged" if plan.empty else "planned", plan, skipped=plan.skipped
         )
@@ -101,39 +105,41 @@ def bootstrap(
 
         with watcher:
             result = run(host, wanted, only=only, progress=watcher, confirm=confirm)
-    smoke_ok = True
-    session.code = _code(result, smoke_ok)
+    session.code = OF_STATUS[result.status]
     document = report.result_document(result, host.label, wanted.source, check=check, diff=diff)
     if not as_json and not (check and result.status == "planned"):
         undo = to_undo(session, result.run, root, simulate)
         report.print_result(console, result, host.label, undo, qat=found.has_qat)
-    if not check and wanted.smoke and not no_smoke and result.status in ("applied", "unchanged"):
-        smoke_ok = _smoke(session, host, document, as_json=as_json)
-    session.code = _code(result, smoke_ok)
+    signed = True
+    if not check and result.status in ("applied", "unchanged"):
+        if result.made and wanted.smoke and not no_smoke:
+            signed = _sign(session, host, document, as_json=as_json)
+        seen = look(host, wanted, again, only=lambda facts: only)
+    if check or (session.code is ExitCode.OK and result.status != "declined"):
+        session.code = seen.outcome.exit_status(asked=True)
+        session.code = session.code if signed or session.code else ExitCode.FINDINGS
     if as_json:
+        document["outcome"] = last_word(seen.outcome, session.code)
         session.json({**document, "exit": int(session.code)})
+    elif result.status in ("planned", "refused", "unchanged", "applied"):
+        console.print()
+        print_outcome(console, seen.outcome)
     return session.code
 
 
-def _code(result: Result, smoke_ok: bool) -> ExitCode:
-    code = OF_STATUS[result.status]
-    if code is ExitCode.OK and (result.skipped or not smoke_ok):
-        return ExitCode.FINDINGS
-    return code
-
-
-def _smoke(session: Session, host: object, document: dict[str, object], *, as_json: bool) -> bool:
-    """The smoke run: what was prepared is used once."""
-    from qatprep.crypto import smoke
-    from qatprep.host.base import Host
+def _sign(session: Session, host: Host, document: dict[str, object], *, as_json: bool) -> bool:
+    """Sign on what was prepared, and keep the proof. False where a signature failed."""
+    from qatprep.crypto.prove import prove
+    from qatprep.facts import gather
     from qatprep.report import crypto
 
-    assert isinstance(host, Host)
-    result = smoke.run(smoke.Provider.auto, host)
-    if host.simulated and not as_json:
-        session.line("Smoke run: not on a simulated host; `qatprep smoke` signs on this machine.")
-    elif as_json:
-        document["smoke"] = crypto.smoke_document(result)
+    if host.simulated:
+        return True
+    done = prove(host, gather(host), "bootstrap")
+    if as_json:
+        document["smoke"] = crypto.smoke_document(done.report)
     else:
-        crypto.print_smoke(session.console(), result)
-    return result.ok or host.simulated
+        crypto.print_smoke(session.console(), done.report)
+    if done.why_not:
+        session.say(f"the proof was not written: {done.why_not}")
+    return done.report.ok

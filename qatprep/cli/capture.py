@@ -87,8 +87,8 @@ def capture(
 def survey(recorder: Recorder, wanted: NodeConfig) -> None:
     """Look at everything that the read-only verbs look at: doctor, plan, status, device list, rollback --list."""
     from qatprep import facts
+    from qatprep.assess import assess
     from qatprep.checks.base import Profile
-    from qatprep.checks.registry import evaluate
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
     from qatprep.facts import bus
@@ -96,8 +96,7 @@ def survey(recorder: Recorder, wanted: NodeConfig) -> None:
 
     found = facts.gather(recorder)
     for profile in Profile:
-        evaluate(found, wanted, profile)
-    make_plan(found, wanted)
+        make_plan(assess(found, wanted, profile))
     recorder.boot_id()
     bus.everything(recorder)
     try:

@@ -37,10 +37,19 @@ def doctor(
     ] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Tell what is well, blocked and skipped, too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was read, and every device.")] = False,
-    prove: Annotated[
-        bool, typer.Option("--prove", help="Sign on one free QAT VF, without libqat (docs/direct-proof.md).")
-    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Status 3 also for what could not be seen.")] = False,
+    require_proof: Annotated[
+        bool, typer.Option("--require-proof", help="Status 3 also for what is configured, but has not signed.")
+    ] = False,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Sign on the CPU and on each PF first, and keep the proof. Opens VFs.")
+    ] = False,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device", "-d", metavar="BDF", help="With --prove: sign here although pods may be given its VFs."
+        ),
+    ] = None,
     config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
@@ -49,29 +58,46 @@ def doctor(
 ) -> ExitCode:
     """Say what this node can do, and what is in the way. Changes nothing, and needs no root to be useful.
 
-    One broken link is one failure: what hangs on it is "blocked". Status 0 when nothing failed, 3 when something did.
+    One broken link is one failure: what hangs on it is "blocked". Status 0 when nothing failed, 3 when something did, 6
+    when restarts or a reboot that are listed clear all that failed.
     """
-    from qatprep import config, facts
-    from qatprep.checks.base import Profile
-    from qatprep.checks.registry import evaluate
+    from qatprep import config
+    from qatprep.cli.look import look, narrowed
     from qatprep.cli.select import same_host
-    from qatprep.findings import Status
+    from qatprep.errors import InputError
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
     wanted = config.load(host, config_file, setting or ())
-    found = facts.gather(host)
-    result = evaluate(found, wanted, Profile(profile.value), only or (), skip or ())
+    again = same_host(root, simulate, config_file, setting or [])
+    seen = look(host, wanted, again)
+    done = None
     if prove:
-        from qatprep.cli.prove import proven
+        from qatprep.cli.look import named, signed
+        from qatprep.crypto import prove as prover
+        from qatprep.crypto.smoke import elsewhere
 
-        result = proven(result, host)
+        if why_not := elsewhere(host):
+            raise InputError(f"--prove signs on the running machine: {why_not}")
+        done = prover.prove(host, seen.facts, "doctor --prove", named(seen.facts, device or []))
+        seen = signed(host, look(host, wanted, again), done.findings, again)
+    elif device:
+        raise InputError("--device says where --prove signs", "qatprep device list shows single devices")
+    if profile is not ProfileName.auto or only or skip:
+        seen = narrowed(host, seen, profile.value, only or (), skip or (), again)
+        seen = signed(host, seen, done.findings, again) if done else seen
+    code = seen.outcome.exit_status(strict=strict, require_proof=require_proof)
     from qatprep.report import doctor as report
+    from qatprep.report.crypto import print_smoke, smoke_document
 
     if output is Output.json:
-        session.json(report.document(result, found, wanted.source))
+        document = report.document(seen.judged, seen.outcome, code)
+        session.json({**document, "smoke": smoke_document(done.report)} if done else document)
     else:
-        again = same_host(root, simulate, config_file, setting or [])
-        report.print_report(session.console(), result, found, wanted.source, again, every=every, verbose=verbose)
-    bad = (Status.FAIL, Status.UNKNOWN) if strict else (Status.FAIL,)
-    return ExitCode.FINDINGS if result.of(*bad) else ExitCode.OK
+        if done:
+            print_smoke(session.console(), done.report)
+            session.line()
+        report.print_report(session.console(), seen.judged, seen.outcome, again, every=every, verbose=verbose)
+    if done and done.why_not:
+        session.say(f"the proof was not written: {done.why_not}")
+    return ExitCode.FINDINGS if done and not done.report.ok and code is ExitCode.OK else code

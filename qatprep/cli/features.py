@@ -35,22 +35,19 @@ def features(
 
     With --write also the file that a device plugin's init container waits for.
     """
-    from qatprep import config, facts
-    from qatprep.checks.base import Profile
-    from qatprep.checks.registry import evaluate
+    from qatprep import config
+    from qatprep.cli.look import look
     from qatprep.errors import NeedsRoot
     from qatprep.host.trust import require
-    from qatprep.plan.node import make_plan
     from qatprep.report import features as report
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
     wanted = config.load(host, config_file, setting or ())
-    found = facts.gather(host)
-    plan = make_plan(found, wanted)
+    found, _, plan, outcome = look(host, wanted)
     has_qat = bool(found.pci.pfs or found.pci.vfs)
     prepared = has_qat and plan.empty and not plan.skipped and not plan.refused
-    labels = report.labels(evaluate(found, wanted, Profile.AUTO), found, wanted, prepared=prepared)
+    labels = report.labels(outcome, found, wanted, prepared=prepared)
     text = report.feature_file(labels, report.later(host.wallclock(), expire) if expire else "")
     if write:
         if host.euid != 0:

@@ -29,23 +29,22 @@ def metrics(
 
     Status 0 whatever the node is like: what to make of it is for the alerts (docs/alerts.yaml).
     """
-    from qatprep import config, facts
-    from qatprep.checks.registry import evaluate
+    from qatprep import config
+    from qatprep.cli.look import look
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
-    from qatprep.plan.node import make_plan
     from qatprep.report.prometheus import render
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
     wanted = config.load(host, config_file, setting or ())
-    found = facts.gather(host)
+    _, judged, plan, outcome = look(host, wanted)
     try:
         runs = journal.runs(host)
     except QatprepError as e:
         session.say(f"{e.message}; nothing is said about runs")
         runs = None
-    text = render(found, wanted, evaluate(found, wanted), make_plan(found, wanted), runs)
+    text = render(judged, plan, outcome, runs)
     if write:
         _write(write, text)
     else:

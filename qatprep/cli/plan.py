@@ -26,23 +26,30 @@ def plan(
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """Show every change that bootstrap would make. Changes nothing; status 3 when there is something to do."""
-    from qatprep import config, facts
-    from qatprep.cli.select import chooser, name_of
-    from qatprep.plan.node import make_plan
+    from qatprep import config
+    from qatprep.cli.look import look
+    from qatprep.cli.select import chooser, name_of, same_host
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
     wanted = config.load(host, config_file, setting or ())
-    found = facts.gather(host)
+    again = same_host(root, simulate, config_file, setting or [])
+    found, _, result, outcome = look(host, wanted, again, only=lambda facts: chooser(facts, device or []))
     for text in config.unmatched(wanted, found):
         session.say(text)
-    only = chooser(found, device or [])
-    config.demand(wanted, found.pci.pfs, only)
-    result = make_plan(found, wanted, only)
+    config.demand(wanted, found.pci.pfs, chooser(found, device or []))
+    code = outcome.exit_status(asked=True)
+    from qatprep.outcome import document
     from qatprep.report import plan as report
+    from qatprep.report.outcome import print_outcome
 
     if output is Output.json:
-        session.json(report.plan_document(result, host.label, wanted.source, diff=diff))
+        session.json(
+            {
+                **report.plan_document(result, host.label, wanted.source, diff=diff),
+                "outcome": document(outcome, code),
+            }
+        )
     else:
         console = session.console()
         if result.empty and not result.skipped and not result.refused:
@@ -51,6 +58,6 @@ def plan(
             report.print_plan(console, result, f"Plan for {host.label}", name_of(found), every=verbose)
         if diff:
             report.print_diff(console, result)
-    if result.refused:
-        return ExitCode.ERROR
-    return ExitCode.OK if result.empty and not result.skipped else ExitCode.FINDINGS
+        console.print()
+        print_outcome(console, outcome)
+    return code

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qatprep.cli.options import Output, OutputOption, RootOption, SimulateOption
+from qatprep.cli.options import DeviceOption, Output, OutputOption, RootOption, SimulateOption
 from qatprep.cli.session import Session
 from qatprep.crypto import smoke
 from qatprep.errors import InputError
@@ -22,6 +22,7 @@ def main(
     provider: Annotated[
         smoke.Provider, typer.Option("--provider", help="What must sign; auto: whatever the node has.")
     ] = smoke.Provider.auto,
+    device: DeviceOption = None,
     direct: Annotated[
         bool, typer.Option("--direct", help="Prove a QAT VF without libqat: talk to it through VFIO.")
     ] = False,
@@ -33,14 +34,22 @@ def main(
     simulate: SimulateOption = "",
     output: OutputOption = Output.human,
 ) -> ExitCode:
+    from qatprep.cli.look import named
+    from qatprep.crypto.prove import prove
+    from qatprep.facts import gather
     from qatprep.report import crypto as report
 
     session: Session = ctx.obj
+    host = session.host(root, simulate)
     if direct:
-        return _direct(session, provider, session.host(root, simulate), every, record, output)
+        return _direct(session, provider, host, every, record, output)
     if every or record:
         raise InputError(f"{'--all' if every else '--record'} goes with --direct")
-    result = smoke.run(provider, session.host(root, simulate))
+    found = gather(host)
+    done = prove(host, found, "smoke", named(found, device or []), provider)
+    result = done.report
+    if done.why_not:
+        session.say(f"the proof was not written: {done.why_not}")
     if output is Output.json:
         session.json(report.smoke_document(result))
     else:

@@ -25,13 +25,15 @@ def status(
     simulate: SimulateOption = "",
     output: OutputOption = Output.human,
 ) -> ExitCode:
-    """Show the node as it is, its last run, and whether it has drifted from the configuration (status 3 when it
-    has).
+    """Show the node as it is, its verdict, its last run, and whether it has drifted from the configuration (status 3
+    when it has, or when something is to be fixed).
     """
     from qatprep import config, facts
+    from qatprep.cli.look import look
+    from qatprep.cli.select import same_host
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
-    from qatprep.plan.node import make_plan
+    from qatprep.outcome import document as last_word
     from qatprep.report import status as report
 
     session: Session = ctx.obj
@@ -41,14 +43,17 @@ def status(
         session.out.write(config.describe(found))
         return ExitCode.OK
     wanted = config.load(host, config_file, setting or ())
-    plan = make_plan(found, wanted)
+    again = same_host(root, simulate, config_file, setting or [])
+    _, _, plan, outcome = look(host, wanted, again, facts=found)
+    code = outcome.exit_status(asked=True)
     try:
         runs = journal.runs(host)
     except QatprepError as e:
         session.say("; ".join(text for text in (e.message, e.hint) if text))
         runs = []
     if output is Output.json:
-        session.json(report.status_document(host, found, plan, wanted.source, runs))
+        document = report.status_document(host, found, plan, wanted.source, runs)
+        session.json({**document, "outcome": last_word(outcome, code)})
     else:
-        report.print_status(session.console(), host, found, plan, wanted.source, runs)
-    return ExitCode.OK if plan.empty and not plan.skipped and not plan.refused else ExitCode.FINDINGS
+        report.print_status(session.console(), host, found, plan, outcome, wanted.source, runs)
+    return code

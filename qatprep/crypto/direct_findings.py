@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qatprep.crypto.direct_verdict import libqat_notes
+from qatprep.crypto.result import ProviderResult
 from qatprep.crypto.smoke_direct import DirectReport, VfResult
 from qatprep.direct.result import Step
 from qatprep.findings import Evidence, Finding, Status
@@ -46,6 +47,12 @@ def findings(report: DirectReport) -> tuple[Finding, ...]:
     notes = {note: None for result in signing if result.proof for note in libqat_notes(result.proof)}
     found += [Finding(_LIBQAT, Status.FAIL, note, tuple(result.bdf for result in signing)) for note in notes]
     return tuple(found)
+
+
+def of_libqat(result: ProviderResult) -> tuple[Finding, ...]:
+    """The finding that a failure of libqat on this node is."""
+    seen = tuple(Evidence("libqat", line) for line in result.evidence) or (Evidence("libqat", result.code),)
+    return (Finding(_SIGNS, Status.FAIL, result.summary[:100], evidence=seen, fix=(result.fix,) if result.fix else ()),)
 
 
 def _evidence(result: VfResult) -> Evidence:

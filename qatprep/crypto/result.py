@@ -25,5 +25,8 @@ class ProviderResult:
     wrong: int = 0
     checked_by: str = ""
     evidence: tuple[str, ...] = ()
+    devices: tuple[tuple[str, int, int | None], ...] = ()
+    """QAT: BDF of each PF (in a VM: VF) that signed, signatures, and responses that its firmware counted (None where it
+    does not say)."""
     code: str = ""
     """A stable word for the outcome: passed, wrong, no-device, held, ... (qat_verdict.py); "" where state says it."""

@@ -66,7 +66,7 @@ def run(provider: str, host: Host) -> SmokeReport:
         results = tuple(_unbuilt(p, host, work) for p in providers)
     else:
         results = tuple(_one(p, host, work) for p in providers)
-    return _judged(asked, host, results)
+    return judged(asked, host, results)
 
 
 def elsewhere(host: Host) -> str:
@@ -212,7 +212,7 @@ def why_no_cryptomb(cpu: CpuFacts) -> tuple[str, str]:
     return "", ""
 
 
-def _judged(asked: Provider, host: Host, results: tuple[ProviderResult, ...]) -> SmokeReport:
+def judged(asked: Provider, host: Host, results: tuple[ProviderResult, ...]) -> SmokeReport:
     accelerated = tuple(r.provider for r in results if r.state == "passed" and r.provider != "openssl")
     failed = [r.provider for r in results if r.state == "failed"]
     if asked is Provider.auto:

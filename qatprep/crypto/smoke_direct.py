@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ from qatprep.crypto import direct_verdict
 from qatprep.crypto.keys import pkcs1_padded
 from qatprep.crypto.prover import Keep, Prover
 from qatprep.crypto.qat_verdict import Verdict
-from qatprep.crypto.smoke_qat import counters
+from qatprep.crypto.smoke_qat import counters, total
 from qatprep.direct import pke
 from qatprep.direct.result import Cause, Proof
 from qatprep.facts import kubernetes, nodes, pci
@@ -75,24 +75,37 @@ Progress = Callable[[int, int, str], None]
 
 
 def run(
-    host: Host, *, every: bool, prover: Prover, keep: Keep | None = None, progress: Progress | None = None
+    host: Host,
+    *,
+    every: bool,
+    prover: Prover,
+    keep: Keep | None = None,
+    progress: Progress | None = None,
+    one_of: Collection[str] | None = None,
 ) -> DirectReport:
-    """Prove one VF that is free, or `every` one. `host` must be the running machine. Bounded in time."""
+    """Prove one VF that is free, `every` one, or one of each PF (in a VM: each VF) in `one_of`, and none of any other.
+    `host` must be the running machine. Bounded in time."""
     began = host.now()
     found = pci.gather(host)
     results = _left_alone(host, found)
     free = [vf for vf in _best_first(found) if vf.bdf not in results]
     with_vfs = tuple(pf for pf in found.pfs if pf.vfs)
-    before = counters(host, with_vfs)
+    before = total(counters(host, with_vfs))
     proofs: list[tuple[Vf, Proof, str]] = []
+    waiting = set(one_of or ())
     for done, vf in enumerate(free):
+        owner = vf.pf or vf.bdf
+        if one_of is not None and owner not in waiting:
+            continue
         if progress:
             progress(done, len(free) if every else 1, vf.bdf)
         proof, checked_by = _prove(vf, prover, keep)
         proofs.append((vf, proof, checked_by))
-        if not every and proof.cause not in LEFT_ALONE:
+        if one_of is not None and proof.cause not in LEFT_ALONE:
+            waiting.discard(owner)
+        elif not every and proof.cause not in LEFT_ALONE:
             break
-    after = counters(host, with_vfs)
+    after = total(counters(host, with_vfs))
     counted = before if isinstance(before, Unknown) else after if isinstance(after, Unknown) else after - before
     # Who holds a VF is asked only now: that it is held, the kernel has said.
     held = tuple(vf for vf, proof, _ in proofs if proof.cause is Cause.HELD)

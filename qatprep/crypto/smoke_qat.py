@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from typing import Any
 
 from qatprep import hardware
 from qatprep.crypto import qat_verdict
@@ -34,12 +36,13 @@ def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
             before = counters(host, node.pfs)
             run = session.run("rsa-2048", count=SIGNATURES, poll_delay=POLL_DELAY)
             after = counters(host, node.pfs)
+            devices = _devices(node, session.instances, run.measured.completed, before, after)
             count = session.rsa_instances
             name = f"libqat, {plural(count, 'instance')}"
             software = [str(i["part"]) for i in session.instances if i["rsa"] and not i["offloaded"]]
             if software:
                 return _failed(Verdict("not-offloaded", f"{name}, which say they are software: {software[0]}"), ())
-            return _result(name, run, before, after, session.output())
+            return _result(name, run, total(before), total(after), devices, session.output())
     except Trouble as trouble:
         return _failed(qat_verdict.judge(node, trouble), trouble.output)
 
@@ -57,7 +60,12 @@ def _failed(verdict: Verdict, output: tuple[str, ...]) -> ProviderResult:
 
 
 def _result(
-    name: str, run: QatRun, before: int | Unknown, after: int | Unknown, output: tuple[str, ...]
+    name: str,
+    run: QatRun,
+    before: int | Unknown,
+    after: int | Unknown,
+    devices: tuple[tuple[str, int, int | None], ...],
+    output: tuple[str, ...],
 ) -> ProviderResult:
     measured = run.measured
     wrong = max(run.wrong, measured.failed)
@@ -92,21 +100,55 @@ def _result(
         wrong=wrong,
         checked_by=checker,
         evidence=(proof, *(f"libqat: {line}" for line in output[-4:])) if code != "passed" else (proof,),
+        devices=devices if code == "passed" else (),
         code=code,
     )
 
 
-def counters(host: Host, pfs: tuple[Pf, ...]) -> int | Unknown:
-    """Responses of the firmware of all PFs so far: debugfs fw_counters, Linux 6.6, root only (adf_fw_counters.c)."""
-    total = 0
+def counters(host: Host, pfs: tuple[Pf, ...]) -> dict[str, int] | Unknown:
+    """Responses of the firmware of each PF so far: debugfs fw_counters, Linux 6.6, root only (adf_fw_counters.c)."""
+    found: dict[str, int] = {}
     for pf in pfs:
         path = f"{hardware.DEBUGFS}/qat_{pf.family.driver}_{pf.bdf}/fw_counters"
         try:
             text = host.read_text(path, deadline=3.0)
         except OSError as e:
             return Unknown(f"{path}: {e.strerror}")
-        total += sum(int(found[2]) for found in re.finditer(r"^\s*\d+:\s+(\d+)\s+(\d+)", text, re.MULTILINE))
-    return total if pfs else Unknown("no PF is visible here: the counters are the host's")
+        found[pf.bdf] = sum(int(row[2]) for row in re.finditer(r"^\s*\d+:\s+(\d+)\s+(\d+)", text, re.MULTILINE))
+    return found if pfs else Unknown("no PF is visible here: the counters are the host's")
+
+
+def total(found: dict[str, int] | Unknown) -> int | Unknown:
+    """Of all PFs together."""
+    return found if isinstance(found, Unknown) else sum(found.values())
+
+
+def _devices(
+    node: qat_verdict.QatNode,
+    instances: list[dict[str, Any]],
+    completed: int,
+    before: dict[str, int] | Unknown,
+    after: dict[str, int] | Unknown,
+) -> tuple[tuple[str, int, int | None], ...]:
+    """Which PFs signed. By their firmware's counters where these counted our operations and nothing else; else those on
+    whose bus libqat has an instance (where one PF has that bus alone), one signature for each at least. In a VM, the
+    VFs, where all of them are open."""
+    rises = (
+        {bdf: after[bdf] - before[bdf] for bdf in after} if isinstance(before, dict) and isinstance(after, dict) else {}
+    )
+    if rises and sum(rises.values()) == completed:
+        return tuple((bdf, rise, rise) for bdf, rise in rises.items() if rise > 0)
+    signing = [instance for instance in instances if instance["rsa"]][:SIGNATURES]  # each in turn: one at least
+    if not node.pfs:
+        every = [vf.bdf for vf in node.bound]
+        return tuple((bdf, 1, None) for bdf in every) if len(signing) >= len(every) else ()
+    owners: dict[int, set[str]] = {}
+    for pf in node.pfs:
+        for bus in {int(vf.bdf.split(":")[1], 16) for vf in pf.vfs}:
+            owners.setdefault(bus, set()).add(pf.bdf)
+    found = [owners.get(int(instance["bus"]), set()) for instance in signing]
+    count = Counter(bdf for bdfs in found if len(bdfs) == 1 for bdf in bdfs)
+    return tuple((bdf, number, rises.get(bdf)) for bdf, number in count.items() if rises.get(bdf, 1) > 0)
 
 
 def _proof(before: int | Unknown, after: int | Unknown, operations: int) -> str:

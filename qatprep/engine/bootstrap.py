@@ -12,11 +12,12 @@ from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, 
 from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
-from qatprep.plan.model import Plan, Skipped
+from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
 from qatprep.text import did_you_mean
 
 if TYPE_CHECKING:
+    from qatprep.assess import Skipped
     from qatprep.config import NodeConfig
     from qatprep.facts.health import HealthFacts
     from qatprep.findings import Finding
@@ -107,6 +108,7 @@ def _planner(
     host: Host, config: NodeConfig | None, only: Callable[[str], bool] | None
 ) -> tuple[NodeConfig, Callable[[frozenset[str]], Plan]]:
     """Plans for a configuration."""
+    from qatprep.assess import assess
     from qatprep.config import NodeConfig
     from qatprep.facts import gather
     from qatprep.plan.node import make_plan
@@ -117,7 +119,7 @@ def _planner(
     def plan_now(tried: frozenset[str]) -> Plan:
         facts = gather(host, health[0] if health else None)
         health[:] = [facts.health]
-        return make_plan(facts, wanted, only, tried)
+        return make_plan(assess(facts, wanted), only, tried)
 
     return wanted, plan_now
 
@@ -153,13 +155,13 @@ def _look_again(
     """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the configuration does
     not hold.
     """
-    from qatprep.checks.registry import verify
+    from qatprep.assess import assess
     from qatprep.facts import gather
 
     host.settle()
     skipped = frozenset(item.subject for item in plan.skipped)
     prepared = frozenset(plan.lanes)
-    findings = verify(gather(host), config, prepared - skipped)
+    findings = assess(gather(host), config).wrong(prepared - skipped)
     if findings:
         first = findings[0]
         where = f" ({', '.join(first.subjects)})" if first.subjects else ""

@@ -16,6 +16,8 @@ from qatprep.host.trust import require
 from qatprep.steps.base import Change, ChangeFailed
 
 LOCK = "/run/qatprep.lock"
+PROOF = "/run/qatprep/proof.json"
+"""facts.proof.PATH, without importing it: binding one VF must not wait for that where there is no proof."""
 _T = TypeVar("_T")
 
 
@@ -125,6 +127,7 @@ class Runner:
             return
         if self._journal is None:
             self._journal = Journal(self._host, self._command)
+        void_proof(self._host, lanes, f"changed by run {self._journal.id} ({self._command})")
         problems: list[BaseException] = []
 
         def work(name: str, lane: Sequence[Change]) -> None:
@@ -224,7 +227,17 @@ class Runner:
 
 def undo_run(host: Host, run: Run, progress: Progress | None = None) -> list[str]:
     """Undo an earlier run; what could not be undone, and why. A reboot has undone what was not persistent."""
+    void_proof(host, {entry.lane for entry in run.entries}, f"changed back: run {run.id} was undone")
     return _undo(host, Reopened(host, run), effective(host, run), _Watch(progress))
+
+
+def void_proof(host: Host, devices: Iterable[str], why: str) -> None:
+    """The signatures of these devices stand for nothing from now on."""
+    with contextlib.suppress(OSError, QatprepError):
+        if host.exists(PROOF):
+            from qatprep.facts import proof
+
+            proof.forget(host, dict.fromkeys(devices, why))
 
 
 def effective(host: Host, run: Run) -> list[Entry]:

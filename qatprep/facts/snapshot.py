@@ -16,6 +16,7 @@ from qatprep.facts import (
     nodes,
     pci,
     persist,
+    proof,
     qatlib,
     runtime,
     setters,
@@ -50,6 +51,8 @@ class Facts:
     log: log.LogFacts
     runtime: runtime.RuntimeFacts
     kubernetes: kubernetes.KubernetesFacts
+    proof: proof.Proof | Unknown | None
+    """What was signed at this boot."""
 
     @property
     def vfio_modules(self) -> tuple[str, ...]:
@@ -101,4 +104,5 @@ def gather(host: Host, known: health.HealthFacts | None = None) -> Facts:
         log=log.gather(host),
         runtime=runtime_facts,
         kubernetes=kubernetes_facts,
+        proof=proof.gather(host),
     )

@@ -13,6 +13,10 @@ QUOTES = "QP-LOG-001"
 """The id whose evidence, lines of the kernel log, is shown whatever its status and however little else is."""
 
 
+SEEN = "seen"
+"""The path of the evidence by which a check that passed says what it saw."""
+
+
 class Status(StrEnum):
     OK = "ok"
     WARN = "warn"
@@ -48,6 +52,10 @@ class Finding:
     step: str = ""
     """The verb that fixes it ("bootstrap"), "" when qatprep does not."""
     blocked_by: tuple[str, ...] = ()
+    cleared_by: tuple[str, ...] = ()
+    """Restarts, pods to be created again or a reboot that clear it, and nothing else is needed; () for all others."""
+    weighed: bool = False
+    """A failure that is told as a warning, because it rules out only one of two ways and the node has the other."""
 
 
 def failed(id: str, title: str, **more: Any) -> Finding:

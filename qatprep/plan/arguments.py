@@ -48,7 +48,7 @@ def stage(host: Host, facts: Facts) -> Staging | None:
         return None
     if iommu.table is None:
         raise QatprepError(
-            "kernel arguments would not help: the firmware offers no IOMMU", "qatprep explain QP-IOMMU-001"
+            "kernel arguments would not help: the firmware offers no IOMMU", "qatprep doctor --only iommu"
         )
     running = () if isinstance(facts.kernel.cmdline, Unknown) else facts.kernel.cmdline
     if all(argument in running for argument in NEEDED):

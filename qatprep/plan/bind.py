@@ -44,7 +44,7 @@ def bind(
     first = _modules(host, driver)
     vfio = driver in hardware.VFIO_DRIVERS
     if vfio:
-        _behind_iommu(functions, driver)
+        _behind_iommu(host, functions, driver)
     lanes: dict[str, list[Change]] = {function.pf or function.bdf: [] for function in functions}
     taken = list(functions)
     for function in functions:
@@ -85,12 +85,14 @@ def _modules(host: Host, driver: str) -> list[Change]:
     return [LoadModule(name, modules.missing(host, name)) for name in wanted]
 
 
-def _behind_iommu(functions: Sequence[Vf], driver: str) -> None:
+def _behind_iommu(host: Host, functions: Sequence[Vf], driver: str) -> None:
     for function in functions:
         if function.grouped is False:
+            from qatprep.assess import advice
+
             raise QatprepError(
                 f"{function.bdf} is not behind an IOMMU: {driver} cannot take it",
-                "qatprep doctor --only 'QP-IOMMU-*' tells which layer is off",
+                advice(host, function.bdf, "qatprep doctor --only iommu"),
             )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from qatprep.config import KEEP_MEMLOCK, NodeConfig, memlock_for
-from qatprep.facts import Facts
+from qatprep.assess import Assessment, Skipped
+from qatprep.checks.base import Stage
+from qatprep.config import KEEP_MEMLOCK, memlock_for
 from qatprep.facts.base import Unknown
 from qatprep.facts.persist import is_ours
 from qatprep.facts.runtime import RuntimeFacts, UnitLimit
-from qatprep.plan.model import Skipped
 from qatprep.runtime import crio, rancher
 from qatprep.runtime.containerd import ConfigSet, Version, judge
 from qatprep.runtime.edit import candidates
@@ -20,27 +20,28 @@ from qatprep.steps.files import InstallFile
 from qatprep.steps.units import RestartUnit, Systemctl
 
 
-def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Skipped]]:
+def plan(judged: Assessment) -> tuple[list[Change], list[Skipped]]:
     """Memlock where Kubernetes runs and the unit gives too little; the rest only where the configuration asks."""
-    runtime = facts.runtime
-    if runtime.runtime is None or not facts.has_qat:
-        return [], _nothing_there(config)
+    runtime, asked = judged.facts.runtime, judged.config.containers
+    if runtime.runtime is None or not judged.facts.has_qat:
+        return [], _nothing_there(judged)
     changes: list[Change] = []
     skipped: list[Skipped] = []
-    _memlock(facts, config, changes, skipped)
-    if config.containers.device_ownership:
-        _ownership(runtime, changes, skipped)
-    _restart(runtime, config, changes, skipped)
+    _memlock(judged, changes, skipped)
+    if asked.device_ownership:
+        _ownership(judged, changes, skipped)
+    _restart(judged, changes, skipped)
     return changes, skipped
 
 
-def _nothing_there(config: NodeConfig) -> list[Skipped]:
-    if config.containers.device_ownership or config.containers.restart:
-        return [Skipped("containers", "nothing on this host runs containers", "QP-RT-001")]
+def _nothing_there(judged: Assessment) -> list[Skipped]:
+    if judged.config.containers.device_ownership or judged.config.containers.restart:
+        return [Skipped("containers", "nothing on this host runs containers", judged.named(Stage.RUNTIME))]
     return []
 
 
-def _memlock(facts: Facts, config: NodeConfig, changes: list[Change], skipped: list[Skipped]) -> None:
+def _memlock(judged: Assessment, changes: list[Change], skipped: list[Skipped]) -> None:
+    facts, config = judged.facts, judged.config
     runtime = facts.runtime
     assert runtime.runtime is not None
     asked = config.containers.memlock
@@ -53,14 +54,13 @@ def _memlock(facts: Facts, config: NodeConfig, changes: list[Change], skipped: l
         return
     name = drop_in_name(runtime.unit.source)
     if name is None:
-        skipped.append(
-            Skipped(runtime.unit.source, "it is read after any drop-in of ours: change it there", "QP-MEM-001")
-        )
+        why = "it is read after any drop-in of ours: change it there"
+        skipped.append(Skipped(runtime.unit.source, why, judged.named(Stage.MEMLOCK)))
         return
     path = drop_in_path(unit, name)
     old = next((file.text for file in runtime.ours if file.path == path), None)
     if old is not None and not is_ours(old):
-        skipped.append(Skipped(path, "it is there already, and not qatprep's", "QP-MEM-001"))
+        skipped.append(Skipped(path, "it is there already, and not qatprep's", judged.named(Stage.MEMLOCK)))
         return
     new = drop_in(wanted)
     note = f"LimitMEMLOCK {spell(have)} -> {spell(wanted)} for what {unit} starts from its next start on"
@@ -75,7 +75,8 @@ def _install(path: str, new: str, old: str | None, note: str) -> InstallFile:
     return InstallFile.of(path, new.encode(), None if old is None else old.encode(), note=note)
 
 
-def _ownership(runtime: RuntimeFacts, changes: list[Change], skipped: list[Skipped]) -> None:
+def _ownership(judged: Assessment, changes: list[Change], skipped: list[Skipped]) -> None:
+    runtime = judged.facts.runtime
     assert runtime.runtime is not None
     kind = runtime.runtime.kind
     try:
@@ -88,7 +89,8 @@ def _ownership(runtime: RuntimeFacts, changes: list[Change], skipped: list[Skipp
         else:
             _containerd(runtime.containerd, runtime.version, changes)
     except Refused as e:
-        skipped.append(Skipped(runtime.runtime.unit, e.message + (f" ({e.hint})" if e.hint else ""), "QP-RT-001"))
+        why = e.message + (f" ({e.hint})" if e.hint else "")
+        skipped.append(Skipped(runtime.runtime.unit, why, judged.named(Stage.RUNTIME)))
 
 
 def _containerd(files: ConfigSet | Unknown | None, binary: Version | None, changes: list[Change]) -> None:
@@ -123,14 +125,14 @@ def _rancher(runtime: RuntimeFacts, changes: list[Change]) -> None:
         changes.append(_install(write.path, write.after, write.before, f"device ownership on: {write.why}"))
 
 
-def _restart(runtime: RuntimeFacts, config: NodeConfig, changes: list[Change], skipped: list[Skipped]) -> None:
+def _restart(judged: Assessment, changes: list[Change], skipped: list[Skipped]) -> None:
     """A restart only for who names the unit, and only when something waits for it."""
-    asked = config.containers.restart
+    runtime, asked = judged.facts.runtime, judged.config.containers.restart
     if not asked or runtime.runtime is None:
         return
     if asked != runtime.runtime.unit:
         why = f"it is not what runs containers here: that is {runtime.runtime.unit} ({runtime.runtime.why})"
-        skipped.append(Skipped(asked, why, "QP-MEM-002"))
+        skipped.append(Skipped(asked, why, judged.named(Stage.MEMLOCK)))
         return
     stale = (
         isinstance(runtime.unit, UnitLimit)

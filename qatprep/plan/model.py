@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qatprep.facts.nodes import Holder
 from qatprep.steps.base import Change
 
-
-class Skipped(NamedTuple):
-    """What could not be prepared (a device, a file, a unit), and why."""
-
-    subject: str
-    reason: str
-    finding: str
-    """The id that `qatprep doctor` gives for it."""
+if TYPE_CHECKING:
+    from qatprep.assess import Skipped
 
 
 class Refusal(NamedTuple):

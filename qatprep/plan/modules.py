@@ -1,52 +1,29 @@
-"""Kernel modules: which are wanted, and why those that cannot be loaded cannot."""
+"""Kernel modules: which are wanted and can be loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from qatprep import hardware
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts
-from qatprep.facts.modules import Module
 from qatprep.steps.base import Change
 from qatprep.steps.binding import BindVf
 from qatprep.steps.modules import LoadModule
 
 
-class Hopeless(NamedTuple):
-    """Why a module cannot be loaded."""
-
-    reason: str
-    banned: bool
-    """Forbidden by the host's own configuration, rather than not shipped with the kernel."""
-
-
-class Modules(NamedTuple):
-    load: tuple[LoadModule, ...]
-    hopeless: Mapping[str, Hopeless]
-    """Module -> why it is not loaded."""
-
-    @property
-    def loading(self) -> frozenset[str]:
-        return frozenset(change.name for change in self.load)
+def plan(facts: Facts, config: NodeConfig) -> tuple[LoadModule, ...]:
+    """The modules that the devices of this host lack and that can be loaded, as far as any of them is prepared
+    (`serving`). Why another cannot be loaded is for the checks to say.
+    """
+    modules = [facts.modules.get(name) for name in _wanted(facts, config)]
+    loadable = [module for module in modules if module.present is not True and not module.bans and module.file]
+    return tuple(LoadModule(module.name, facts.modules.missing(module.name)) for module in loadable)
 
 
-def plan(facts: Facts, config: NodeConfig) -> Modules:
-    """The modules that the devices of this host lack, as far as any of them is prepared (`serving`)."""
-    load, hopeless = [], {}
-    for name in _wanted(facts, config):
-        module = facts.modules.get(name)
-        if module.present is True:
-            continue
-        if why := _hopeless(module):
-            hopeless[name] = why
-        else:
-            load.append(LoadModule(name, facts.modules.missing(name)))
-    return Modules(tuple(load), hopeless)
-
-
-def serving(modules: Modules, facts: Facts, lanes: Sequence[Change], waited_for: set[str]) -> list[LoadModule]:
+def serving(
+    modules: Sequence[LoadModule], facts: Facts, lanes: Sequence[Change], waited_for: set[str]
+) -> list[LoadModule]:
     """The modules that serve something in the lanes: nothing is loaded for devices that are skipped.
 
     `waited_for`: QAT modules of PFs whose driver does not run yet.
@@ -60,7 +37,7 @@ def serving(modules: Modules, facts: Facts, lanes: Sequence[Change], waited_for:
             return name in waited_for
         return binds or (name == "vfio_iommu_type1" and bound)  # a bound VF is of no use without its container
 
-    return [change for change in modules.load if serves(change.name)]
+    return [change for change in modules if serves(change.name)]
 
 
 def _wanted(facts: Facts, config: NodeConfig) -> list[str]:
@@ -73,12 +50,3 @@ def _wanted(facts: Facts, config: NodeConfig) -> list[str]:
         if hardware.VFIO_VARIANT in drivers:
             wanted.append(hardware.VFIO_VARIANT)
     return wanted
-
-
-def _hopeless(module: Module) -> Hopeless | None:
-    if module.bans:
-        ban = module.bans[0]
-        return Hopeless(f"{ban.path} forbids loading {module.name}: {ban.line}", banned=True)
-    if module.file is None:
-        return Hopeless(f"this kernel does not ship {module.name}", banned=False)
-    return None

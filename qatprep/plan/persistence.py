@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from qatprep import persist
-from qatprep.config import NodeConfig
+from qatprep.assess import Assessment, Skipped
+from qatprep.checks.base import Stage
 from qatprep.facts import Facts
 from qatprep.facts import persist as facts_of
-from qatprep.plan.model import Skipped
 from qatprep.steps.base import Change
 from qatprep.steps.files import InstallFile, RemoveFile, encode
 from qatprep.steps.units import SetUnit
 
-FINDING = "QP-PERS-001"
 
-
-def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Skipped]]:
+def plan(judged: Assessment) -> tuple[list[Change], list[Skipped]]:
     """What has to be installed (or, where the configuration says so, taken away) for the node to stay prepared.
 
     Where the configuration leaves it open, hosts without systemd, without QAT or without an installed qatprep are left
     as they are.
     """
+    facts, config = judged.facts, judged.config
     found = facts.persist
+    finding = judged.named(Stage.PERSISTENCE)
     if config.persist is False:
         return _removal(found), []
     if found.systemd is True and facts.has_qat and found.doubt:
         reason = f"root would run at boot what others can change: {found.doubt}"
-        return [], [Skipped(facts_of.APPLY, reason, FINDING)]
+        return [], [Skipped(facts_of.APPLY, reason, finding)]
     if found.systemd is not True or not found.program or not facts.has_qat:
-        return [], [Skipped(facts_of.APPLY, _why_not(facts), FINDING)] if config.persist else []
+        return [], [Skipped(facts_of.APPLY, _why_not(facts), finding)] if config.persist else []
     changes: list[Change] = []
     skipped: list[Skipped] = []
     for gap in persist.gaps(found, config):
         if gap.trouble in ("foreign", "unseen"):
-            skipped.append(Skipped(gap.file.path, gap.why, FINDING))
+            skipped.append(Skipped(gap.file.path, gap.why, finding))
         else:
             changes.append(_install(facts, gap.file))
     return changes, skipped

@@ -33,17 +33,17 @@ def services(host: Host, bdfs: Sequence[str], wanted: frozenset[str]) -> Plan:
             raise InputError(
                 f"{pf.bdf} cannot be set to {text!r}: a {pf.family.name} device {rule}", f"for example {examples}"
             )
-    lanes = {pf.bdf: tuple(_set_services(pf, wanted, text, known)) for pf in pfs}
+    lanes = {pf.bdf: tuple(_set_services(host, pf, wanted, text, known)) for pf in pfs}
     doubtful = doubts.of([(pf, wanted) for pf in pfs if lanes[pf.bdf]], kernel.version(host))
     return _plan(host, pfs, lanes)._replace(doubts=doubtful)
 
 
-def _set_services(pf: Pf, wanted: frozenset[str], text: str, groups: dict[str, int] | Unknown) -> list[Change]:
+def _set_services(
+    host: Host, pf: Pf, wanted: frozenset[str], text: str, groups: dict[str, int] | Unknown
+) -> list[Change]:
     if not isinstance(pf.services, Services) or pf.configurable is not True:
         why = pf.services.reason if isinstance(pf.services, Unknown) else "its kernel driver has no cfg_services"
-        raise QatprepError(
-            f"the services of {pf.bdf} cannot be set: {why}", "qatprep doctor --only 'QP-PF-*,QP-SVC-*,QP-KRN-001'"
-        )
+        raise QatprepError(f"the services of {pf.bdf} cannot be set: {why}", _advice(host, pf, "services"))
     if pf.services.tokens == wanted:
         return []
     if pf.vfs:
@@ -67,14 +67,14 @@ def _again(pf: Pf, groups: dict[str, int] | Unknown) -> list[Change]:
 def vfs(host: Host, bdfs: Sequence[str], count: int | None) -> Plan:
     """Create (None: all) or remove (0) the VFs of PFs. InputError for a number the driver would not make."""
     pfs = _pfs(host, bdfs)
-    return _plan(host, pfs, {pf.bdf: tuple(_set_vfs(pf, count)) for pf in pfs})
+    return _plan(host, pfs, {pf.bdf: tuple(_set_vfs(host, pf, count)) for pf in pfs})
 
 
-def _set_vfs(pf: Pf, count: int | None) -> list[Change]:
+def _set_vfs(host: Host, pf: Pf, count: int | None) -> list[Change]:
     if not isinstance(pf.total_vfs, int) or not pf.total_vfs:
-        raise QatprepError(f"{pf.bdf} cannot have VFs: sriov_totalvfs is absent or 0", "is SR-IOV on in the BIOS?")
+        raise QatprepError(f"{pf.bdf} cannot have VFs: sriov_totalvfs is absent or 0", _advice(host, pf, "sr-iov"))
     if pf.driver is None:
-        raise QatprepError(f"{pf.bdf} has no driver, so it cannot make VFs", "qatprep doctor --only QP-PF-001")
+        raise QatprepError(f"{pf.bdf} has no driver, so it cannot make VFs", _advice(host, pf, "driver"))
     wanted = pf.total_vfs if count is None else count
     if wanted > pf.total_vfs:
         raise InputError(f"{pf.bdf} can have at most {pf.total_vfs} VFs, not {wanted}")
@@ -101,14 +101,14 @@ def power(host: Host, bdfs: Sequence[str], action: Literal["up", "down", "reset"
     """
     groups = nodes.groups(host)
     pfs = _pfs(host, bdfs)
-    return _plan(host, pfs, {pf.bdf: tuple(_power(pf, action, groups)) for pf in pfs})
+    return _plan(host, pfs, {pf.bdf: tuple(_power(host, pf, action, groups)) for pf in pfs})
 
 
-def _power(pf: Pf, action: str, groups: dict[str, int] | Unknown) -> list[Change]:
+def _power(host: Host, pf: Pf, action: str, groups: dict[str, int] | Unknown) -> list[Change]:
     if not pf.family.supported:
         raise InputError(f"{pf.bdf} is no QAT PF that can be brought up or down", "qatprep device list shows them")
     if pf.driver != pf.family.driver:
-        raise QatprepError(f"{pf.bdf} is not bound to {pf.family.driver}", "qatprep doctor --only QP-PF-001")
+        raise QatprepError(f"{pf.bdf} is not bound to {pf.family.driver}", _advice(host, pf, "driver"))
     for fact in (pf.state, pf.num_vfs):
         if isinstance(fact, Unknown):
             raise QatprepError(f"the state of {pf.bdf} is unknown: {fact.reason}")
@@ -125,6 +125,12 @@ def _power(pf: Pf, action: str, groups: dict[str, int] | Unknown) -> list[Change
     if action == "down":
         return down
     return [*down, *(_again(pf, groups) if pf.vfs else [StartPf(pf.bdf)])]
+
+
+def _advice(host: Host, pf: Pf, stage: str) -> str:
+    from qatprep.assess import advice  # all checks: only where something is refused
+
+    return advice(host, pf.bdf, f"qatprep doctor --only {stage}")
 
 
 def _plan(host: Host, pfs: Sequence[Pf], lanes: dict[str, tuple[Change, ...]]) -> Plan:

@@ -6,7 +6,7 @@ from typing import Any
 
 from qatprep.engine.boot import Boot
 from qatprep.report.plan import result_document
-from qatprep.report.text import compact, grouped
+from qatprep.report.text import because, compact, grouped
 from qatprep.text import plural
 
 
@@ -20,7 +20,7 @@ def lines(boot: Boot) -> list[str]:
     else:
         out.append(f"{result.status}: {result.failure.message if result.failure else 'nothing was prepared'}")
     out += [f"not undone: {line}" for line in result.not_undone]
-    out += [f"skipped: {item.subject}, {item.reason} ({item.finding})" for item in result.skipped]
+    out += [f"skipped: {item.subject}, {because(item)}" for item in result.skipped]
     out += [f"given up: {bdf}, {failure.message}" for bdf, failure in boot.given_up.items()]
     return out
 

@@ -6,32 +6,33 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
+from qatprep.assess import State
 from qatprep.checks.base import Profile
-from qatprep.checks.registry import Report
-from qatprep.checks.verdict import State
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.instruction_sets import AVX512, envoy_build
 from qatprep.mesh.render.kubernetes import nfd_features
+from qatprep.outcome import Outcome
 
 DOMAIN = "qatprep.feature.node.kubernetes.io"
 """Sub-namespaces of feature.node.kubernetes.io are NFD's own to allow; others may be denied."""
 
 
-def labels(report: Report, facts: Facts, config: NodeConfig, *, prepared: bool) -> dict[str, str]:
+def labels(outcome: Outcome, facts: Facts, config: NodeConfig, *, prepared: bool) -> dict[str, str]:
     """Label -> value; every label is there on every node, so that none is left over from before."""
-    states = {verdict.subject: verdict for verdict in report.verdicts}
-    qat = states.get(Profile.QAT)
-    ready = {p: p in states and states[p].state is State.READY for p in (Profile.QAT, Profile.CRYPTOMB)}
+    verdicts = {verdict.subject: verdict for verdict in outcome.verdicts}
+    qat = verdicts.get(Profile.QAT)
+    well = {p: p in verdicts and verdicts[p].well for p in (Profile.QAT, Profile.CRYPTOMB)}
     vfs = [*(vf for pf in facts.pci.pfs for vf in pf.vfs), *facts.pci.vfs]
     usable = sum(vf.bound is True for vf in vfs)
     return {
-        f"{DOMAIN}/qat": _truth(ready[Profile.QAT]),
+        f"{DOMAIN}/qat": _truth(well[Profile.QAT]),
         f"{DOMAIN}/qat-prepared": _truth(prepared),
+        f"{DOMAIN}/qat-proven": _truth(outcome.state(Profile.QAT) is State.READY),
         f"{DOMAIN}/qat-vfs": str(usable),
         f"{DOMAIN}/qat-finding": qat.first if qat and qat.first else "none",
-        f"{DOMAIN}/cryptomb": _truth(ready[Profile.CRYPTOMB]),
-        f"{DOMAIN}/cryptomb-path": _path(facts, config) if ready[Profile.CRYPTOMB] else "none",
+        f"{DOMAIN}/cryptomb": _truth(well[Profile.CRYPTOMB]),
+        f"{DOMAIN}/cryptomb-path": _path(facts, config) if well[Profile.CRYPTOMB] else "none",
     }
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from qatprep.findings import CRASH, QUOTES, Finding, Status
+from qatprep.findings import CRASH, QUOTES, SEEN, Finding, Status
 from qatprep.findings.pages import pages
+from qatprep.text import listed
 
 _MAX_WIDTH = 120
 """Columns: longer lines of prose are hard to read, however wide the terminal."""
@@ -104,11 +105,17 @@ def _summary(members: list[Finding]) -> Text:
         worst[f.id] = min(worst.get(f.id, Status.SKIPPED), status, key=_SUMMED.index)
     count = Counter(worst.values())
     partly = any(f.status is Status.BLOCKED and worst[f.id] is Status.OK for f in members)
+    seen = [e.value for f in members if f.status is Status.OK for e in f.evidence if e.path == SEEN]
+    if seen and set(count) <= {Status.OK, Status.SKIPPED} and not any(f.status is Status.BLOCKED for f in members):
+        return Text("; ".join(seen))
     parts = _counts(count)
     if count[Status.BLOCKED] or partly:
-        by = dict.fromkeys(id for f in members if f.status is Status.BLOCKED for id in f.blocked_by)
+        own = {f.id for f in members}  # a stage is not blocked by itself: its failure is told right below
+        roots = (id for f in members if f.status is Status.BLOCKED for id in f.blocked_by)
+        by = [id for id in dict.fromkeys(roots) if id not in own]
         number = "in part " if not count[Status.BLOCKED] else f"{count[Status.BLOCKED]} " if parts else ""
-        parts.append(Text(f"{number}blocked by {', '.join(by)}", style="blocked"))
+        if by or count[Status.BLOCKED]:
+            parts.append(Text(f"{number}blocked{f' by {listed(by)}' if by else ''}", style="blocked"))
     if count[Status.SKIPPED] and not parts:
         why = dict.fromkeys(f.cause for f in members if f.status is Status.SKIPPED)
         parts.append(Text(f"skipped: {'; '.join(why)}", style="skipped"))

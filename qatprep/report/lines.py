@@ -44,6 +44,11 @@ def print_result(session: Streams, result: Result, undo: str) -> None:
         if result.failure.hint:
             session.say(f"  hint: {result.failure.hint}")
     if result.status in ("rolled back", "interrupted"):
-        session.say("everything was undone, the host is as it was")
+        first = (
+            "everything was undone, the host is as it was"
+            if result.made
+            else "nothing was changed, the host is as it was"
+        )
+        session.say(first)
     for line in result.not_undone:
         session.say(f"not undone: {line}")

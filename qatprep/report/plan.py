@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from qatprep.assess import Skipped
 from qatprep.engine.bootstrap import Result
-from qatprep.plan.model import Plan, Skipped
-from qatprep.report.text import grouped
+from qatprep.plan.model import Plan
+from qatprep.report.text import because, grouped
 from qatprep.steps.base import Change
 from qatprep.text import plural
 
@@ -42,7 +43,7 @@ def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str]
         for holder in refusal.holders:
             branch.add(Text(f"{holder.vf} is held by {holder}"))
     for names, item in _together(plan.skipped):
-        tree.add(Text(f"{names}: skipped, {item.reason} ({item.finding})", style="warn"))
+        tree.add(Text(f"{names}: skipped, {because(item)}", style="warn"))
     for doubt in plan.doubts:
         tree.add(Text(f"doubtful: {doubt}", style="warn"))
     console.print(tree)
@@ -151,6 +152,14 @@ def idle(skipped: Sequence[Skipped], host: str, *, qat: bool) -> str:
     return f"Nothing to do: {'the host matches its configuration' if qat else f'{host} has no QAT device to set up'}."
 
 
+def undone(count: int) -> str:
+    """What a run that went back did to the host."""
+    if not count:
+        return "Nothing was changed: the first step failed."
+    every = "1 change was" if count == 1 else f"all {count} changes were"
+    return f"Rolled back: {every} undone, the host is as it was."
+
+
 def print_result(console: Console, result: Result, host: str, undo: str, *, qat: bool) -> None:
     """One paragraph: what happened, what was skipped, what to do.
 
@@ -178,7 +187,7 @@ def print_result(console: Console, result: Result, host: str, undo: str, *, qat:
         if result.failure.hint:
             say(Text(f"  hint: {result.failure.hint}", style="hint"))
     if result.status in ("rolled back", "interrupted"):
-        say(Text(f"Rolled back: all {plural(len(result.made), 'change')} undone, the host is as it was.", style="warn"))
+        say(Text(undone(len(result.made)), style="warn"))
     elif result.status == "partial":
         say(Text("Rolled back in part. This could not be undone:", style="fail"))
         for line in result.not_undone:

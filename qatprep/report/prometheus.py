@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from qatprep.assess import State
 from qatprep.checks.table import BY_ID
-from qatprep.checks.verdict import State
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.findings import Status
@@ -21,10 +21,12 @@ from qatprep.hardware import SERVICES
 from qatprep.version import VERSION
 
 if TYPE_CHECKING:
+    from qatprep.assess import Assessment
     from qatprep.checks.registry import Report
     from qatprep.config import NodeConfig
     from qatprep.engine.journal import Run
     from qatprep.facts import Facts
+    from qatprep.outcome import Outcome
     from qatprep.plan.model import Plan
 
 Labels = tuple[tuple[str, str], ...]
@@ -41,8 +43,10 @@ STATUS_VALUES = {
 
 METRICS = {
     "qatprep_build_info": "Always 1; the labels tell which qatprep wrote this.",
-    "qatprep_node_ready": "Whether the node is ready for what `for` names (qat, cryptomb): 1 yes, 0 something to mend;"
+    "qatprep_node_ready": "Whether the node is ready for what `for` names (qat, cryptomb): 1 yes, 0 something to fix;"
     " absent where the node has no such device, or it cannot be told.",
+    "qatprep_node_proven": "Whether a signature of this boot proves it for what `for` names: 1 yes, 0 no.",
+    "qatprep_proof_timestamp_seconds": "When the newest signature that still counts was made, in seconds since 1970.",
     "qatprep_finding_status": "Worst result of each check: 0 ok, 1 warn, 2 unknown, 3 fail, 4 blocked, -1 skipped.",
     "qatprep_drift_changes": "Changes that bootstrap would make now; 0 when the node is as configured.",
     "qatprep_devices_skipped": "Devices and files that bootstrap skips because of an earlier failure.",
@@ -64,10 +68,10 @@ class _Family:
         self.samples.append((labels, value))
 
 
-def render(facts: Facts, config: NodeConfig, report: Report, plan: Plan, runs: Sequence[Run] | None) -> str:
+def render(judged: Assessment, plan: Plan, outcome: Outcome, runs: Sequence[Run] | None) -> str:
     """The whole text. `runs` is None where the journals cannot be read: nothing is said about runs then."""
     out: list[str] = []
-    for family in _families(facts, config, report, plan, runs):
+    for family in _families(judged, plan, outcome, runs):
         if not family.samples:
             continue
         out += [f"# HELP {family.name} {METRICS[family.name]}", f"# TYPE {family.name} gauge"]
@@ -77,31 +81,41 @@ def render(facts: Facts, config: NodeConfig, report: Report, plan: Plan, runs: S
     return "\n".join(out) + "\n"
 
 
-def _families(
-    facts: Facts, config: NodeConfig, report: Report, plan: Plan, runs: Sequence[Run] | None
-) -> Iterator[_Family]:
+def _families(judged: Assessment, plan: Plan, outcome: Outcome, runs: Sequence[Run] | None) -> Iterator[_Family]:
+    facts = judged.facts
     build = _Family("qatprep_build_info")
     build.add(1, ("version", VERSION), ("kernel", facts.kernel.release))
     yield build
     ready = _Family("qatprep_node_ready")
-    for verdict in report.verdicts:
-        if verdict.state in (State.READY, State.NOT_READY):
-            ready.add(int(verdict.state is State.READY), ("for", str(verdict.subject)))
+    proven = _Family("qatprep_node_proven")
+    for verdict in outcome.verdicts:
+        if verdict.well or verdict.state is State.NOT_READY:
+            ready.add(int(verdict.well), ("for", str(verdict.subject)))
+            proven.add(int(verdict.state is State.READY), ("for", str(verdict.subject)))
     yield ready
-    yield _findings(report)
+    yield proven
+    stamp = _Family("qatprep_proof_timestamp_seconds")
+    if outcome.standing.last:
+        stamp.add(_seconds(outcome.standing.last))
+    yield stamp
+    yield _findings(judged.report)
     drift = _Family("qatprep_drift_changes")
     drift.add(len(plan.changes))
     yield drift
     skipped = _Family("qatprep_devices_skipped")
     skipped.add(len({item.subject for item in plan.skipped}))
     yield skipped
-    yield from _devices(facts, config)
+    yield from _devices(facts, judged.config)
     if told := [run for run in runs or () if run.time]:  # others were damaged or cut off before they could say when
         stamp, success = _Family("qatprep_last_run_timestamp_seconds"), _Family("qatprep_last_run_success")
-        stamp.add(calendar.timegm(time.strptime(told[-1].time, "%Y-%m-%dT%H:%M:%SZ")))
+        stamp.add(_seconds(told[-1].time))
         success.add(int(told[-1].status == "applied"))
         yield stamp
         yield success
+
+
+def _seconds(stamp: str) -> int:
+    return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
 
 
 def _findings(report: Report) -> _Family:

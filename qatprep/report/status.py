@@ -11,9 +11,12 @@ from rich.text import Text
 from qatprep.engine.journal import Run
 from qatprep.facts import Facts
 from qatprep.host.base import Host
+from qatprep.outcome import Outcome
 from qatprep.plan.model import Plan
 from qatprep.report.device import devices_document, print_devices
+from qatprep.report.outcome import print_outcome
 from qatprep.report.rollback import run_status
+from qatprep.report.text import because
 from qatprep.text import plural
 
 
@@ -37,20 +40,24 @@ def status_document(host: Host, facts: Facts, plan: Plan, config: str, runs: Seq
     }
 
 
-def print_status(console: Console, host: Host, facts: Facts, plan: Plan, config: str, runs: Sequence[Run]) -> None:
+def print_status(
+    console: Console, host: Host, facts: Facts, plan: Plan, outcome: Outcome, config: str, runs: Sequence[Run]
+) -> None:
     release = facts.kernel.release or "unknown"
     kernel = "" if release in host.label else f", kernel {release}"
     console.print(f"{host.label}{kernel}, {facts.cpu.model or facts.cpu.machine}")
     console.print()
+    print_outcome(console, outcome)
+    console.print()
     print_devices(console, host, facts.pci, facts.nodes, with_vfs=False)
     console.print()
-    if plan.empty and not plan.skipped:
+    if plan.empty and not plan.skipped and not outcome.failed:
         console.print(Text(f"As configured ({config}).", style="ok"))
     elif not plan.empty:
         count = plural(len(plan.changes), "change")
         console.print(Text(f"Not as configured ({config}): {count} to make; qatprep plan shows them.", style="warn"))
     for item in plan.skipped:
-        console.print(Text(f"{item.subject} is skipped: {item.reason} ({item.finding})", style="warn"))
+        console.print(Text(f"{item.subject} is skipped: {because(item)}", style="warn"))
     if runs:
         last = runs[-1]
         console.print(f"Last run: {last.id}, {last.command}, {run_status(last, host)}.")

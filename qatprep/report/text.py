@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from qatprep.assess import Skipped
 from qatprep.steps.base import Change
+
+
+def because(item: Skipped) -> str:
+    """Why something is skipped, with the id of the finding where there is one."""
+    return f"{item.reason} ({item.finding})" if item.finding else item.reason
 
 
 def compact(bdfs: Sequence[str]) -> str:

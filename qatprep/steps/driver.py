@@ -25,7 +25,7 @@ BIND_REASONS: Reasons = {
     errno.EBUSY: ("a driver has it already", ""),
     errno.EINVAL: (
         "the driver refused it: no IOMMU group, or on vfio-pci's denylist",
-        "qatprep doctor --only 'QP-IOMMU-*,QP-DEV-*' tells which",
+        "qatprep doctor --only iommu,device tells which",
     ),
     errno.ENOENT: ("the driver is not loaded", "load its module"),
     errno.EFAULT: ("the driver could not start it, most often for want of firmware", "see the end of `dmesg`"),
@@ -70,7 +70,7 @@ _MAKE_REASONS: Reasons = {
         "the driver refused: no IOMMU (kernels 6.12 to 6.16), or left-overs of an attempt that failed",
         "turn the IOMMU on; if it is on, bring the PF down and up by its qat/state attribute",
     ),
-    errno.ENOENT: ("no driver has the PF, or it cannot do SR-IOV", "qatprep doctor --only QP-PF-001,QP-SRIOV-002"),
+    errno.ENOENT: ("no driver has the PF, or it cannot do SR-IOV", "qatprep doctor --only driver,sr-iov"),
     errno.ERANGE: ("more than sriov_totalvfs", ""),
     errno.ENOMEM: (
         "no room for the VFs on the bus or in the address space",

@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from qatprep.checks.base import Profile
-from qatprep.checks.registry import evaluate
+from qatprep.cli.look import look
 from qatprep.cli.open_host import open_host
 from qatprep.config import NodeConfig
 from qatprep.exits import ExitCode
-from qatprep.facts import gather
 from qatprep.host import manifest
 from qatprep.host.base import Host
 from qatprep.host.capture import Capture
-from qatprep.plan.node import make_plan
 from qatprep.report import device, doctor, plan, status
 from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.scenarios import scenarios
@@ -33,16 +30,23 @@ def captured(host: Host) -> Capture:
     return Capture(manifest.parse(called.out, "capture"), host.label)
 
 
+def as_if(copy: Capture, host: Host) -> Capture:
+    """The copy with what a recorded host is not: to be signed on or changed, which the next actions speak of."""
+    copy.simulated, copy.writable = host.simulated, host.writable
+    return copy
+
+
 def documents(host: Host) -> dict[str, Any]:
     """What doctor, plan, status and device list tell, in one look."""
-    facts = gather(host)
+    facts, judged, planned, outcome = look(host, NodeConfig())
     found = {
-        "plan": plan.plan_document(make_plan(facts, NodeConfig()), host.label, ""),
-        "status": status.status_document(host, facts, make_plan(facts, NodeConfig()), "", []),
+        "plan": plan.plan_document(planned, host.label, ""),
+        "status": status.status_document(host, facts, planned, "", []),
         "devices": device.devices_document(host, facts.pci, facts.nodes),
     }
-    found["doctor"] = doctor.document(evaluate(facts, NodeConfig(), Profile.AUTO), facts, "")
+    found["doctor"] = doctor.document(judged, outcome, outcome.exit_status())
     found["doctor"]["host"]["simulated"] = None
+    del found["doctor"]["outcome"]  # where a host may be changed, it says by what
     return found
 
 
@@ -72,19 +76,21 @@ def test_the_verbs_themselves(name: str, tmp_path: Path) -> None:
     file = tmp_path / "node.txt"
     host = open_host("/", name)
     assert qatprep("capture", str(file), host=host).code == ExitCode.OK
-    copy = Capture(manifest.load(str(file)), host.label)
+    copy = as_if(Capture(manifest.load(str(file)), host.label), host)
     for verb in VERBS:
         one, other = qatprep(*verb, host=host), qatprep(*verb, host=copy)
         assert (other.code, other.out) == (one.code, one.out), verb
     one, other = qatprep("plan", "-o", "json", host=host), qatprep("plan", "-o", "json", "--root", str(file))
-    assert {**other.json, "host": ""} == {**one.json, "host": ""}
+    assert {**other.json, "host": "", "outcome": {}} == {**one.json, "host": "", "outcome": {}}
+    told = {key: other.json["outcome"][key] for key in ("verdicts", "remaining", "exit")}
+    assert told == {key: one.json["outcome"][key] for key in told}
 
 
 def test_a_prepared_node_with_its_runs_and_files() -> None:
     """Journals and the files of persistence are part of what status, rollback and doctor read."""
     host = installed()
     qatprep("bootstrap", "--no-smoke", host=host)
-    copy = captured(host)
+    copy = as_if(captured(host), host)
     for verb in (["status"], ["rollback", "--list"], ["doctor", "-p", "qat", "--all"], ["plan"], ["metrics"]):
         one, other = qatprep(*verb, host=host), qatprep(*verb, host=copy)
         assert (other.code, other.out) == (one.code, one.out), verb

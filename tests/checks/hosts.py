@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from qatprep.assess import Assessment, assess
 from qatprep.checks.base import Profile, Stage
 from qatprep.checks.registry import Report, evaluate
 from qatprep.config import NodeConfig
@@ -36,6 +37,10 @@ def facts(name: str, change: str = "") -> Facts:
 
 def judge(name: str, change: str = "", config: NodeConfig | None = None, profile: Profile = Profile.QAT) -> Report:
     return evaluate(facts(name, change), config or NodeConfig(), profile)
+
+
+def assessed(name: str, change: str = "", profile: Profile = Profile.QAT, **narrowed: list[str]) -> Assessment:
+    return assess(facts(name, change), NodeConfig(), profile, **narrowed)
 
 
 def found(report: Report) -> dict[str, list[str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from qatprep.checks.verdict import State
+from qatprep.assess import State
 from qatprep.cli.open_host import open_host
 from qatprep.config import NodeConfig
 from qatprep.engine.bootstrap import bootstrap
@@ -13,7 +15,7 @@ from qatprep.facts import gather
 from qatprep.findings import Status
 from qatprep.hardware import DEBUGFS
 from qatprep.simulator.host import SimulatedHost
-from tests.checks.hosts import found, judge
+from tests.checks.hosts import assessed, found, judge
 from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
@@ -80,10 +82,10 @@ def test_an_ordinary_user_asks_nothing_and_sees_the_counters() -> None:
 
 @pytest.mark.parametrize("name", DEAD)
 def test_every_verb_says_that_a_dead_pf_is_not_ready(name: str) -> None:
-    report = judge(name, "")
-    assert report.verdicts[0].state is State.NOT_READY and report.verdicts[0].first == "QP-PF-003"
+    verdict = assessed(name).verdicts[0]
+    assert verdict.state is State.NOT_READY and verdict.first == "QP-PF-003"
     doctor = qatprep("doctor", "--profile", "qat", "--simulate", name)
-    assert doctor.code == ExitCode.FINDINGS and "QAT  NOT READY  QP-PF-003" in doctor.out
+    assert doctor.code == ExitCode.FINDINGS and re.search(r"^QAT +NOT READY +QP-PF-003", doctor.out, re.MULTILINE)
     for verb in (("plan",), ("bootstrap", "--no-smoke", "--set", "persist=false"), ("bootstrap", "--check")):
         called = qatprep(*verb, "--simulate", name, "-o", "json")
         assert called.code == ExitCode.FINDINGS, verb

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from qatprep.checks.log import READINGS, reservation
-from qatprep.checks.verdict import State
 from qatprep.facts.base import Unknown
 from qatprep.facts.log import LogLine
 from qatprep.findings import Finding, Status
@@ -208,7 +207,6 @@ def test_a_pf_given_up_by_its_driver_is_not_ready_until_it_starts_again(line: st
     assert found(report) == ({"warn": ["QP-PF-004"]} if cured else {"fail": ["QP-PF-003"]})
     (f,) = report.of(Status.WARN if cured else Status.FAIL)
     assert f.subjects == (PF,) and line in [e.value for e in f.evidence]
-    assert report.verdicts[0].state is (State.READY if cured else State.NOT_READY)
 
 
 def test_a_heartbeat_that_beats_takes_back_that_it_was_lost() -> None:

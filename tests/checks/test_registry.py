@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
+from qatprep.assess import State, assess
 from qatprep.checks import registry, table
 from qatprep.checks.base import Check, Context, Profile
-from qatprep.checks.registry import evaluate, verify
-from qatprep.checks.verdict import State
+from qatprep.checks.registry import evaluate
 from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.exits import ExitCode
 from qatprep.findings import Finding, Status
-from tests.checks.hosts import facts, judge
+from tests.checks.hosts import assessed, facts, judge
 from tests.conftest import qatprep
 
 PF = "0000:6b:00.0"
@@ -59,18 +60,19 @@ def test_two_broken_links_are_two_failures() -> None:
 def test_skipping_a_failed_check_lets_the_rest_be_judged() -> None:
     change = f"/sys/devices/pci0000:6b/{PF}/qat/cfg_services = dc"
     assert judge(READY, change).ids(Status.FAIL) == ("QP-SVC-001",)
-    report = evaluate(facts(READY, change), NodeConfig(), Profile.QAT, skip=["QP-SVC-001"])
+    judged = assessed(READY, change, skip=["QP-SVC-001"])
+    report = judged.report
     assert report.worst is Status.OK
     assert "QP-SVC-001" in report.ids(Status.SKIPPED)
-    assert report.verdicts[0].state is State.PARTIAL  # not "ready": something was left out
+    assert judged.verdicts[0].state is State.PARTIAL  # not "ready": something was left out
     assert report.ids(Status.BLOCKED) == ()
 
 
 def test_only_tells_what_was_asked_but_knows_what_blocks_it() -> None:
-    report = evaluate(facts("dmar-absent"), NodeConfig(), Profile.QAT, only=["QP-VFIO-001"])
-    (f,) = report.findings
+    judged = assessed("dmar-absent", only=["QP-VFIO-001"])
+    (f,) = judged.report.findings
     assert f.status is Status.BLOCKED and f.blocked_by == ("QP-IOMMU-001",)
-    assert report.verdicts[0].state is State.NOT_READY and report.verdicts[0].first == "QP-IOMMU-001"
+    assert judged.verdicts[0].state is State.NOT_READY and judged.verdicts[0].first == "QP-IOMMU-001"
 
 
 @pytest.mark.parametrize(
@@ -140,20 +142,21 @@ def test_an_ordinary_user_is_told_what_could_not_be_seen() -> None:
 def test_an_ordinary_user_and_an_old_kernel() -> None:
     """There only root can read the services, so that half of the chain cannot be judged, and nothing is made up."""
     change = "/.qatprep/euid = 1000\n/sys/kernel/debug [0700] /"
-    report = judge("spr-2s-old-kernel", change)
+    judged = assessed("spr-2s-old-kernel", change)
+    report = judged.report
     assert report.ids(Status.FAIL) == ()
     assert set(report.ids(Status.UNKNOWN)) == {"QP-KRN-003", "QP-LOG-001"}
-    assert report.verdicts[0].state is State.UNKNOWN
+    assert judged.verdicts[0].state is State.UNKNOWN
 
 
 def test_auto_judges_what_the_node_has() -> None:
     def verdicts(name: str, change: str = "") -> dict[str, tuple[str, str]]:
-        report = judge(name, change, profile=Profile.AUTO)
-        return {v.subject.value: (v.state.value, v.first) for v in report.verdicts}
+        judged = assessed(name, change, Profile.AUTO)
+        return {v.subject.value: (v.state.value, v.first) for v in judged.verdicts}
 
-    assert verdicts(READY) == {"qat": ("ready", ""), "cryptomb": ("ready", "")}
+    assert verdicts(READY) == {"qat": ("configured", ""), "cryptomb": ("configured", "")}
     assert verdicts("spr-2s")["qat"] == ("not ready", "QP-MOD-004")
-    assert verdicts("cpu-amd-zen4") == {"qat": ("not present", ""), "cryptomb": ("ready", "")}
+    assert verdicts("cpu-amd-zen4") == {"qat": ("not present", ""), "cryptomb": ("configured", "")}
     assert verdicts("cpu-no-ifma") == {"qat": ("not present", ""), "cryptomb": ("not possible", "QP-CPU-001")}
     assert verdicts("gen2-c62x")["qat"] == ("not possible", "QP-DEV-003")
     assert verdicts("srf-1s")["cryptomb"] == ("ready", "")
@@ -184,18 +187,21 @@ def test_a_qat_node_whose_cpu_cannot_do_cryptomb_only_warns() -> None:
     assert auto.ids(Status.WARN) == ("QP-CPU-001",) and auto.ids(Status.FAIL) == ()
 
 
-def test_verify_tells_what_is_still_wrong_with_these_pfs() -> None:
+def wrong(name: str, change: str, *bdfs: str) -> list[str]:
+    return [f.id for f in assess(facts(name, change), NodeConfig()).wrong(bdfs)]
+
+
+def test_what_is_still_wrong_with_these_pfs() -> None:
     change = f"/sys/devices/pci0000:6b/{PF}/qat/cfg_services = dc"
-    assert [f.id for f in verify(facts(READY, change), NodeConfig(), [PF])] == ["QP-SVC-001"]
-    assert verify(facts(READY, change), NodeConfig(), ["0000:70:00.0"]) == ()
-    assert verify(facts(READY), NodeConfig(), [PF]) == ()
+    assert wrong(READY, change, PF) == ["QP-SVC-001"]
+    assert wrong(READY, change, "0000:70:00.0") == []
+    assert wrong(READY, "", PF) == []
 
 
-def test_verify_names_what_blocks() -> None:
+def test_what_blocks_these_pfs_is_named() -> None:
     """A failure elsewhere that keeps these PFs from being judged counts, one that does not does not."""
-    ids = [f.id for f in verify(facts(READY, "- /sys/module/vfio_pci"), NodeConfig(), [PF])]
-    assert ids == ["QP-MOD-004"]
-    assert verify(facts(READY, "/etc/modprobe.d/x.conf = blacklist qat_4xxx"), NodeConfig(), [PF]) == ()
+    assert wrong(READY, "- /sys/module/vfio_pci", PF) == ["QP-MOD-004"]
+    assert wrong(READY, "/etc/modprobe.d/x.conf = blacklist qat_4xxx", PF) == []
 
 
 def test_the_eight_socket_host_is_judged_in_no_time() -> None:
@@ -205,3 +211,53 @@ def test_the_eight_socket_host_is_judged_in_no_time() -> None:
     start = time.process_time()
     evaluate(looked, NodeConfig())
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("id", "seen"),
+    [
+        ("QP-DEV-001", "8 PFs 4xxx: 4 on NUMA node 0, 4 on NUMA node 1"),
+        ("QP-PF-002", "8 of 8 PFs bound to their driver, and up"),
+        ("QP-SVC-001", "sym;asym on 8 of 8 PFs"),
+        ("QP-SRIOV-001", "128 of 128 VFs"),
+        ("QP-VFIO-001", "128 of 128 VFs on vfio-pci"),
+        ("QP-NODE-001", "128 of 128 device nodes root:qat 0660"),
+        ("QP-VFIO-003", "128 of 128 VFs"),  # no words of its own: what it looked at
+    ],
+)
+def test_a_check_that_passed_says_what_it_saw(id: str, seen: str) -> None:
+    (f,) = (f for f in judge(READY).findings if f.id == id)
+    assert f.status is Status.OK and [e.value for e in f.evidence] == [seen]
+
+
+def test_what_passed_is_counted_against_the_whole() -> None:
+    report = judge(READY, f"/sys/devices/pci0000:6b/{PF}/qat/state = down")
+    judged = next(f for f in report.findings if f.id == "QP-VFIO-001" and f.status is Status.OK)
+    assert [e.value for e in judged.evidence] == ["112 of 128 VFs on vfio-pci"]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("spr-2s", "none of the 8 PFs has VFs"),  # 4 of them are told apart for their services
+        ("spr-2s-no-vfs", "none of the 8 PFs has VFs"),
+        ("gnr-d-420xx", "PF 0000:01:00.0 has no VFs"),
+    ],
+)
+def test_pfs_without_vfs_are_counted_all(name: str, title: str) -> None:
+    told = [f.title for f in judge(name).of(Status.FAIL) if f.id == "QP-SRIOV-001"]
+    assert [re.sub(r"PF \S+", "PF 0000:01:00.0", text) for text in told] == [title]
+
+
+def test_what_is_absent_is_named() -> None:
+    causes = {f.id: f.cause for f in judge(READY).of(Status.SKIPPED)}
+    assert causes["QP-PERS-001"] == "no systemd" and causes["QP-MEM-001"] == "no container runtime"
+    assert causes["QP-K8S-001"] == "no Kubernetes"
+
+
+def test_nothing_is_blocked_by_itself() -> None:
+    for name in ("spr-2s", "vm-vfs", "dmar-absent", "nodes-world-writable"):
+        for line in qatprep("doctor", "--simulate", name).out.splitlines():
+            if found := re.match(r"[^\w\s] ([\w -]{13}) .*blocked by (.*)$", line):
+                ids = re.findall(r"QP-[A-Z0-9]+-\d+", found[2])
+                assert found[1].strip() not in {table.BY_ID[id].stage.value for id in ids}, line

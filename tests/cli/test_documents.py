@@ -38,6 +38,7 @@ ELSEWHERE = {
     "smoke-direct": "tests/direct/test_emulated.py",
     "direct-record": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
+    "proof": "tests/outcome/test_proof.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""
 ONE = "0000:6b:00.0"
@@ -140,7 +141,7 @@ ROWS = [
     Row("plan", READY, 0, "plan"),
     Row("plan --diff", FRESH, 3, "plan"),
     Row("plan", NO_IOMMU, 3, "plan"),
-    Row("plan", HELD, 1, "plan"),
+    Row("plan", HELD, 3, "plan"),
     Row("plan --device 0000:ff:00.0", FRESH, 2),
     Row("status", READY, 0, "status"),
     Row("status", FRESH, 3, "status"),

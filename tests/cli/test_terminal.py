@@ -14,7 +14,7 @@ from tests.terminal import Terminal, on_terminal
 
 READY, BARE = "--simulate spr-2s-ready", "--simulate spr-2s"
 CALLS = {
-    f"doctor {READY} --profile qat": (0, "verdict"),
+    f"doctor {READY} --profile qat": (0, "CONFIGURED"),
     "doctor --simulate half-bound": (3, "QP-VFIO-001"),
     "doctor --simulate k8s-as-the-paper-says --profile qat": (3, "QP-MEM-001"),
     f"plan {BARE}": (3, "VFs"),

@@ -43,9 +43,10 @@ def test_status_as_config_is_a_config_for_the_same_host() -> None:
     host = open_host("/", "spr-2s")
     text = qatprep("status", "--as-config", host=host).out
     from qatprep import config, facts
+    from qatprep.assess import assess
     from qatprep.plan.node import make_plan
 
-    assert make_plan(facts.gather(host), config.parse(text, "status")).lanes == {}
+    assert make_plan(assess(facts.gather(host), config.parse(text, "status"))).lanes == {}
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "7.2"])

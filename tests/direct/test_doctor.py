@@ -7,15 +7,14 @@ from typing import Self
 
 import pytest
 
-from qatprep.checks.registry import evaluate
-from qatprep.checks.verdict import State
-from qatprep.cli import prove
+from qatprep.assess import State
 from qatprep.cli.open_host import open_host
-from qatprep.config import NodeConfig
-from qatprep.crypto import smoke
+from qatprep.crypto import prove, smoke
+from qatprep.crypto.result import ProviderResult
 from qatprep.direct.result import Cause
 from qatprep.exits import ExitCode
-from qatprep.facts import gather, pci
+from qatprep.facts import pci
+from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.direct import faults
 from tests.direct.device import Device, Dma
@@ -45,14 +44,19 @@ def test_verdicts(
     device: Callable[[Dma], Device], cause: Cause | None, state: State, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = open_host(simulate=READY)
+    assert isinstance(host, SimulatedHost)
+    host.simulated = False
     names = [vf.bdf for vf in pci.gather(host).all_vfs]
     here = Context(dict.fromkeys(names, device), dict.fromkeys(names, cause) if cause else {})
+    no_libqat = ProviderResult("qat", "unavailable", "libqat.so.4 is not installed", code="no-library")
+    monkeypatch.setattr(smoke, "run", lambda provider, host: smoke.SmokeReport("auto", "", (no_libqat,), "", True))
     monkeypatch.setattr(smoke, "elsewhere", lambda _: "")
     monkeypatch.setattr(prove, "Prover", lambda: here)
-    report = prove.proven(evaluate(gather(host), NodeConfig()), host)
-    verdict = report.verdicts[0]
-    assert (verdict.state, verdict.first) == (state, first)
-    assert ("signed RSA-2048" in verdict.text) == (state is State.READY)
+    called = qatprep("doctor", "--prove", "-o", "json", host=host)
+    verdict = called.json["verdicts"][0]
+    assert (verdict["state"], verdict["first"]) == (str(state), first)
+    assert verdict["text"].startswith("signed on 8 of 8 PFs") == (state is State.READY)
+    assert called.code == (ExitCode.FINDINGS if state is State.NOT_READY else ExitCode.OK)
 
 
 def test_only_on_the_running_machine() -> None:

@@ -47,7 +47,10 @@ def labels(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("host", "wanted"),
     [
-        ("spr-2s-ready", {"qat": "true", "qat-prepared": "true", "qat-vfs": "128", "qat-finding": "none"}),
+        (
+            "spr-2s-ready",
+            {"qat": "true", "qat-prepared": "true", "qat-proven": "false", "qat-vfs": "128", "qat-finding": "none"},
+        ),
         ("dmar-absent", {"qat": "false", "qat-prepared": "false", "qat-vfs": "0", "qat-finding": "QP-IOMMU-001"}),
         ("half-bound", {"qat": "false", "qat-prepared": "false", "qat-vfs": "120", "qat-finding": "QP-VFIO-001"}),
         ("no-qat", {"qat": "false", "qat-prepared": "false", "qat-vfs": "0", "qat-finding": "none"}),
@@ -58,7 +61,7 @@ def labels(text: str) -> dict[str, str]:
 def test_labels(host: str, wanted: dict[str, str]) -> None:
     got = labels(features(open_host("/", host)))
     assert wanted.items() <= got.items()
-    assert set(got) == {"qat", "qat-prepared", "qat-vfs", "qat-finding", "cryptomb", "cryptomb-path"}, (
+    assert set(got) == {"qat", "qat-prepared", "qat-proven", "qat-vfs", "qat-finding", "cryptomb", "cryptomb-path"}, (
         "the same ones on every node"
     )
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.assess import Skipped, assess
 from qatprep.config import NodeConfig, parse
 from qatprep.errors import InputError
+from qatprep.facts import Facts
 from qatprep.host.base import RunResult
 from qatprep.host.linux import LinuxHost
-from qatprep.plan.containers import plan
-from qatprep.plan.model import Skipped
+from qatprep.plan import containers
 from qatprep.runtime.containerd import KEY
 from qatprep.runtime.dump import device_ownership, parse_dump
-from qatprep.steps.base import ChangeFailed, restore
+from qatprep.steps.base import Change, ChangeFailed, restore
 from qatprep.steps.containerd import OwnDevices
 from qatprep.steps.units import RestartUnit
 from tests.checks.hosts import facts
@@ -25,6 +26,10 @@ from tests.runtime.test_node import BASE, ENOUGH, MIB, OWNED, Node, file, proces
 
 DROPIN = "/etc/systemd/system/containerd.service.d/90-qatprep-memlock.conf"
 SMALL = Node(drop_ins=(), daemon=8 * MIB)
+
+
+def plan(looked: Facts, config: NodeConfig) -> tuple[list[Change], list[Skipped]]:
+    return containers.plan(assess(looked, config))
 
 
 def planned(node: Node, config: NodeConfig | None = None) -> list[str]:
