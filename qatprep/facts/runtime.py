@@ -7,21 +7,12 @@ from dataclasses import dataclass
 
 from qatprep.facts import containerd
 from qatprep.facts.base import ABSENT, Unknown, names, read_line, unknown, whole
+from qatprep.facts.systemd import UnitLimit, unit_file, unit_limit
 from qatprep.host.base import Host
 from qatprep.runtime import crio, memlock, rancher, toml, units
 from qatprep.runtime.containerd import MAIN as CONTAINERD_MAIN
-from qatprep.runtime.containerd import ConfigSet, File, Version, parse_version
+from qatprep.runtime.containerd import ConfigSet, File, Version, base_spec, parse_version
 from qatprep.runtime.memlock import Limit
-
-UNIT_DIRECTORIES = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
-"""Where systemd looks for units, the first wins (systemd.unit(5))."""
-MANAGER_FILES = ("/etc/systemd/system.conf", "/usr/lib/systemd/system.conf")
 
 _SERVICE = re.compile(r"/([^/]+\.service)(?:/|$)")
 _CONTAINER = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
@@ -29,18 +20,6 @@ _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}
 _SHIMS = ("containerd-shim", "conmon", "conmonrs")
 CAP_IPC_LOCK = 14
 """include/uapi/linux/capability.h"""
-
-
-@dataclass(frozen=True)
-class UnitLimit:
-    """LimitMEMLOCK= of a unit as its files say."""
-
-    unit: str
-    limit: Limit
-    source: str
-    """The file that sets it; "" for systemd's default."""
-    ignored: tuple[tuple[str, str, str], ...] = ()
-    """(file, value, why) that systemd passes over with a warning."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +52,16 @@ class Container:
 
 
 @dataclass(frozen=True)
+class OwnLimit:
+    """A memlock limit that the runtime's own configuration gives to containers, whatever its unit has."""
+
+    setting: str
+    """As its configuration calls it."""
+    path: str
+    limit: Limit
+
+
+@dataclass(frozen=True)
 class RuntimeFacts:
     runtime: units.Runtime | None
     """None: nothing here runs containers."""
@@ -96,8 +85,16 @@ class RuntimeFacts:
     """Command line of Intel's QAT device plugin, None when it does not run here."""
     ours: tuple[File, ...] = ()
     """Files that qatprep would write for this runtime, as they are now."""
+    own_limit: OwnLimit | Unknown | None = None
+    """None: containers inherit the daemon's."""
     kubelet: str | None = None
     """Command line of the kubelet (k3s and RKE2 have it inside), None when it does not run here."""
+
+
+def hard_limit(facts: RuntimeFacts) -> float:
+    """The largest hard limit (bytes) that the unit's files or the running daemon have: never to be lowered."""
+    known = [facts.unit.limit if isinstance(facts.unit, UnitLimit) else None, facts.daemon]
+    return max((limit.hard for limit in known if isinstance(limit, Limit)), default=0)
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def gather(host: Host) -> RuntimeFacts:
         shims=tuple(sorted(shims - {""})),
         endpoint=_endpoint(host, kubelet_line) if kubelet_line is not None else "",
         running=running,
-        installed=tuple(unit for unit in units.UNITS if _unit_file(host, unit)) if not running else (),
+        installed=tuple(unit for unit in units.UNITS if unit_file(host, unit)) if not running else (),
     )
     plugin = next((p for p in found if p.command.startswith(("intel_qat_devic", "qat_plugin"))), None)
     manager = next((p for p in found if p.command == "qatmgr"), None)
@@ -138,16 +135,19 @@ def gather(host: Host) -> RuntimeFacts:
     config: ConfigSet | Unknown | None = None
     if chosen.kind in ("containerd", "docker"):
         config = containerd.read(host, _containerd_config(host, pid))
+    version = _containerd_version(host, place) if chosen.kind != "crio" else None
+    crio_files = _crio_files(host) if chosen.kind == "crio" else ()
     return RuntimeFacts(
         runtime=chosen,
-        version=_containerd_version(host, place) if chosen.kind != "crio" else None,
+        version=version,
         unit=unit_limit(host, chosen.unit),
         daemon=_limit(host, pid) if pid else None,
         daemon_pid=pid,
         containers=_containers(host, found),
         processes=True,
         containerd=config,
-        crio=_crio_files(host) if chosen.kind == "crio" else (),
+        crio=crio_files,
+        own_limit=_base_spec(host, config, version) if isinstance(config, ConfigSet) else _ulimits(crio_files),
         generated=_file(host, place.generated) if place else None,
         templates=tuple(
             f for f in (_file(host, t) for t in place.templates) if isinstance(f, File) and f.text is not None
@@ -282,76 +282,6 @@ def _workers(host: Host, pid: int) -> int | None:
     return sum(isinstance(comm, str) and comm.startswith("wrk:worker_") for comm in comms) or None
 
 
-# -- systemd's files --------------------------------------------------------------------------------------------------
-
-
-def _unit_file(host: Host, unit: str) -> str:
-    for directory in UNIT_DIRECTORIES:
-        try:
-            if host.exists(f"{directory}/{unit}"):
-                return f"{directory}/{unit}"
-        except OSError:
-            continue
-    return ""
-
-
-def unit_limit(host: Host, unit: str) -> UnitLimit | Unknown | None:
-    """LimitMEMLOCK= of a unit with all its drop-ins, as systemd puts them together; None when there is no such unit.
-
-    Drop-ins are read in the order of their names, whichever directory they are in; of one name the directory that
-    systemd asks first wins (systemd.unit(5)).
-    """
-    main = _unit_file(host, unit)
-    if not main:
-        return None
-    limit, source = _default(host)
-    ignored: list[tuple[str, str, str]] = []
-    for path in (main, *_drop_ins(host, unit)):
-        text = _text(host, path)
-        if isinstance(text, Unknown):
-            return text
-        for value in memlock.unit_assignments(text or ""):
-            if not value:
-                limit, source = _default(host)
-                continue
-            try:
-                limit, source = memlock.parse_limit(value), path
-            except ValueError as e:
-                ignored.append((path, value, str(e)))
-    return UnitLimit(unit, limit, source, tuple(ignored))
-
-
-def _drop_ins(host: Host, unit: str) -> list[str]:
-    stem = unit.removesuffix(".service")
-    kinds = ["service.d"]
-    dash = stem.find("-")
-    while dash >= 0:
-        kinds.append(f"{stem[: dash + 1]}.service.d")
-        dash = stem.find("-", dash + 1)
-    kinds.append(f"{unit}.d")
-    found: dict[str, str] = {}
-    for kind in kinds:
-        mine: dict[str, str] = {}
-        for directory in reversed(UNIT_DIRECTORIES):
-            listed = names(host, f"{directory}/{kind}")
-            for name in () if isinstance(listed, Unknown) else listed:
-                if name.endswith(".conf"):
-                    mine[name] = f"{directory}/{kind}/{name}"
-        found.update(mine)
-    return [found[name] for name in sorted(found)]
-
-
-def _default(host: Host) -> tuple[Limit, str]:
-    for path in MANAGER_FILES:
-        text = _text(host, path)
-        for value in reversed(memlock.default_assignments(text) if isinstance(text, str) else ()):
-            try:
-                return memlock.parse_limit(value), path
-            except ValueError:
-                continue
-    return Limit(memlock.SYSTEMD_DEFAULT, memlock.SYSTEMD_DEFAULT), ""
-
-
 # -- the runtimes' own files ------------------------------------------------------------------------------------------
 
 
@@ -364,6 +294,24 @@ def _containerd_config(host: Host, pid: int) -> str:
 def _containerd_version(host: Host, place: rancher.Place | None) -> Version | None:
     done = host.run([place.binary if place else "containerd", "--version"], deadline=10)
     return parse_version(done.stdout) if done.rc == 0 else None
+
+
+def _base_spec(host: Host, config: ConfigSet, version: Version | None) -> OwnLimit | Unknown | None:
+    path = base_spec(config, version)
+    text = _text(host, path) if path else None
+    if not isinstance(text, str):
+        return text
+    try:
+        limit = memlock.from_base_spec(text)
+    except ValueError as e:
+        return Unknown(f"{path}: {e}")
+    return OwnLimit("base_runtime_spec", path, limit) if limit else None
+
+
+def _ulimits(files: tuple[File, ...] | Unknown) -> OwnLimit | None:
+    judged = None if isinstance(files, Unknown) else crio.judge(files)
+    limit = memlock.from_ulimits(judged.ulimits) if judged else None
+    return OwnLimit("default_ulimits", judged.ulimits_where, limit) if judged and limit else None
 
 
 def _file(host: Host, path: str) -> File | Unknown:

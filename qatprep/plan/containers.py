@@ -6,12 +6,13 @@ from qatprep.config import KEEP_MEMLOCK, NodeConfig, memlock_for
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.persist import is_ours
-from qatprep.facts.runtime import RuntimeFacts, UnitLimit
+from qatprep.facts.runtime import OwnLimit, RuntimeFacts, hard_limit
+from qatprep.facts.systemd import UnitLimit
 from qatprep.plan.model import Skipped
 from qatprep.runtime import crio, rancher
 from qatprep.runtime.containerd import ConfigSet, Version, judge
 from qatprep.runtime.edit import candidates
-from qatprep.runtime.memlock import INFINITY, drop_in, drop_in_name, spell
+from qatprep.runtime.memlock import Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
 from qatprep.steps.base import Change
@@ -27,9 +28,9 @@ def plan(facts: Facts, config: NodeConfig) -> tuple[list[Change], list[Skipped]]
         return [], _nothing_there(config)
     changes: list[Change] = []
     skipped: list[Skipped] = []
-    _memlock(facts, config, changes, skipped)
-    if config.containers.device_ownership:
-        _ownership(runtime, changes, skipped)
+    own_limit = _memlock(facts, config, changes, skipped)
+    if config.containers.device_ownership or own_limit:
+        _runtime_files(runtime, config.containers.device_ownership, own_limit, changes, skipped)
     _restart(runtime, config, changes, skipped)
     return changes, skipped
 
@@ -40,49 +41,75 @@ def _nothing_there(config: NodeConfig) -> list[Skipped]:
     return []
 
 
-def _memlock(facts: Facts, config: NodeConfig, changes: list[Change], skipped: list[Skipped]) -> None:
+def _memlock(facts: Facts, config: NodeConfig, changes: list[Change], skipped: list[Skipped]) -> int | None:
+    """The drop-in for the unit. Bytes where CRI-O's own ulimits are to be raised instead."""
     runtime = facts.runtime
     assert runtime.runtime is not None
     asked = config.containers.memlock
-    if asked == KEEP_MEMLOCK or (asked == 0 and not facts.kubernetes.here) or not isinstance(runtime.unit, UnitLimit):
-        return
+    if asked == KEEP_MEMLOCK or (asked == 0 and not facts.kubernetes.here):
+        return None
     wanted = memlock_for(facts, config)
     unit = runtime.runtime.unit
+    own = runtime.own_limit
+    if own is not None:
+        return _own_limit(own, wanted, asked, skipped)
+    if not isinstance(runtime.unit, UnitLimit):
+        return None
     have = runtime.unit.limit.soft
-    if have >= wanted and (asked == 0 or have in (wanted, INFINITY)):
-        return
+    running = runtime.daemon.soft if isinstance(runtime.daemon, Limit) else 0
+    if have >= wanted:
+        return None
+    # Where the daemon has more than its files say, the drop-in keeps that over its next start.
+    size = max(float(wanted), running)
     name = drop_in_name(runtime.unit.source)
     if name is None:
         skipped.append(
             Skipped(runtime.unit.source, "it is read after any drop-in of ours: change it there", "QP-MEM-001")
         )
-        return
+        return None
     path = drop_in_path(unit, name)
     old = next((file.text for file in runtime.ours if file.path == path), None)
     if old is not None and not is_ours(old):
         skipped.append(Skipped(path, "it is there already, and not qatprep's", "QP-MEM-001"))
-        return
-    new = drop_in(wanted)
-    note = f"LimitMEMLOCK {spell(have)} -> {spell(wanted)} for what {unit} starts from its next start on"
+        return None
+    new = drop_in(size, hard_limit(runtime))
+    note = f"LimitMEMLOCK {spell(have)} -> {spell(size)} for what {unit} starts from its next start on"
     if old != new:
         changes.append(_install(path, new, old, note))
         if facts.persist.systemd is True:
             reload = ("daemon-reload",)
             changes.append(Systemctl(reload, reload, unit, "its drop-ins read again (systemctl daemon-reload)"))
+    return None
+
+
+def _own_limit(own: OwnLimit | Unknown, wanted: int, asked: int, skipped: list[Skipped]) -> int | None:
+    """What overrules the unit is changed only where the configuration gives a size."""
+    if isinstance(own, Unknown) or own.limit.soft >= wanted:
+        return None
+    crio_has_it = own.setting == "default_ulimits"
+    if asked and crio_has_it:
+        return wanted
+    why = f"{own.setting} gives containers {spell(own.limit.soft)}, and QAT needs {spell(wanted)}"
+    how = f"set containers.memlock to {wanted}" if crio_has_it else "raise RLIMIT_MEMLOCK there"
+    skipped.append(Skipped(own.path, f"{why}: {how}", "QP-MEM-001"))
+    return None
 
 
 def _install(path: str, new: str, old: str | None, note: str) -> InstallFile:
     return InstallFile.of(path, new.encode(), None if old is None else old.encode(), note=note)
 
 
-def _ownership(runtime: RuntimeFacts, changes: list[Change], skipped: list[Skipped]) -> None:
+def _runtime_files(
+    runtime: RuntimeFacts, ownership: bool, own_limit: int | None, changes: list[Change], skipped: list[Skipped]
+) -> None:
+    """Device ownership, and for CRI-O `own_limit` (bytes) in the same file."""
     assert runtime.runtime is not None
     kind = runtime.runtime.kind
     try:
         if kind == "docker":
             raise Refused("Docker has no device ownership: use --group-add with the group of the device nodes")
         if kind == "crio":
-            _crio(runtime, changes)
+            _crio(runtime, ownership, own_limit, changes)
         elif kind in ("k3s", "rke2"):
             _rancher(runtime, changes)
         else:
@@ -102,13 +129,15 @@ def _containerd(files: ConfigSet | Unknown | None, binary: Version | None, chang
         raise Refused(f"{files.main.path}: nothing that could be changed would switch it on")
 
 
-def _crio(runtime: RuntimeFacts, changes: list[Change]) -> None:
+def _crio(runtime: RuntimeFacts, ownership: bool, memlock: int | None, changes: list[Change]) -> None:
     if isinstance(runtime.crio, Unknown):
         raise Refused(f"CRI-O's configuration cannot be read: {runtime.crio.reason}")
-    new = crio.drop_in(runtime.crio, None)
+    new = crio.drop_in(runtime.crio, ownership=ownership, memlock=memlock)
     if new is not None:
         old = next((file.text for file in runtime.crio if file.path == crio.DROPIN), None)
-        changes.append(_install(crio.DROPIN, new, old, "device ownership on, from CRI-O's next start on"))
+        what = ["device ownership on"] if ownership else []
+        what += [f"default_ulimits memlock -> {spell(memlock)}"] if memlock else []
+        changes.append(_install(crio.DROPIN, new, old, f"{', '.join(what)}, from CRI-O's next start on"))
 
 
 def _rancher(runtime: RuntimeFacts, changes: list[Change]) -> None:
