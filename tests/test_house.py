@@ -21,7 +21,7 @@ BELOW = {
     "simulator": ("host",),
     "facts": ("host", "runtime", "findings"),
     "config": ("facts", "host", "runtime"),
-    "persist": ("config", "facts", "host"),
+    "persist": ("config", "facts", "host", "runtime"),
     "checks": ("config", "facts", "findings", "host", "persist", "runtime"),
     "steps": ("facts", "host", "persist", "runtime"),
     "plan": ("config", "facts", "host", "persist", "runtime", "steps"),

@@ -10,7 +10,7 @@ from qatprep.checks.text import pfs, unseen, vfs
 from qatprep.facts.base import Unknown, whole
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
-from qatprep.facts.runtime import flag
+from qatprep.facts.processes import flag
 from qatprep.findings import Evidence, Finding, failed, warned
 from qatprep.text import listed, plural
 

@@ -68,24 +68,37 @@ def _unit(ctx: Context) -> Iterable[Finding]:
     assert facts.runtime is not None
     own, unit = facts.own_limit, facts.unit
     if isinstance(own, Unknown):
-        yield unseen("QP-MEM-001", f"cannot read the limits that {facts.runtime.unit} gives to containers", own)
+        yield unseen("QP-MEM-001", f"cannot read the limits that {facts.runtime.name} gives to containers", own)
     elif own is not None:
         if own.limit.soft < size:
             yield _by_own_limit(ctx, own, size)
+    elif isinstance(unit, Unknown):
+        yield unseen("QP-MEM-001", f"cannot read the limits of {facts.runtime.name}", unit)
     elif isinstance(facts.daemon, Limit) and facts.daemon.soft >= size:
         return  # what runs decides; QP-MEM-002 compares it with the files
-    elif isinstance(unit, Unknown):
-        yield unseen("QP-MEM-001", f"cannot read the limits of {facts.runtime.unit}", unit)
     elif unit is not None and unit.limit.soft < size:
         yield _too_small(
             ctx,
-            f"containers of {facts.runtime.unit} may lock {spell(unit.limit.soft)} of memory; QAT needs {spell(size)}",
+            f"containers of {facts.runtime.name} may lock {spell(unit.limit.soft)} of memory; QAT needs {spell(size)}",
             Evidence(unit.source or "systemd's default", f"LimitMEMLOCK={spell(unit.limit.soft)}"),
             "A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
             "for it: a container inherits the limit of the daemon that started it. Intel's 16777216 is one VF "
             "and nothing else.",
             _memlock_fix(facts.runtime.unit, unit.source, size, hard_limit(facts)),
             bootstrap=True,
+        )
+    elif unit is None and isinstance(facts.daemon, Limit):
+        yield _too_small(
+            ctx,
+            f"containers of {facts.runtime.name} may lock {spell(facts.daemon.soft)} of memory; "
+            f"QAT needs {spell(size)}",
+            Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
+            "A container inherits the limit of the daemon that started it, and systemd has no unit file for this one.",
+            (
+                f"Raise the limit where the daemon is started (ulimit -l {-(-size // 1024)}), and start it again.",
+                "Then delete and recreate the pods that use QAT: those that run keep the limit they were started with.",
+            ),
+            bootstrap=False,
         )
 
 
@@ -98,10 +111,10 @@ def _by_own_limit(ctx: Context, own: OwnLimit, size: int) -> Finding:
         ctx,
         f"{own.setting} in {own.path} lets containers lock {spell(own.limit.soft)} of memory; QAT needs {spell(size)}",
         Evidence(own.path, f"{own.setting}: memlock {spell(own.limit.soft)}"),
-        f"{own.setting} overrules the limit of {runtime.unit}: a drop-in for the unit changes nothing.",
+        f"{own.setting} overrules the limit of {runtime.name}: a drop-in for the unit changes nothing.",
         (
             asked if runtime.kind == "crio" else by_hand,
-            f"systemctl restart {runtime.unit}",
+            f"systemctl restart {runtime.name}",
             "Then delete and recreate the pods that use QAT: those that run keep the limit they were started with.",
         ),
         bootstrap=False,
@@ -118,7 +131,7 @@ def _too_small(
         "QP-MEM-001",
         Status.FAIL if kubernetes else Status.WARN,
         title,
-        evidence=(evidence, Evidence(runtime.unit, runtime.why)),
+        evidence=(evidence, Evidence(runtime.name, runtime.why)),
         cause=cause,
         fix=fix,
         step=BOOTSTRAP if bootstrap and kubernetes else "",
@@ -142,13 +155,13 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
     if facts.own_limit is not None:
         return  # containers do not inherit the daemon's limit
     if isinstance(facts.daemon, Unknown):
-        yield unseen("QP-MEM-002", f"cannot read the limits of the running {facts.runtime.unit}", facts.daemon)
+        yield unseen("QP-MEM-002", f"cannot read the limits of the running {facts.runtime.name}", facts.daemon)
     elif facts.daemon.soft < facts.unit.limit.soft:
         enough = facts.daemon.soft >= size
         yield Finding(
             "QP-MEM-002",
             Status.WARN if enough else Status.FAIL,
-            f"{facts.runtime.unit} still runs with {spell(facts.daemon.soft)}; its files say "
+            f"{facts.runtime.name} still runs with {spell(facts.daemon.soft)}; its files say "
             f"{spell(facts.unit.limit.soft)}",
             evidence=(
                 Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
@@ -156,14 +169,14 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
             ),
             cause="A limit is given when the daemon starts: it has not been restarted since the file was written.",
             fix=(
-                f"systemctl daemon-reload && systemctl restart {facts.runtime.unit}",
+                f"systemctl daemon-reload && systemctl restart {facts.runtime.name}",
                 "Running pods go on meanwhile (their shims are not stopped), and keep their old limit.",
             ),
         )
     elif facts.unit.limit.soft < size <= facts.daemon.soft:
         yield warned(
             "QP-MEM-002",
-            f"{facts.runtime.unit} runs with {spell(facts.daemon.soft)}, but its files say "
+            f"{facts.runtime.name} runs with {spell(facts.daemon.soft)}, but its files say "
             f"{spell(facts.unit.limit.soft)}: its next start may lower it below the {spell(size)} that QAT needs",
             evidence=(
                 Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
@@ -172,7 +185,7 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
             cause="The files were changed since the daemon started, or something that qatprep does not read sets the "
             "limit.",
             fix=(
-                f"systemctl show -p LimitMEMLOCK -p LimitMEMLOCKSoft {facts.runtime.unit}",
+                f"systemctl show -p LimitMEMLOCK -p LimitMEMLOCKSoft {facts.runtime.name}",
                 *_memlock_fix(facts.runtime.unit, facts.unit.source, facts.daemon.soft, hard_limit(facts))[:1],
             ),
             step=BOOTSTRAP if ctx.facts.kubernetes.here else "",
@@ -250,7 +263,7 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
         return
     state, where, why = _state(ctx)
     if isinstance(state, Unknown):
-        yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.unit}", state)
+        yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.name}", state)
     elif state is False:
         users = [c for c, _ in with_devices(ctx) if isinstance(c.uid, int) and c.uid != 0]
         yield Finding(

@@ -15,7 +15,7 @@ from qatprep import yaml_text
 from qatprep.errors import InputError
 from qatprep.facts.base import ABSENT, Unknown, exists, read_line, shaped, unknown, whole
 from qatprep.facts.pci import Pf, Services
-from qatprep.facts.runtime import flag
+from qatprep.facts.processes import flag
 from qatprep.host.base import Host
 
 ROOT = "/var/lib/kubelet"

@@ -52,6 +52,21 @@ def unit_file(host: Host, unit: str) -> str:
     return ""
 
 
+def enabled(host: Host, unit: str) -> bool:
+    """Whether a target wants the unit at boot."""
+    for directory in UNIT_DIRECTORIES:
+        listed = names(host, directory)
+        for name in () if isinstance(listed, Unknown) else listed:
+            if name.endswith((".wants", ".requires")) and unit in _listed(host, f"{directory}/{name}"):
+                return True
+    return False
+
+
+def _listed(host: Host, directory: str) -> tuple[str, ...]:
+    listed = names(host, directory)
+    return () if isinstance(listed, Unknown) else tuple(listed)
+
+
 def unit_limit(host: Host, unit: str) -> UnitLimit | Unknown | None:
     """LimitMEMLOCK= of a unit with all its drop-ins, as systemd puts them together; None when there is no such unit.
 

@@ -10,7 +10,7 @@ from qatprep.facts.runtime import OwnLimit, RuntimeFacts, hard_limit
 from qatprep.facts.systemd import UnitLimit
 from qatprep.plan.model import Skipped
 from qatprep.runtime import crio, rancher
-from qatprep.runtime.containerd import ConfigSet, Version, judge
+from qatprep.runtime.containerd import KEY, ConfigSet, File, Version, judge
 from qatprep.runtime.edit import candidates
 from qatprep.runtime.memlock import Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.refusal import Refused
@@ -53,6 +53,9 @@ def _memlock(facts: Facts, config: NodeConfig, changes: list[Change], skipped: l
     own = runtime.own_limit
     if own is not None:
         return _own_limit(own, wanted, asked, skipped)
+    if runtime.unit is None and isinstance(runtime.daemon, Limit) and runtime.daemon.soft < wanted:
+        reason = "systemd has no unit file for it: raise the limit where it is started"
+        skipped.append(Skipped(runtime.runtime.name, reason, "QP-MEM-001"))
     if not isinstance(runtime.unit, UnitLimit):
         return None
     have = runtime.unit.limit.soft
@@ -115,7 +118,7 @@ def _runtime_files(
         else:
             _containerd(runtime.containerd, runtime.version, changes)
     except Refused as e:
-        skipped.append(Skipped(runtime.runtime.unit, e.message + (f" ({e.hint})" if e.hint else ""), "QP-RT-001"))
+        skipped.append(Skipped(runtime.runtime.name, e.message + (f" ({e.hint})" if e.hint else ""), "QP-RT-001"))
 
 
 def _containerd(files: ConfigSet | Unknown | None, binary: Version | None, changes: list[Change]) -> None:
@@ -123,10 +126,21 @@ def _containerd(files: ConfigSet | Unknown | None, binary: Version | None, chang
         reason = "it was not looked for" if files is None else files.reason
         raise Refused(f"containerd's configuration cannot be read: {reason}")
     edits = candidates(files, binary)
+    if edits and edits[0].path == files.main.path:
+        _made_elsewhere(files.main)
     if edits:
         changes.append(OwnDevices(files.main.path, edits[0].path, edits[0].why))
     elif judge(files, binary).on is not True:
         raise Refused(f"{files.main.path}: nothing that could be changed would switch it on")
+
+
+def _made_elsewhere(main: File) -> None:
+    """Refused for a main file that its distribution writes again at every start."""
+    if main.path.startswith("/var/snap/microk8s/"):
+        template = "/var/snap/microk8s/current/args/containerd-template.toml"
+        raise Refused(f"MicroK8s makes {main.path} from a template", f"set {KEY} = true in {template}")
+    if "k0s_managed=true" in (main.text or ""):
+        raise Refused(f"k0s makes {main.path}", f"set {KEY} = true in a file of /etc/k0s/containerd.d")
 
 
 def _crio(runtime: RuntimeFacts, ownership: bool, memlock: int | None, changes: list[Change]) -> None:
@@ -158,7 +172,7 @@ def _restart(runtime: RuntimeFacts, config: NodeConfig, changes: list[Change], s
     if not asked or runtime.runtime is None:
         return
     if asked != runtime.runtime.unit:
-        why = f"it is not what runs containers here: that is {runtime.runtime.unit} ({runtime.runtime.why})"
+        why = f"it is not what runs containers here: that is {runtime.runtime.name} ({runtime.runtime.why})"
         skipped.append(Skipped(asked, why, "QP-MEM-002"))
         return
     stale = (

@@ -23,7 +23,6 @@ from qatprep.runtime.memlock import (
     parse_limit,
     spell,
 )
-from qatprep.runtime.units import choose
 
 
 @pytest.mark.parametrize(("vfs", "mebibytes"), [(0, 128), (1, 128), (4, 128), (5, 144), (8, 192), (32, 576)])
@@ -133,33 +132,3 @@ def test_proc_limits() -> None:
 
 def test_sizes_in_words() -> None:
     assert [spell(size) for size in (128 * MIB, 2048 * MIB, 65536, INFINITY)] == ["128M", "2G", "65536", "unlimited"]
-
-
-@pytest.mark.parametrize(
-    ("given", "unit", "kind"),
-    [
-        ({"shims": ("k3s.service",), "running": ("containerd.service", "k3s.service")}, "k3s.service", "k3s"),
-        ({"shims": ("containerd.service",), "running": ("crio.service",)}, "containerd.service", "containerd"),
-        (
-            {"endpoint": "unix:///var/run/crio/crio.sock", "running": ("containerd.service", "crio.service")},
-            "crio.service",
-            "crio",
-        ),
-        (
-            {"endpoint": "unix:///run/containerd/containerd.sock", "running": ("containerd.service", "docker.service")},
-            "containerd.service",
-            "containerd",
-        ),
-        ({"running": ("rke2-agent.service",)}, "rke2-agent.service", "rke2"),
-        ({"running": ("containerd.service", "docker.service")}, "containerd.service", "docker"),
-        ({"installed": ("containerd.service",)}, "containerd.service", "containerd"),
-    ],
-)
-def test_the_unit_that_runs_containers(given: dict[str, object], unit: str, kind: str) -> None:
-    chosen = choose(**given)  # type: ignore[arg-type]
-    assert chosen is not None
-    assert (chosen.unit, chosen.kind) == (unit, kind)
-
-
-def test_no_runtime_at_all() -> None:
-    assert choose() is None
