@@ -82,7 +82,8 @@ def daemons(host: Host, found: list[Process]) -> tuple[Daemon, ...]:
             product = re.search(r"/rancher/(k3s|rke2)/", config)
             kind = "k3s" if product and product[1] == "k3s" else "rke2" if product else kind
             kind = inside.get(process.service, kind) if process.service else kind
-        daemon = Daemon(kind, process.pid, process.service, config, flag(line, "address") or flag(line, "a"))
+        socket, directory = flag(line, "address") or flag(line, "a"), flag(line, "config-dir") or flag(line, "d")
+        daemon = Daemon(kind, process.pid, process.service, config, socket, directory)
         result.setdefault((process.service or str(process.pid), kind), daemon)
     return tuple(result.values())
 

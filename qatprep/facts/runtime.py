@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from qatprep.facts import containerd, processes
-from qatprep.facts.base import Unknown, names, read_line, whole
+from qatprep.facts.base import Unknown, files_below, names, read_line, whole
 from qatprep.facts.processes import CONTAINER, SHIMS, Process, flag, read_text
 from qatprep.facts.systemd import UnitLimit, enabled, unit_file, unit_limit
 from qatprep.host.base import Host
@@ -134,7 +134,7 @@ def _of_runtime(host: Host, facts: RuntimeFacts, chosen: units.Runtime) -> Runti
         given = chosen.daemon.config if chosen.daemon else ""
         config = containerd.read(host, given or units.CONFIGS.get(chosen.unit, CONTAINERD_MAIN))
     version = _containerd_version(host, place, pid) if chosen.kind != "crio" else None
-    crio_files = _crio_files(host) if chosen.kind == "crio" else ()
+    crio_files = _crio_files(host, chosen.daemon) if chosen.kind == "crio" else ()
     templates = [_file(host, template) for template in place.templates] if place else []
     return replace(
         facts,
@@ -292,15 +292,12 @@ def _ours(host: Host, unit: str, place: rancher.Place | None) -> tuple[File, ...
     return tuple(file for file in found if isinstance(file, File))
 
 
-def _crio_files(host: Host) -> tuple[File, ...] | Unknown:
-    paths = [crio.MAIN]
-    for directory in (crio.VENDOR, crio.CONF_D):
-        listed = names(host, directory)
-        if isinstance(listed, Unknown):
-            return listed
-        paths += [f"{directory}/{name}" for name in listed if name.endswith(".conf")]
+def _crio_files(host: Host, daemon: units.Daemon | None) -> tuple[File, ...] | Unknown:
+    below = files_below(host, (daemon.config_dir if daemon else "") or crio.CONF_D)
+    if isinstance(below, Unknown):
+        return below
     files = []
-    for path in paths:
+    for path in ((daemon.config if daemon else "") or crio.MAIN, *below):
         file = _file(host, path)
         if isinstance(file, Unknown):
             return file

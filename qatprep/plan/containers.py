@@ -146,6 +146,9 @@ def _made_elsewhere(main: File) -> None:
 def _crio(runtime: RuntimeFacts, ownership: bool, memlock: int | None, changes: list[Change]) -> None:
     if isinstance(runtime.crio, Unknown):
         raise Refused(f"CRI-O's configuration cannot be read: {runtime.crio.reason}")
+    daemon = runtime.runtime.daemon if runtime.runtime else None
+    if daemon and daemon.config_dir not in ("", crio.CONF_D):
+        raise Refused(f"CRI-O runs with --config-dir {daemon.config_dir}", "change a file there")
     new = crio.drop_in(runtime.crio, ownership=ownership, memlock=memlock)
     if new is not None:
         old = next((file.text for file in runtime.crio if file.path == crio.DROPIN), None)

@@ -1,7 +1,8 @@
 """CRI-O: a drop-in of its own, for device ownership and the memlock limit.
 
-crio.conf(5): files of /etc/crio/crio.conf.d are read in lexical order, the last to name a key wins, key by key. CRI-O
-is the one runtime with a memlock knob (default_ulimits); without it containers inherit the daemon's limit.
+pkg/config/config.go, UpdateFromPath: every file of /etc/crio/crio.conf.d and below it is read, whatever its name, in
+the order of filepath.Walk; the last to name a key wins, key by key. Nothing else is read (crio.conf.d(5)). CRI-O is
+the one runtime with a memlock knob (default_ulimits); without it containers inherit the daemon's limit.
 Never run here: rules from CRI-O's documentation and source (f954a17e50).
 """
 
@@ -17,7 +18,6 @@ from qatprep.runtime.refusal import Refused
 MAIN = "/etc/crio/crio.conf"
 CONF_D = "/etc/crio/crio.conf.d"
 DROPIN = f"{CONF_D}/90-qatprep.conf"
-VENDOR = "/usr/share/containers/crio/crio.conf.d"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def drop_in(files: tuple[File, ...], *, ownership: bool, memlock: int | None) ->
     raise_limit = memlock is not None and (limit is None or limit.soft < memlock)
     if (now.ownership or not ownership) and not raise_limit:
         return None
-    later = judge(tuple(file for file in files if file.path > DROPIN and file.path.startswith(CONF_D)))
+    later = judge(tuple(file for file in files if _after(file.path)))
     if ownership and later.where and not later.ownership:
         raise Refused(f"{later.where} sorts after ours and says {KEY} = false", "change it there")
     ours = judge(tuple(file for file in files if file.path == DROPIN))
@@ -89,3 +89,8 @@ def drop_in(files: tuple[File, ...], *, ownership: bool, memlock: int | None) ->
     if kept:
         lines.append("default_ulimits = [" + ", ".join(f'"{item}"' for item in kept) + "]")
     return "\n".join(lines) + "\n"
+
+
+def _after(path: str) -> bool:
+    """Whether a file is read after DROPIN."""
+    return path.startswith(f"{CONF_D}/") and path.split("/") > DROPIN.split("/")

@@ -25,6 +25,8 @@ class Daemon:
     """Its --config."""
     socket: str = ""
     """Its --address."""
+    config_dir: str = ""
+    """CRI-O's --config-dir."""
 
 
 @dataclass(frozen=True)
