@@ -21,7 +21,7 @@ BELOW = {
     "simulator": ("host",),
     "facts": ("host", "runtime", "findings"),
     "config": ("facts", "host", "runtime"),
-    "persist": ("config", "facts", "host"),
+    "persist": ("config", "facts", "host", "runtime"),
     "checks": ("config", "facts", "findings", "host", "persist", "runtime"),
     "assess": ("checks", "config", "facts", "findings", "host"),
     "steps": ("facts", "host", "persist", "runtime"),

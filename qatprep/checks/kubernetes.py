@@ -10,7 +10,7 @@ from qatprep.checks.text import pfs, unseen, vfs
 from qatprep.facts.base import Unknown, whole
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
 from qatprep.facts.pci import Pf
-from qatprep.facts.runtime import flag
+from qatprep.facts.processes import flag
 from qatprep.findings import Evidence, Finding, failed, warned
 from qatprep.text import listed, plural
 
@@ -46,6 +46,12 @@ def _most(ctx: Context) -> int:
     return 64 if given is None else given
 
 
+def _cut(ctx: Context, registered: dict[str, tuple[str, ...]] | None) -> bool:
+    """Whether the plugin's limit is below what there is: not so where the kubelet knows more devices than the limit."""
+    have = sum(len(ids) for ids in (registered or {}).values())
+    return sum(_expected(ctx).values()) > _most(ctx) >= have
+
+
 def _registered(ctx: Context) -> Iterable[Finding]:
     registered = ctx.facts.kubernetes.registered
     expected = _expected(ctx)
@@ -55,10 +61,10 @@ def _registered(ctx: Context) -> Iterable[Finding]:
     known = {name: set(ids) for name, ids in (registered or {}).items()}
     api = ctx.facts.kubernetes.node
     allocatable = dict(api.allocatable) if api is not None and not isinstance(api, Unknown) else {}
-    total = sum(expected.values())
+    cut = _cut(ctx, registered)
     for resource, count in expected.items():
         have = len(known.get(resource, ()))
-        if have < count and not (total > _most(ctx) and have):
+        if have < count and not (cut and have):
             yield failed(
                 "QP-K8S-001",
                 f"the kubelet knows {have} of {plural(count, 'device')} {resource}",
@@ -125,7 +131,7 @@ def _why_missing(ctx: Context, known: dict[str, set[str]], resource: str) -> str
 def _truncated(ctx: Context) -> Iterable[Finding]:
     registered = ctx.facts.kubernetes.registered
     expected, most = sum(_expected(ctx).values()), _most(ctx)
-    if isinstance(registered, Unknown) or expected <= most:
+    if isinstance(registered, Unknown) or not _cut(ctx, registered):
         return
     have = sum(len(ids) for ids in (registered or {}).values())
     yield failed(

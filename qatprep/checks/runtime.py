@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import BOOTSTRAP, unseen
 from qatprep.config import memlock_for
-from qatprep.facts.base import Unknown, whole
-from qatprep.facts.runtime import Container, UnitLimit
+from qatprep.facts.base import Unknown
+from qatprep.facts.runtime import Container, OwnLimit, hard_limit
+from qatprep.facts.systemd import UnitLimit
 from qatprep.findings import Evidence, Finding, Status, failed, warned
 from qatprep.runtime import containerd, crio
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
@@ -65,42 +66,81 @@ def _unit(ctx: Context) -> Iterable[Finding]:
         return
     facts, size = ctx.facts.runtime, wanted(ctx)
     assert facts.runtime is not None
-    if isinstance(facts.unit, Unknown):
-        yield unseen("QP-MEM-001", f"cannot read the limits of {facts.runtime.unit}", facts.unit)
-    elif facts.unit is not None and facts.unit.limit.soft < size and not _by_crio(ctx, size):
-        yield Finding(
-            "QP-MEM-001",
-            Status.FAIL if ctx.facts.kubernetes.here else Status.WARN,
-            f"containers of {facts.runtime.unit} may lock {spell(facts.unit.limit.soft)} of memory; "
-            f"QAT needs {spell(size)}",
-            evidence=(
-                Evidence(facts.unit.source or "systemd's default", f"LimitMEMLOCK={spell(facts.unit.limit.soft)}"),
-                Evidence(facts.runtime.unit, facts.runtime.why),
-            ),
-            cause="A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
+    own, unit = facts.own_limit, facts.unit
+    if isinstance(own, Unknown):
+        yield unseen("QP-MEM-001", f"cannot read the limits that {facts.runtime.name} gives to containers", own)
+    elif own is not None:
+        if own.limit.soft < size:
+            yield _by_own_limit(ctx, own, size)
+    elif isinstance(unit, Unknown):
+        yield unseen("QP-MEM-001", f"cannot read the limits of {facts.runtime.name}", unit)
+    elif isinstance(facts.daemon, Limit) and facts.daemon.soft >= size:
+        return  # what runs decides; QP-MEM-002 compares it with the files
+    elif unit is not None and unit.limit.soft < size:
+        yield _too_small(
+            ctx,
+            f"containers of {facts.runtime.name} may lock {spell(unit.limit.soft)} of memory; QAT needs {spell(size)}",
+            Evidence(unit.source or "systemd's default", f"LimitMEMLOCK={spell(unit.limit.soft)}"),
+            "A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
             "for it: a container inherits the limit of the daemon that started it. Intel's 16777216 is one VF "
             "and nothing else.",
-            fix=_memlock_fix(facts.runtime.unit, facts.unit.source, size),
-            step=BOOTSTRAP if ctx.facts.kubernetes.here else "",
+            _memlock_fix(facts.runtime.unit, unit.source, size, hard_limit(facts)),
+            bootstrap=True,
+        )
+    elif unit is None and isinstance(facts.daemon, Limit):
+        yield _too_small(
+            ctx,
+            f"containers of {facts.runtime.name} may lock {spell(facts.daemon.soft)} of memory; "
+            f"QAT needs {spell(size)}",
+            Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
+            "A container inherits the limit of the daemon that started it, and systemd has no unit file for this one.",
+            (
+                f"Raise the limit where the daemon is started (ulimit -l {-(-size // 1024)}), and start it again.",
+                "Then delete and recreate the pods that use QAT: those that run keep the limit they were started with.",
+            ),
+            bootstrap=False,
         )
 
 
-def _by_crio(ctx: Context, size: int) -> bool:
-    """Whether CRI-O's own default_ulimits gives enough, whatever its unit has."""
-    files = ctx.facts.runtime.crio
-    if isinstance(files, Unknown) or not files:
-        return False
-    for item in crio.judge(files).ulimits:
-        name, _, value = item.partition("=")
-        soft = value.partition(":")[0]
-        if name == "memlock" and (soft == "-1" or (whole(soft) or 0) >= size):
-            return True
-    return False
+def _by_own_limit(ctx: Context, own: OwnLimit, size: int) -> Finding:
+    runtime = ctx.facts.runtime.runtime
+    assert runtime is not None
+    asked = f"qatprep bootstrap --set containers.memlock={size}"
+    by_hand = f"Set soft and hard of RLIMIT_MEMLOCK to {size} or more in {own.path}"
+    return _too_small(
+        ctx,
+        f"{own.setting} in {own.path} lets containers lock {spell(own.limit.soft)} of memory; QAT needs {spell(size)}",
+        Evidence(own.path, f"{own.setting}: memlock {spell(own.limit.soft)}"),
+        f"{own.setting} overrules the limit of {runtime.name}: a drop-in for the unit changes nothing.",
+        (
+            asked if runtime.kind == "crio" else by_hand,
+            f"systemctl restart {runtime.name}",
+            "Then delete and recreate the pods that use QAT: those that run keep the limit they were started with.",
+        ),
+        bootstrap=False,
+    )
 
 
-def _memlock_fix(unit: str, source: str, size: int) -> tuple[str, ...]:
+def _too_small(
+    ctx: Context, title: str, evidence: Evidence, cause: str, fix: tuple[str, ...], *, bootstrap: bool
+) -> Finding:
+    runtime = ctx.facts.runtime.runtime
+    assert runtime is not None
+    kubernetes = ctx.facts.kubernetes.here
+    return Finding(
+        "QP-MEM-001",
+        Status.FAIL if kubernetes else Status.WARN,
+        title,
+        evidence=(evidence, Evidence(runtime.name, runtime.why)),
+        cause=cause,
+        fix=fix,
+        step=BOOTSTRAP if bootstrap and kubernetes else "",
+    )
+
+
+def _memlock_fix(unit: str, source: str, size: float, hard: float) -> tuple[str, ...]:
     path = drop_in_path(unit, drop_in_name(source) or source.rsplit("/", 1)[-1])
-    last = drop_in(size).splitlines()[-1]
+    last = drop_in(size, hard).splitlines()[-1]
     return (
         f"mkdir -p {path.rsplit('/', 1)[0]} && printf '[Service]\\n{last}\\n' > {path}",
         f"systemctl daemon-reload && systemctl restart {unit}",
@@ -112,14 +152,16 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
     facts, size = ctx.facts.runtime, wanted(ctx)
     if facts.runtime is None or facts.daemon is None or not isinstance(facts.unit, UnitLimit):
         return
+    if facts.own_limit is not None:
+        return  # containers do not inherit the daemon's limit
     if isinstance(facts.daemon, Unknown):
-        yield unseen("QP-MEM-002", f"cannot read the limits of the running {facts.runtime.unit}", facts.daemon)
+        yield unseen("QP-MEM-002", f"cannot read the limits of the running {facts.runtime.name}", facts.daemon)
     elif facts.daemon.soft < facts.unit.limit.soft:
         enough = facts.daemon.soft >= size
         yield Finding(
             "QP-MEM-002",
             Status.WARN if enough else Status.FAIL,
-            f"{facts.runtime.unit} still runs with {spell(facts.daemon.soft)}; its files say "
+            f"{facts.runtime.name} still runs with {spell(facts.daemon.soft)}; its files say "
             f"{spell(facts.unit.limit.soft)}",
             evidence=(
                 Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
@@ -127,10 +169,27 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
             ),
             cause="A limit is given when the daemon starts: it has not been restarted since the file was written.",
             fix=(
-                f"systemctl daemon-reload && systemctl restart {facts.runtime.unit}",
+                f"systemctl daemon-reload && systemctl restart {facts.runtime.name}",
                 "Running pods go on meanwhile (their shims are not stopped), and keep their old limit.",
             ),
             cleared_by=(f"systemctl restart {facts.runtime.unit}",),
+        )
+    elif facts.unit.limit.soft < size <= facts.daemon.soft:
+        yield warned(
+            "QP-MEM-002",
+            f"{facts.runtime.name} runs with {spell(facts.daemon.soft)}, but its files say "
+            f"{spell(facts.unit.limit.soft)}: its next start may lower it below the {spell(size)} that QAT needs",
+            evidence=(
+                Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
+                Evidence(facts.unit.source or "systemd's default", f"LimitMEMLOCK={spell(facts.unit.limit.soft)}"),
+            ),
+            cause="The files were changed since the daemon started, or something that qatprep does not read sets the "
+            "limit.",
+            fix=(
+                f"systemctl show -p LimitMEMLOCK -p LimitMEMLOCKSoft {facts.runtime.name}",
+                *_memlock_fix(facts.runtime.unit, facts.unit.source, facts.daemon.soft, hard_limit(facts))[:1],
+            ),
+            step=BOOTSTRAP if ctx.facts.kubernetes.here else "",
         )
 
 
@@ -171,7 +230,10 @@ def _ignored(ctx: Context) -> Iterable[Finding]:
             f"systemd ignores LimitMEMLOCK={value} in {path}",
             evidence=(Evidence(path, f"LimitMEMLOCK={value}"),),
             cause=f"{why[0].upper()}{why[1:]}. systemd says so in its log only, and goes on with the value before.",
-            fix=("Write it as a number of bytes, or with one capital letter: 128M.",),
+            fix=(
+                "Write it below [Service] of a file whose name ends in .conf, as a number of bytes or with one capital "
+                "letter: LimitMEMLOCK=128M.",
+            ),
         )
 
 
@@ -205,7 +267,7 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
         return
     state, where, why = _state(ctx)
     if isinstance(state, Unknown):
-        yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.unit}", state)
+        yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.name}", state)
     elif state is False:
         users = [c for c, _ in with_devices(ctx) if isinstance(c.uid, int) and c.uid != 0]
         yield Finding(

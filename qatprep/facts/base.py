@@ -93,6 +93,28 @@ def names(host: Host, path: str) -> tuple[str, ...] | Unknown:
         return () if e.errno in ABSENT else unknown(e)
 
 
+def files_below(host: Host, directory: str) -> tuple[str, ...] | Unknown:
+    """The paths of all files in a directory and those below it, in the order of Go's filepath.Walk: each directory's
+    entries by name. () when it is not there.
+    """
+    listed = names(host, directory)
+    if isinstance(listed, Unknown):
+        return listed
+    found: list[str] = []
+    for path in (f"{directory}/{name}" for name in sorted(listed)):
+        try:
+            kind = host.stat(path).kind
+        except OSError as e:
+            if e.errno in ABSENT:
+                continue
+            return unknown(e)
+        below = files_below(host, path) if kind == "dir" else (path,)
+        if isinstance(below, Unknown):
+            return below
+        found += below
+    return tuple(found)
+
+
 def exists(host: Host, path: str) -> bool | Unknown:
     try:
         return host.exists(path)

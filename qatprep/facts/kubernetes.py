@@ -13,9 +13,9 @@ from typing import Any
 
 from qatprep import yaml_text
 from qatprep.errors import InputError
-from qatprep.facts.base import ABSENT, Unknown, exists, read_line, shaped, unknown, whole
+from qatprep.facts.base import ABSENT, Unknown, exists, files_below, read_line, shaped, unknown, whole
 from qatprep.facts.pci import Pf, Services
-from qatprep.facts.runtime import flag
+from qatprep.facts.processes import flag
 from qatprep.host.base import Host
 
 ROOT = "/var/lib/kubelet"
@@ -285,23 +285,37 @@ def _cpus(document: dict[str, Any] | Unknown | None) -> CpuManager | Unknown | N
     return CpuManager(document["policyName"], document.get("defaultCpuSet", ""), tuple(entries))
 
 
-def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
-    path = flag(line, "config") or f"{root}/config.yaml"
+def _kubelet_file(host: Host, path: str) -> dict[str, Any] | Unknown | None:
     try:
         text = host.read_text(path, limit=1 << 20)
     except OSError as e:
-        if e.errno not in ABSENT:
-            return unknown(e)
-        text, path = "", ""
+        return None if e.errno in ABSENT else unknown(e)
     try:
         documents = yaml_text.documents(text, path)
     except InputError as e:
         return Unknown(e.message)
     document = documents[0].value if documents else {}
     wrong = shaped(path, document, _CONFIG)
-    if wrong is not None:
-        return wrong
-    config: dict[str, Any] = document or {}
+    return wrong if wrong is not None else document or {}
+
+
+def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
+    """The main file, then every *.conf in --config-dir and below it, later values win (cmd/kubelet/app/server.go,
+    mergeKubeletConfigurations); flags overrule both.
+    """
+    main = flag(line, "config") or f"{root}/config.yaml"
+    below = files_below(host, directory) if (directory := flag(line, "config-dir")) else ()
+    if isinstance(below, Unknown):
+        return below
+    config: dict[str, Any] = {}
+    source = ""
+    for path in (main, *(path for path in below if path.endswith(".conf"))):
+        document = _kubelet_file(host, path)
+        if isinstance(document, Unknown):
+            return document
+        if document is not None:
+            config |= document
+            source = source or path
 
     def value(key: str, name: str) -> str:
         given = config.get(key)
@@ -312,5 +326,5 @@ def _kubelet(host: Host, root: str, line: str) -> Kubelet | Unknown:
         topology_manager=value("topologyManagerPolicy", "topology-manager-policy"),
         reserved_cpus=value("reservedSystemCPUs", "reserved-cpus"),
         endpoint=value("containerRuntimeEndpoint", "container-runtime-endpoint"),
-        source=path,
+        source=source,
     )

@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from qatprep.facts import containerd
-from qatprep.facts.base import ABSENT, Unknown, names, read_line, unknown, whole
+from qatprep.facts import containerd, processes
+from qatprep.facts.base import Unknown, files_below, names, read_line, whole
+from qatprep.facts.processes import CONTAINER, SHIMS, Process, flag, read_text
+from qatprep.facts.systemd import UnitLimit, enabled, unit_file, unit_limit
 from qatprep.host.base import Host
 from qatprep.runtime import crio, memlock, rancher, toml, units
 from qatprep.runtime.containerd import MAIN as CONTAINERD_MAIN
-from qatprep.runtime.containerd import ConfigSet, File, Version, parse_version
+from qatprep.runtime.containerd import ConfigSet, File, Version, base_spec, parse_version
 from qatprep.runtime.memlock import Limit
 
-UNIT_DIRECTORIES = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
-"""Where systemd looks for units, the first wins (systemd.unit(5))."""
-MANAGER_FILES = ("/etc/systemd/system.conf", "/usr/lib/systemd/system.conf")
-
-_SERVICE = re.compile(r"/([^/]+\.service)(?:/|$)")
-_CONTAINER = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})")
-_SHIMS = ("containerd-shim", "conmon", "conmonrs")
 CAP_IPC_LOCK = 14
 """include/uapi/linux/capability.h"""
-
-
-@dataclass(frozen=True)
-class UnitLimit:
-    """LimitMEMLOCK= of a unit as its files say."""
-
-    unit: str
-    limit: Limit
-    source: str
-    """The file that sets it; "" for systemd's default."""
-    ignored: tuple[tuple[str, str, str], ...] = ()
-    """(file, value, why) that systemd passes over with a warning."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +50,16 @@ class Container:
 
 
 @dataclass(frozen=True)
+class OwnLimit:
+    """A memlock limit that the runtime's own configuration gives to containers, whatever its unit has."""
+
+    setting: str
+    """As its configuration calls it."""
+    path: str
+    limit: Limit
+
+
+@dataclass(frozen=True)
 class RuntimeFacts:
     runtime: units.Runtime | None
     """None: nothing here runs containers."""
@@ -96,118 +83,88 @@ class RuntimeFacts:
     """Command line of Intel's QAT device plugin, None when it does not run here."""
     ours: tuple[File, ...] = ()
     """Files that qatprep would write for this runtime, as they are now."""
+    own_limit: OwnLimit | Unknown | None = None
+    """None: containers inherit the daemon's."""
     kubelet: str | None = None
     """Command line of the kubelet (k3s and RKE2 have it inside), None when it does not run here."""
 
 
-@dataclass(frozen=True)
-class _Process:
-    pid: int
-    command: str
-    cgroup: str
+def hard_limit(facts: RuntimeFacts) -> float:
+    """The largest hard limit (bytes) that the unit's files or the running daemon have: never to be lowered."""
+    known = [facts.unit.limit if isinstance(facts.unit, UnitLimit) else None, facts.daemon]
+    return max((limit.hard for limit in known if isinstance(limit, Limit)), default=0)
 
 
 def gather(host: Host) -> RuntimeFacts:
     """Look once. Needs no root, except for the capabilities of other users' processes behind hidepid."""
-    found = _processes(host)
+    found = processes.processes(host)
     if isinstance(found, Unknown):
         return RuntimeFacts(None, None, None, None, 0, (), found)
-    shims = {_service(p.cgroup) for p in found if p.command.startswith(_SHIMS)}
-    by_unit: dict[str, int] = {}
-    for process in found:
-        unit = _service(process.cgroup)
-        if unit in units.UNITS and not process.command.startswith(_SHIMS):
-            by_unit.setdefault(unit, process.pid)
-    kubelet = next((p for p in found if p.command in ("kubelet", "k3s-server", "k3s-agent", "rke2")), None)
-    kubelet_line = _cmdline(host, kubelet.pid) if kubelet else None
-    running = (*by_unit, "kubelet.service") if kubelet else tuple(by_unit)
+    kubelet = processes.kubelet(host, found)
+    daemons, shims = processes.daemons(host, found), processes.shims(host, found)
     chosen = units.choose(
-        shims=tuple(sorted(shims - {""})),
-        endpoint=_endpoint(host, kubelet_line) if kubelet_line is not None else "",
-        running=running,
-        installed=tuple(unit for unit in units.UNITS if _unit_file(host, unit)) if not running else (),
+        daemons,
+        shims,
+        kubelet=kubelet is not None,
+        endpoint=_endpoint(host, kubelet) if kubelet is not None else "",
+        installed=_installed(host) if not daemons and not shims else (),
     )
     plugin = next((p for p in found if p.command.startswith(("intel_qat_devic", "qat_plugin"))), None)
-    manager = next((p for p in found if p.command == "qatmgr"), None)
-    if chosen is None:
-        return RuntimeFacts(
-            None, None, None, None, 0, _containers(host, found), True, qatmgr=manager.pid if manager else 0
-        )
-    pid = by_unit.get(chosen.unit, 0)
+    facts = RuntimeFacts(
+        None,
+        None,
+        None,
+        None,
+        0,
+        _containers(host, found),
+        True,
+        qatmgr=next((p.pid for p in found if p.command == "qatmgr"), 0),
+        plugin=processes.cmdline(host, plugin.pid) if plugin else None,
+        kubelet=kubelet,
+    )
+    return facts if chosen is None else _of_runtime(host, facts, chosen)
+
+
+def _of_runtime(host: Host, facts: RuntimeFacts, chosen: units.Runtime) -> RuntimeFacts:
+    """The facts with what there is to know of the runtime."""
+    pid = chosen.daemon.pid if chosen.daemon else 0
     place = rancher.Place(chosen.kind) if chosen.kind in ("k3s", "rke2") else None
     config: ConfigSet | Unknown | None = None
     if chosen.kind in ("containerd", "docker"):
-        config = containerd.read(host, _containerd_config(host, pid))
-    return RuntimeFacts(
+        given = chosen.daemon.config if chosen.daemon else ""
+        config = containerd.read(host, given or units.CONFIGS.get(chosen.unit, CONTAINERD_MAIN))
+    version = _containerd_version(host, place, pid) if chosen.kind != "crio" else None
+    crio_files = _crio_files(host, chosen.daemon) if chosen.kind == "crio" else ()
+    templates = [_file(host, template) for template in place.templates] if place else []
+    return replace(
+        facts,
         runtime=chosen,
-        version=_containerd_version(host, place) if chosen.kind != "crio" else None,
-        unit=unit_limit(host, chosen.unit),
+        version=version,
+        unit=unit_limit(host, chosen.unit) if chosen.unit else None,
         daemon=_limit(host, pid) if pid else None,
         daemon_pid=pid,
-        containers=_containers(host, found),
-        processes=True,
         containerd=config,
-        crio=_crio_files(host) if chosen.kind == "crio" else (),
+        crio=crio_files,
+        own_limit=_base_spec(host, config, version) if isinstance(config, ConfigSet) else _ulimits(crio_files),
         generated=_file(host, place.generated) if place else None,
-        templates=tuple(
-            f for f in (_file(host, t) for t in place.templates) if isinstance(f, File) and f.text is not None
-        )
-        if place
-        else (),
+        templates=tuple(file for file in templates if isinstance(file, File) and file.text is not None),
         ours=_ours(host, chosen.unit, place),
-        qatmgr=manager.pid if manager else 0,
-        plugin=_cmdline(host, plugin.pid) if plugin else None,
-        kubelet=kubelet_line,
     )
+
+
+def _installed(host: Host) -> tuple[str, ...]:
+    """Known units there are files for, those that are enabled first: what would run after a boot."""
+    there = [unit for unit in units.UNITS if unit_file(host, unit)]
+    return tuple(sorted(there, key=lambda unit: not enabled(host, unit)))
 
 
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
-def _processes(host: Host) -> list[_Process] | Unknown:
-    listed = names(host, "/proc")
-    if isinstance(listed, Unknown):
-        return listed
-    found = []
-    for pid in sorted(pid for name in listed if (pid := whole(name)) is not None):
-        command = read_line(host, f"/proc/{pid}/comm")
-        cgroup = _text(host, f"/proc/{pid}/cgroup") if isinstance(command, str) else None
-        if isinstance(command, str):
-            found.append(_Process(pid, command, cgroup if isinstance(cgroup, str) else ""))
-    return found
-
-
-def _text(host: Host, path: str, limit: int = 1 << 20) -> str | Unknown | None:
-    try:
-        return host.read_text(path, limit=limit)
-    except OSError as e:
-        # ESRCH: the process ended between the two looks.
-        return None if e.errno in (*ABSENT, 3) else unknown(e)
-
-
-def _service(cgroup: str) -> str:
-    match = _SERVICE.search(cgroup)
-    return match[1] if match else ""
-
-
-def _cmdline(host: Host, pid: int) -> str:
-    text = _text(host, f"/proc/{pid}/cmdline")
-    return text.replace("\0", " ").strip() if isinstance(text, str) else ""
-
-
-def _flag(line: str, name: str) -> str:
-    """The value of --name=VALUE or --name VALUE in a command line."""
-    match = re.search(rf"(?:^|\s)--?{re.escape(name)}[= ](\S+)", line)
-    return match[1] if match else ""
-
-
-flag = _flag
-
-
 def _endpoint(host: Host, line: str) -> str:
     """Where the kubelet finds its runtime: by its flag, else by its configuration file."""
-    given = _flag(line, "container-runtime-endpoint")
-    text = "" if given else _text(host, _flag(line, "config") or "/var/lib/kubelet/config.yaml")
+    given = flag(line, "container-runtime-endpoint")
+    text = "" if given else read_text(host, flag(line, "config") or "/var/lib/kubelet/config.yaml")
     match = (
         re.search(r"^containerRuntimeEndpoint:\s*[\"']?([^\s\"']+)", text, re.MULTILINE)
         if isinstance(text, str)
@@ -217,18 +174,18 @@ def _endpoint(host: Host, line: str) -> str:
 
 
 def _limit(host: Host, pid: int) -> Limit | Unknown:
-    text = _text(host, f"/proc/{pid}/limits")
+    text = read_text(host, f"/proc/{pid}/limits")
     if isinstance(text, Unknown):
         return text
     limit = memlock.from_proc_limits(text or "")
     return limit or Unknown(f"/proc/{pid}/limits: no line for locked memory")
 
 
-def _containers(host: Host, found: list[_Process]) -> tuple[Container, ...]:
-    oldest: dict[str, _Process] = {}
+def _containers(host: Host, found: list[Process]) -> tuple[Container, ...]:
+    oldest: dict[str, Process] = {}
     for process in found:
-        match = _CONTAINER.search(process.cgroup)
-        if match is None or process.command.startswith(_SHIMS):
+        match = CONTAINER.search(process.cgroup)
+        if match is None or process.command.startswith(SHIMS):
             continue
         known = oldest.get(match[1])
         # Istio's pilot-agent starts Envoy: Envoy is the one whose threads and limits count.
@@ -237,10 +194,8 @@ def _containers(host: Host, found: list[_Process]) -> tuple[Container, ...]:
     return tuple(_container(host, id, process) for id, process in oldest.items() if process.command != "pause")
 
 
-def _container(host: Host, id: str, process: _Process) -> Container:
-    status = _text(host, f"/proc/{process.pid}/status")
-    why = status if isinstance(status, Unknown) else Unknown(f"/proc/{process.pid}/status: no such line")
-    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line) if isinstance(status, str) else {}
+def _container(host: Host, id: str, process: Process) -> Container:
+    fields, why = _status(host, process.pid)
     pod = _POD.search(process.cgroup)
     return Container(
         id=id,
@@ -253,6 +208,15 @@ def _container(host: Host, id: str, process: _Process) -> Container:
         cpus=fields.get("Cpus_allowed_list", "").strip(),
         envoy_workers=_workers(host, process.pid) if process.command == "envoy" else None,
     )
+
+
+def _status(host: Host, pid: int) -> tuple[dict[str, str], Unknown]:
+    """The lines of /proc/PID/status by name, and why one is not there."""
+    status = read_text(host, f"/proc/{pid}/status")
+    why = status if isinstance(status, Unknown) else Unknown(f"/proc/{pid}/status: no such line")
+    return dict(line.split(":", 1) for line in status.splitlines() if ":" in line) if isinstance(
+        status, str
+    ) else {}, why
 
 
 def _uid(line: str | None, why: Unknown) -> int | Unknown:
@@ -282,92 +246,39 @@ def _workers(host: Host, pid: int) -> int | None:
     return sum(isinstance(comm, str) and comm.startswith("wrk:worker_") for comm in comms) or None
 
 
-# -- systemd's files --------------------------------------------------------------------------------------------------
-
-
-def _unit_file(host: Host, unit: str) -> str:
-    for directory in UNIT_DIRECTORIES:
-        try:
-            if host.exists(f"{directory}/{unit}"):
-                return f"{directory}/{unit}"
-        except OSError:
-            continue
-    return ""
-
-
-def unit_limit(host: Host, unit: str) -> UnitLimit | Unknown | None:
-    """LimitMEMLOCK= of a unit with all its drop-ins, as systemd puts them together; None when there is no such unit.
-
-    Drop-ins are read in the order of their names, whichever directory they are in; of one name the directory that
-    systemd asks first wins (systemd.unit(5)).
-    """
-    main = _unit_file(host, unit)
-    if not main:
-        return None
-    limit, source = _default(host)
-    ignored: list[tuple[str, str, str]] = []
-    for path in (main, *_drop_ins(host, unit)):
-        text = _text(host, path)
-        if isinstance(text, Unknown):
-            return text
-        for value in memlock.unit_assignments(text or ""):
-            if not value:
-                limit, source = _default(host)
-                continue
-            try:
-                limit, source = memlock.parse_limit(value), path
-            except ValueError as e:
-                ignored.append((path, value, str(e)))
-    return UnitLimit(unit, limit, source, tuple(ignored))
-
-
-def _drop_ins(host: Host, unit: str) -> list[str]:
-    stem = unit.removesuffix(".service")
-    kinds = ["service.d"]
-    dash = stem.find("-")
-    while dash >= 0:
-        kinds.append(f"{stem[: dash + 1]}.service.d")
-        dash = stem.find("-", dash + 1)
-    kinds.append(f"{unit}.d")
-    found: dict[str, str] = {}
-    for kind in kinds:
-        mine: dict[str, str] = {}
-        for directory in reversed(UNIT_DIRECTORIES):
-            listed = names(host, f"{directory}/{kind}")
-            for name in () if isinstance(listed, Unknown) else listed:
-                if name.endswith(".conf"):
-                    mine[name] = f"{directory}/{kind}/{name}"
-        found.update(mine)
-    return [found[name] for name in sorted(found)]
-
-
-def _default(host: Host) -> tuple[Limit, str]:
-    for path in MANAGER_FILES:
-        text = _text(host, path)
-        for value in reversed(memlock.default_assignments(text) if isinstance(text, str) else ()):
-            try:
-                return memlock.parse_limit(value), path
-            except ValueError:
-                continue
-    return Limit(memlock.SYSTEMD_DEFAULT, memlock.SYSTEMD_DEFAULT), ""
-
-
 # -- the runtimes' own files ------------------------------------------------------------------------------------------
 
 
-def _containerd_config(host: Host, pid: int) -> str:
-    """The main file of the running daemon: its --config, else containerd's default."""
-    line = _cmdline(host, pid) if pid else ""
-    return _flag(line, "config") or _flag(line, "c") or CONTAINERD_MAIN
-
-
-def _containerd_version(host: Host, place: rancher.Place | None) -> Version | None:
-    done = host.run([place.binary if place else "containerd", "--version"], deadline=10)
+def _containerd_version(host: Host, place: rancher.Place | None, pid: int) -> Version | None:
+    """Of the binary that runs, where root runs it: nothing of another user's is started."""
+    binary = place.binary if place else "containerd"
+    program = processes.cmdline(host, pid).split(" ", 1)[0] if pid and place is None else ""
+    if re.fullmatch(r"/\S*/containerd", program) and _status(host, pid)[0].get("Uid", "").split()[1:2] == ["0"]:
+        binary = program
+    done = host.run([binary, "--version"], deadline=10)
     return parse_version(done.stdout) if done.rc == 0 else None
 
 
+def _base_spec(host: Host, config: ConfigSet, version: Version | None) -> OwnLimit | Unknown | None:
+    path = base_spec(config, version)
+    text = read_text(host, path) if path else None
+    if not isinstance(text, str):
+        return text
+    try:
+        limit = memlock.from_base_spec(text)
+    except ValueError as e:
+        return Unknown(f"{path}: {e}")
+    return OwnLimit("base_runtime_spec", path, limit) if limit else None
+
+
+def _ulimits(files: tuple[File, ...] | Unknown) -> OwnLimit | None:
+    judged = None if isinstance(files, Unknown) else crio.judge(files)
+    limit = memlock.from_ulimits(judged.ulimits) if judged else None
+    return OwnLimit("default_ulimits", judged.ulimits_where, limit) if judged and limit else None
+
+
 def _file(host: Host, path: str) -> File | Unknown:
-    text = _text(host, path, toml.LIMIT)
+    text = read_text(host, path, toml.LIMIT)
     if isinstance(text, str) and (why := toml.too_deep(text)):
         return Unknown(f"{path}: {why}")
     return text if isinstance(text, Unknown) else File(path, text)
@@ -381,15 +292,12 @@ def _ours(host: Host, unit: str, place: rancher.Place | None) -> tuple[File, ...
     return tuple(file for file in found if isinstance(file, File))
 
 
-def _crio_files(host: Host) -> tuple[File, ...] | Unknown:
-    paths = [crio.MAIN]
-    for directory in (crio.VENDOR, crio.CONF_D):
-        listed = names(host, directory)
-        if isinstance(listed, Unknown):
-            return listed
-        paths += [f"{directory}/{name}" for name in listed if name.endswith(".conf")]
+def _crio_files(host: Host, daemon: units.Daemon | None) -> tuple[File, ...] | Unknown:
+    below = files_below(host, (daemon.config_dir if daemon else "") or crio.CONF_D)
+    if isinstance(below, Unknown):
+        return below
     files = []
-    for path in paths:
+    for path in ((daemon.config if daemon else "") or crio.MAIN, *below):
         file = _file(host, path)
         if isinstance(file, Unknown):
             return file

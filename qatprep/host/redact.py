@@ -60,7 +60,7 @@ _COMMON = (
 
 _CONTAINER = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _RUNTIME = re.compile(
-    r"containerd|conmon|crio|cri-o|docker|kubelet|k3s|rke2|k0s|qatmgr|intel_qat_devic|qat_plugin|envoy|\.slice/(?:k3s|rke2)"
+    r"containerd|conmon|crio|cri-o|docker|kubelet|kubelite|k3s|rke2|k0s|qatmgr|intel_qat_devic|qat_plugin|envoy|\.slice/(?:k3s|rke2)"
 )
 _WHOLE_LINE = ("kubelet", "k3s", "rke2", "intel_qat_devic", "qat_plugin", "containerd", "crio")
 """Programs whose command line is read for its options; of others only the program's name is kept."""

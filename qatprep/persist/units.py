@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from qatprep.persist.host_files import head, words
+from qatprep.runtime.units import KUBELETS, UNITS
 
-USERS = (
-    "containerd.service", "crio.service", "cri-o.service", "docker.service", "kubelet.service", "k3s.service",
-    "k3s-agent.service", "rke2-server.service", "rke2-agent.service", "k0scontroller.service", "k0sworker.service",
-    "snap.microk8s.daemon-containerd.service", "snap.microk8s.daemon-kubelite.service",
-    "libvirtd.service", "virtqemud.service", "qat.service",
-)  # fmt: skip
+USERS = (*UNITS, *KUBELETS, "libvirtd.service", "virtqemud.service", "qat.service")
 """Units that hand out or use VFs. Being after ours is all they get: none of them needs it to succeed."""
 
 BOOT_SECONDS = 180

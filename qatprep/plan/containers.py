@@ -7,11 +7,12 @@ from qatprep.checks.base import Stage
 from qatprep.config import KEEP_MEMLOCK, memlock_for
 from qatprep.facts.base import Unknown
 from qatprep.facts.persist import is_ours
-from qatprep.facts.runtime import RuntimeFacts, UnitLimit
+from qatprep.facts.runtime import OwnLimit, RuntimeFacts, hard_limit
+from qatprep.facts.systemd import UnitLimit
 from qatprep.runtime import crio, rancher
-from qatprep.runtime.containerd import ConfigSet, Version, judge
+from qatprep.runtime.containerd import KEY, ConfigSet, File, Version, judge
 from qatprep.runtime.edit import candidates
-from qatprep.runtime.memlock import INFINITY, drop_in, drop_in_name, spell
+from qatprep.runtime.memlock import Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
 from qatprep.steps.base import Change
@@ -27,9 +28,9 @@ def plan(judged: Assessment) -> tuple[list[Change], list[Skipped]]:
         return [], _nothing_there(judged)
     changes: list[Change] = []
     skipped: list[Skipped] = []
-    _memlock(judged, changes, skipped)
-    if asked.device_ownership:
-        _ownership(judged, changes, skipped)
+    own_limit = _memlock(judged, changes, skipped)
+    if asked.device_ownership or own_limit:
+        _runtime_files(judged, own_limit, changes, skipped)
     _restart(judged, changes, skipped)
     return changes, skipped
 
@@ -40,57 +41,83 @@ def _nothing_there(judged: Assessment) -> list[Skipped]:
     return []
 
 
-def _memlock(judged: Assessment, changes: list[Change], skipped: list[Skipped]) -> None:
-    facts, config = judged.facts, judged.config
+def _memlock(judged: Assessment, changes: list[Change], skipped: list[Skipped]) -> int | None:
+    """The drop-in for the unit. Bytes where CRI-O's own ulimits are to be raised instead."""
+    facts, config, finding = judged.facts, judged.config, judged.named(Stage.MEMLOCK)
     runtime = facts.runtime
     assert runtime.runtime is not None
     asked = config.containers.memlock
-    if asked == KEEP_MEMLOCK or (asked == 0 and not facts.kubernetes.here) or not isinstance(runtime.unit, UnitLimit):
-        return
+    if asked == KEEP_MEMLOCK or (asked == 0 and not facts.kubernetes.here):
+        return None
     wanted = memlock_for(facts, config)
     unit = runtime.runtime.unit
+    own = runtime.own_limit
+    if own is not None:
+        return _own_limit(own, wanted, asked, finding, skipped)
+    if runtime.unit is None and isinstance(runtime.daemon, Limit) and runtime.daemon.soft < wanted:
+        reason = "systemd has no unit file for it: raise the limit where it is started"
+        skipped.append(Skipped(runtime.runtime.name, reason, finding))
+    if not isinstance(runtime.unit, UnitLimit):
+        return None
     have = runtime.unit.limit.soft
-    if have >= wanted and (asked == 0 or have in (wanted, INFINITY)):
-        return
+    running = runtime.daemon.soft if isinstance(runtime.daemon, Limit) else 0
+    if have >= wanted:
+        return None
+    # Where the daemon has more than its files say, the drop-in keeps that over its next start.
+    size = max(float(wanted), running)
     name = drop_in_name(runtime.unit.source)
     if name is None:
-        why = "it is read after any drop-in of ours: change it there"
-        skipped.append(Skipped(runtime.unit.source, why, judged.named(Stage.MEMLOCK)))
-        return
+        skipped.append(Skipped(runtime.unit.source, "it is read after any drop-in of ours: change it there", finding))
+        return None
     path = drop_in_path(unit, name)
     old = next((file.text for file in runtime.ours if file.path == path), None)
     if old is not None and not is_ours(old):
-        skipped.append(Skipped(path, "it is there already, and not qatprep's", judged.named(Stage.MEMLOCK)))
-        return
-    new = drop_in(wanted)
-    note = f"LimitMEMLOCK {spell(have)} -> {spell(wanted)} for what {unit} starts from its next start on"
+        skipped.append(Skipped(path, "it is there already, and not qatprep's", finding))
+        return None
+    new = drop_in(size, hard_limit(runtime))
+    note = f"LimitMEMLOCK {spell(have)} -> {spell(size)} for what {unit} starts from its next start on"
     if old != new:
         changes.append(_install(path, new, old, note))
         if facts.persist.systemd is True:
             reload = ("daemon-reload",)
             changes.append(Systemctl(reload, reload, unit, "its drop-ins read again (systemctl daemon-reload)"))
+    return None
+
+
+def _own_limit(own: OwnLimit | Unknown, wanted: int, asked: int, finding: str, skipped: list[Skipped]) -> int | None:
+    """What overrules the unit is changed only where the configuration gives a size."""
+    if isinstance(own, Unknown) or own.limit.soft >= wanted:
+        return None
+    crio_has_it = own.setting == "default_ulimits"
+    if asked and crio_has_it:
+        return wanted
+    why = f"{own.setting} gives containers {spell(own.limit.soft)}, and QAT needs {spell(wanted)}"
+    how = f"set containers.memlock to {wanted}" if crio_has_it else "raise RLIMIT_MEMLOCK there"
+    skipped.append(Skipped(own.path, f"{why}: {how}", finding))
+    return None
 
 
 def _install(path: str, new: str, old: str | None, note: str) -> InstallFile:
     return InstallFile.of(path, new.encode(), None if old is None else old.encode(), note=note)
 
 
-def _ownership(judged: Assessment, changes: list[Change], skipped: list[Skipped]) -> None:
-    runtime = judged.facts.runtime
+def _runtime_files(judged: Assessment, own_limit: int | None, changes: list[Change], skipped: list[Skipped]) -> None:
+    """Device ownership, and for CRI-O `own_limit` (bytes) in the same file."""
+    runtime, ownership = judged.facts.runtime, judged.config.containers.device_ownership
     assert runtime.runtime is not None
     kind = runtime.runtime.kind
     try:
         if kind == "docker":
             raise Refused("Docker has no device ownership: use --group-add with the group of the device nodes")
         if kind == "crio":
-            _crio(runtime, changes)
+            _crio(runtime, ownership, own_limit, changes)
         elif kind in ("k3s", "rke2"):
             _rancher(runtime, changes)
         else:
             _containerd(runtime.containerd, runtime.version, changes)
     except Refused as e:
         why = e.message + (f" ({e.hint})" if e.hint else "")
-        skipped.append(Skipped(runtime.runtime.unit, why, judged.named(Stage.RUNTIME)))
+        skipped.append(Skipped(runtime.runtime.name, why, judged.named(Stage.RUNTIME)))
 
 
 def _containerd(files: ConfigSet | Unknown | None, binary: Version | None, changes: list[Change]) -> None:
@@ -98,19 +125,35 @@ def _containerd(files: ConfigSet | Unknown | None, binary: Version | None, chang
         reason = "it was not looked for" if files is None else files.reason
         raise Refused(f"containerd's configuration cannot be read: {reason}")
     edits = candidates(files, binary)
+    if edits and edits[0].path == files.main.path:
+        _made_elsewhere(files.main)
     if edits:
         changes.append(OwnDevices(files.main.path, edits[0].path, edits[0].why))
     elif judge(files, binary).on is not True:
         raise Refused(f"{files.main.path}: nothing that could be changed would switch it on")
 
 
-def _crio(runtime: RuntimeFacts, changes: list[Change]) -> None:
+def _made_elsewhere(main: File) -> None:
+    """Refused for a main file that its distribution writes again at every start."""
+    if main.path.startswith("/var/snap/microk8s/"):
+        template = "/var/snap/microk8s/current/args/containerd-template.toml"
+        raise Refused(f"MicroK8s makes {main.path} from a template", f"set {KEY} = true in {template}")
+    if "k0s_managed=true" in (main.text or ""):
+        raise Refused(f"k0s makes {main.path}", f"set {KEY} = true in a file of /etc/k0s/containerd.d")
+
+
+def _crio(runtime: RuntimeFacts, ownership: bool, memlock: int | None, changes: list[Change]) -> None:
     if isinstance(runtime.crio, Unknown):
         raise Refused(f"CRI-O's configuration cannot be read: {runtime.crio.reason}")
-    new = crio.drop_in(runtime.crio, None)
+    daemon = runtime.runtime.daemon if runtime.runtime else None
+    if daemon and daemon.config_dir not in ("", crio.CONF_D):
+        raise Refused(f"CRI-O runs with --config-dir {daemon.config_dir}", "change a file there")
+    new = crio.drop_in(runtime.crio, ownership=ownership, memlock=memlock)
     if new is not None:
         old = next((file.text for file in runtime.crio if file.path == crio.DROPIN), None)
-        changes.append(_install(crio.DROPIN, new, old, "device ownership on, from CRI-O's next start on"))
+        what = ["device ownership on"] if ownership else []
+        what += [f"default_ulimits memlock -> {spell(memlock)}"] if memlock else []
+        changes.append(_install(crio.DROPIN, new, old, f"{', '.join(what)}, from CRI-O's next start on"))
 
 
 def _rancher(runtime: RuntimeFacts, changes: list[Change]) -> None:
@@ -131,7 +174,7 @@ def _restart(judged: Assessment, changes: list[Change], skipped: list[Skipped]) 
     if not asked or runtime.runtime is None:
         return
     if asked != runtime.runtime.unit:
-        why = f"it is not what runs containers here: that is {runtime.runtime.unit} ({runtime.runtime.why})"
+        why = f"it is not what runs containers here: that is {runtime.runtime.name} ({runtime.runtime.why})"
         skipped.append(Skipped(asked, why, judged.named(Stage.MEMLOCK)))
         return
     stale = (

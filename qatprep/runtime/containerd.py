@@ -164,6 +164,31 @@ def judge(files: ConfigSet, binary: Version | None) -> Verdict:
     return Verdict(on, where, tuple(problems))
 
 
+def base_spec(files: ConfigSet, binary: Version | None) -> str:
+    """The file that base_runtime_spec of the default runtime names, "" for none.
+
+    containerd starts every container of that runtime from it, rlimits included (internal/cri/config/config.go).
+    """
+    default, specs = "runc", dict[str, str]()
+    for file in files.files:
+        document = _load(file, [])
+        version = version_of(document) if document else None
+        table = _table(document, version, binary) if document and version else None
+        if table is None:
+            continue
+        if binary is not None and binary.major < 2:
+            default, specs = "runc", {}  # 1.x replaces the whole table
+        containerd = table.get("containerd")
+        if not isinstance(containerd, dict):
+            continue
+        default = str(containerd.get("default_runtime_name", default))
+        runtimes = containerd.get("runtimes")
+        for name, runtime in runtimes.items() if isinstance(runtimes, dict) else ():
+            if isinstance(runtime, dict) and isinstance(runtime.get("base_runtime_spec"), str):
+                specs[name] = runtime["base_runtime_spec"]
+    return specs.get(default, "")
+
+
 def _load(file: File, problems: list[Problem]) -> dict[str, Any] | None:
     try:
         return tomllib.loads(file.text or "")

@@ -1,7 +1,8 @@
 """CRI-O: a drop-in of its own, for device ownership and the memlock limit.
 
-crio.conf(5): files of /etc/crio/crio.conf.d are read in lexical order, the last to name a key wins, key by key. CRI-O
-is the one runtime with a memlock knob (default_ulimits); without it containers inherit the daemon's limit.
+pkg/config/config.go, UpdateFromPath: every file of /etc/crio/crio.conf.d and below it is read, whatever its name, in
+the order of filepath.Walk; the last to name a key wins, key by key. Nothing else is read (crio.conf.d(5)). CRI-O is
+the one runtime with a memlock knob (default_ulimits); without it containers inherit the daemon's limit.
 Never run here: rules from CRI-O's documentation and source (f954a17e50).
 """
 
@@ -11,12 +12,12 @@ import tomllib
 from dataclasses import dataclass
 
 from qatprep.runtime.containerd import KEY, File
+from qatprep.runtime.memlock import INFINITY, from_ulimits
 from qatprep.runtime.refusal import Refused
 
 MAIN = "/etc/crio/crio.conf"
 CONF_D = "/etc/crio/crio.conf.d"
 DROPIN = f"{CONF_D}/90-qatprep.conf"
-VENDOR = "/usr/share/containers/crio/crio.conf.d"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class CrioVerdict:
     """default_ulimits in force."""
     where: str
     """The file that decides on ownership, "" when none names it."""
+    ulimits_where: str = ""
+    """The file that sets them."""
     broken: tuple[tuple[str, str], ...] = ()
     """Files that are no TOML, and why: CRI-O does not start with one."""
 
@@ -34,6 +37,7 @@ def judge(files: tuple[File, ...]) -> CrioVerdict:
     """What the files, in the order CRI-O reads them, come to."""
     ownership, where = False, ""
     ulimits: tuple[str, ...] = ()
+    ulimits_where = ""
     broken = []
     for file in files:
         try:
@@ -49,31 +53,44 @@ def judge(files: tuple[File, ...]) -> CrioVerdict:
             ownership, where = table[KEY], file.path
         if isinstance(table.get("default_ulimits"), list):
             ulimits = tuple(str(item) for item in table["default_ulimits"])
-    return CrioVerdict(ownership, ulimits, where, tuple(broken))
+            ulimits_where = file.path
+    return CrioVerdict(ownership, ulimits, where, ulimits_where, tuple(broken))
 
 
-def drop_in(files: tuple[File, ...], memlock: int | None) -> str | None:
+def drop_in(files: tuple[File, ...], *, ownership: bool, memlock: int | None) -> str | None:
     """The text of DROPIN, or None when there is nothing to do.
 
-    `memlock` in bytes is added to the ulimits in force, which a later list would replace as a whole. Refused when a
-    file is broken, or when one that sorts after ours says otherwise.
+    `ownership`: switch device ownership on. `memlock` in bytes is added to the ulimits in force, which a later list
+    would replace as a whole. What DROPIN has already is kept. Refused when a file is broken, or when one that sorts
+    after ours says otherwise.
     """
-    others = tuple(file for file in files if file.path != DROPIN)
     now = judge(files)
     if now.broken:
         path, why = now.broken[0]
         raise Refused(f"{path}: {why}", "mend the file first: CRI-O does not start with it")
-    wanted = f"memlock={memlock}:{memlock}" if memlock is not None else ""
-    if now.ownership and (not wanted or wanted in now.ulimits):
+    limit = from_ulimits(now.ulimits)
+    raise_limit = memlock is not None and (limit is None or limit.soft < memlock)
+    if (now.ownership or not ownership) and not raise_limit:
         return None
-    later = judge(tuple(file for file in others if file.path > DROPIN and file.path.startswith(CONF_D)))
-    if later.where and not later.ownership:
+    later = judge(tuple(file for file in files if _after(file.path)))
+    if ownership and later.where and not later.ownership:
         raise Refused(f"{later.where} sorts after ours and says {KEY} = false", "change it there")
-    if later.ulimits and wanted and wanted not in later.ulimits:
-        raise Refused("a file that sorts after ours sets default_ulimits", f"add {wanted!r} to it")
-    lines = ["# Written by qatprep: lets containers use QAT VFs.", "[crio.runtime]", f"{KEY} = true"]
-    if wanted:
-        rest = [item for item in judge(others).ulimits if not item.startswith("memlock=")]
-        quoted = ", ".join(f'"{item}"' for item in [*rest, wanted])
-        lines.append(f"default_ulimits = [{quoted}]")
+    ours = judge(tuple(file for file in files if file.path == DROPIN))
+    lines = ["# Written by qatprep: lets containers use QAT VFs.", "[crio.runtime]"]
+    if ownership or ours.ownership:
+        lines.append(f"{KEY} = true")
+    kept = [item for item in now.ulimits if not item.startswith("memlock=")] if raise_limit else list(ours.ulimits)
+    if raise_limit:
+        hard = -1 if limit and limit.hard == INFINITY else max(memlock or 0, int(limit.hard) if limit else 0)
+        wanted = f"memlock={memlock}:{hard}"
+        if later.ulimits:
+            raise Refused(f"{later.ulimits_where} sorts after ours and sets default_ulimits", f"add {wanted!r} to it")
+        kept.append(wanted)
+    if kept:
+        lines.append("default_ulimits = [" + ", ".join(f'"{item}"' for item in kept) + "]")
     return "\n".join(lines) + "\n"
+
+
+def _after(path: str) -> bool:
+    """Whether a file is read after DROPIN."""
+    return path.startswith(f"{CONF_D}/") and path.split("/") > DROPIN.split("/")

@@ -7,6 +7,7 @@ inherit the limit of the daemon that started their shim.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import NamedTuple
@@ -90,38 +91,80 @@ def drop_in_name(source: str) -> str | None:
     return next((name for name in DROPIN_NAMES if name >= deciding), None)
 
 
-def drop_in(size: int) -> str:
-    """The drop-in for a unit. Bytes without a suffix: the one spelling every systemd takes."""
+def drop_in(size: float, hard: float = 0) -> str:
+    """The drop-in for a unit: `size` and, where larger, the hard limit that it has (bytes, or INFINITY).
+
+    Bytes without a suffix: the one spelling every systemd takes.
+    """
+    value = _systemd(size) if hard <= size else f"{_systemd(size)}:{_systemd(hard)}"
     return (
         "# Written by qatprep: lets containers pin the memory that QAT VFs need (16 MiB a VF and headroom).\n"
         "# Pods that were there before keep their old limit until they are deleted and made anew.\n"
         "[Service]\n"
-        f"LimitMEMLOCK={size}\n"
+        f"LimitMEMLOCK={value}\n"
     )
 
 
-def unit_assignments(text: str) -> tuple[str, ...]:
-    """Every LimitMEMLOCK= value of a unit file or drop-in, in order, of its [Service] sections only."""
-    return _assignments(text, "[Service]", "LimitMEMLOCK")
+def _systemd(size: float) -> str:
+    return "infinity" if size == INFINITY else str(int(size))
 
 
-def default_assignments(text: str) -> tuple[str, ...]:
-    """Every DefaultLimitMEMLOCK= of a system.conf."""
-    return _assignments(text, "[Manager]", "DefaultLimitMEMLOCK")
+class Key(NamedTuple):
+    """A setting of systemd's and the section it belongs to."""
+
+    section: str
+    name: str
 
 
-def _assignments(text: str, section: str, key: str) -> tuple[str, ...]:
-    values = []
-    inside = False
-    for line in text.splitlines():
-        line = line.strip()
+UNIT = Key("Service", "LimitMEMLOCK")
+MANAGER = Key("Manager", "DefaultLimitMEMLOCK")
+"""In system.conf."""
+
+
+class Assignments(NamedTuple):
+    """Values of a key in one file."""
+
+    used: tuple[str, ...]
+    """In the order of the file; "" goes back to the default."""
+    ignored: tuple[tuple[str, str], ...]
+    """(value, why)."""
+
+
+def assignments(text: str, key: Key) -> Assignments:
+    """Every value of `key` in a unit file, drop-in or system.conf (src/shared/conf-parser.c, config_parse)."""
+    used: list[str] = []
+    ignored: list[tuple[str, str]] = []
+    section = ""
+    for line in _lines(text):
         if line.startswith("["):
-            inside = line == section
-        elif inside and not line.startswith(("#", ";")):
-            name, equals, value = line.partition("=")
-            if equals and name.rstrip() == key:
-                values.append(value.strip())
-    return tuple(values)
+            section = line[1:].removesuffix("]")
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or name.rstrip() != key.name:
+            continue
+        if section == key.section:
+            used.append(value.strip())
+        else:
+            where = f"below [{section}]" if section else "above the first section"
+            ignored.append((value.strip(), f"it is {where}, and belongs below [{key.section}]"))
+    return Assignments(tuple(used), tuple(ignored))
+
+
+def _lines(text: str) -> list[str]:
+    """Logical lines: without byte order mark and comments, and with continued lines put together."""
+    found: list[str] = []
+    begun = ""
+    for raw in re.split(r"\r\n|\n\r|[\r\n]", text.removeprefix("\ufeff")):
+        if raw.lstrip().startswith(("#", ";")):
+            continue
+        line = begun + raw
+        if (len(raw) - len(raw.rstrip("\\"))) % 2:
+            begun = line[:-1] + " "
+            continue
+        begun = ""
+        if line.strip():
+            found.append(line.strip())
+    return [*found, begun.strip()] if begun.strip() else found
 
 
 _LIMITS_LINE = re.compile(r"^Max locked memory +(unlimited|[0-9]{1,20}) +(unlimited|[0-9]{1,20}) +bytes", re.MULTILINE)
@@ -134,6 +177,41 @@ def from_proc_limits(text: str) -> Limit | None:
         return None
     soft, hard = (INFINITY if word == "unlimited" else int(word) for word in match.groups())
     return Limit(soft, hard)
+
+
+def from_ulimits(items: tuple[str, ...]) -> Limit | None:
+    """The memlock of CRI-O's default_ulimits (crio.conf(5)): "memlock=SOFT:HARD", the hard one may be left out, -1 is
+    unlimited. None when there is none, or none that is valid.
+    """
+    found = None
+    for item in items:
+        if match := re.fullmatch(r"memlock=(-1|[0-9]{1,20})(?::(-1|[0-9]{1,20}))?", item.strip()):
+            soft, hard = (INFINITY if word == "-1" else int(word) for word in (match[1], match[2] or match[1]))
+            found = Limit(soft, hard)
+    return found
+
+
+_BASE_RLIMIT = "RLIMIT_MEMLOCK"
+
+
+def from_base_spec(text: str) -> Limit | None:
+    """RLIMIT_MEMLOCK of an OCI runtime specification (config.md, process.rlimits), None when it sets none.
+
+    ValueError for what is not such a document. An unlimited one is 2^64 - 1.
+    """
+    try:
+        document = json.loads(text)
+    except RecursionError as e:
+        raise ValueError("nested too deep") from e
+    process = document.get("process") if isinstance(document, dict) else None
+    rlimits = process.get("rlimits") if isinstance(process, dict) else None
+    for item in rlimits if isinstance(rlimits, list) else ():
+        if isinstance(item, dict) and item.get("type") == _BASE_RLIMIT:
+            soft, hard = item.get("soft", 0), item.get("hard", 0)
+            if type(soft) is not int or type(hard) is not int:
+                raise ValueError(f"{_BASE_RLIMIT} is not two whole numbers")
+            return Limit(*(INFINITY if number >= 2**64 - 1 else number for number in (soft, hard)))
+    return None
 
 
 def docker_flags(size: int) -> tuple[str, ...]:

@@ -37,10 +37,11 @@ def own_files() -> str:
     from qatprep.runtime import crio, memlock, rancher, units
 
     paths = {*FILES, GRUB_SNIPPET, COUNT, crio.DROPIN}
-    paths |= {units.drop_in_path(unit, name) for unit in units.UNITS for name in memlock.DROPIN_NAMES}
     for place in (rancher.Place("k3s"), rancher.Place("rke2")):
         paths |= {place.flag_file, *place.templates}
-    return "|".join(map(re.escape, sorted(paths)))
+    # The unit is the one that runs containers here, whatever its name.
+    drop_ins = [units.drop_in_path(UNIT, re.escape(name)) for name in memlock.DROPIN_NAMES]
+    return "|".join([*map(re.escape, sorted(paths)), *drop_ins])
 
 
 def own_units() -> str:

@@ -10,16 +10,19 @@ import pytest
 
 from qatprep.runtime.memlock import (
     INFINITY,
+    MANAGER,
     MIB,
+    UNIT,
     Limit,
+    assignments,
     drop_in,
+    from_base_spec,
     from_proc_limits,
+    from_ulimits,
     needed,
     parse_limit,
     spell,
-    unit_assignments,
 )
-from qatprep.runtime.units import choose
 
 
 @pytest.mark.parametrize(("vfs", "mebibytes"), [(0, 128), (1, 128), (4, 128), (5, 144), (8, 192), (32, 576)])
@@ -69,8 +72,54 @@ def test_systemd_agrees(text: str, tmp_path: Path) -> None:
 
 def test_only_the_service_section_counts() -> None:
     text = "[Unit]\nLimitMEMLOCK=1M\n[Service]\n# LimitMEMLOCK=2M\nLimitMEMLOCK = 3M\n[Install]\nLimitMEMLOCK=4M\n"
-    assert unit_assignments(text) == ("3M",)
-    assert unit_assignments(drop_in(128 * MIB)) == ("134217728",)
+    assert assignments(text, UNIT).used == ("3M",)
+    assert [value for value, _ in assignments(text, UNIT).ignored] == ["1M", "4M"]
+    assert assignments(drop_in(128 * MIB), UNIT).used == ("134217728",)
+    assert assignments(drop_in(128 * MIB, INFINITY), UNIT).used == ("134217728:infinity",)
+    assert assignments("[Manager]\nDefaultLimitMEMLOCK=1G\n", MANAGER).used == ("1G",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff[Service]\nLimitMEMLOCK=3M\n",
+        "[Service]\r\nLimitMEMLOCK=3M\r\n",
+        "[Service]\nLimitMEMLOCK=\\\n  3M\n",
+        "[Service]\nLimitMEMLOCK=\\\n# why\n; and more\n  3M\n",
+        "[Service]\n  LimitMEMLOCK = 3M \n",
+        "[Service]\n# a comment does not go on \\\nLimitMEMLOCK=3M\n",
+        "[Service]\nLimitMEMLOCK=\\\n3M",
+    ],
+    ids=["BOM", "CRLF", "continued", "comment inside", "spaces", "comment that ends in a backslash", "no last newline"],
+)
+def test_lines_as_systemd_reads_them(text: str) -> None:
+    assert assignments(text, UNIT) == (("3M",), ())
+
+
+def test_a_line_that_belongs_to_the_one_before_sets_nothing() -> None:
+    assert assignments("[Service]\nEnvironment=A=1 \\\nLimitMEMLOCK=3M\n", UNIT) == ((), ())
+
+
+def test_an_assignment_above_the_first_section() -> None:
+    found = assignments("LimitMEMLOCK=infinity\n", UNIT)
+    assert found.used == () and found.ignored[0] == (
+        "infinity",
+        "it is above the first section, and belongs below [Service]",
+    )
+
+
+def test_limits_of_the_runtimes_own_files() -> None:
+    assert from_ulimits(("nofile=1:2", "memlock=65536:131072")) == Limit(65536, 131072)
+    assert from_ulimits(("memlock=-1:-1",)) == Limit(INFINITY, INFINITY)
+    assert from_ulimits(("memlock=65536",)) == Limit(65536, 65536)
+    assert from_ulimits(("memlock=much",)) is None
+    spec = '{"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}%s]}}'
+    assert from_base_spec(spec % "") is None
+    assert from_base_spec(spec % ', {"type": "RLIMIT_MEMLOCK", "soft": 65536, "hard": 18446744073709551615}') == Limit(
+        65536, INFINITY
+    )
+    with pytest.raises(ValueError, match="whole numbers"):
+        from_base_spec(spec % ', {"type": "RLIMIT_MEMLOCK", "soft": "much", "hard": 1}')
 
 
 def test_proc_limits() -> None:
@@ -83,33 +132,3 @@ def test_proc_limits() -> None:
 
 def test_sizes_in_words() -> None:
     assert [spell(size) for size in (128 * MIB, 2048 * MIB, 65536, INFINITY)] == ["128M", "2G", "65536", "unlimited"]
-
-
-@pytest.mark.parametrize(
-    ("given", "unit", "kind"),
-    [
-        ({"shims": ("k3s.service",), "running": ("containerd.service", "k3s.service")}, "k3s.service", "k3s"),
-        ({"shims": ("containerd.service",), "running": ("crio.service",)}, "containerd.service", "containerd"),
-        (
-            {"endpoint": "unix:///var/run/crio/crio.sock", "running": ("containerd.service", "crio.service")},
-            "crio.service",
-            "crio",
-        ),
-        (
-            {"endpoint": "unix:///run/containerd/containerd.sock", "running": ("containerd.service", "docker.service")},
-            "containerd.service",
-            "containerd",
-        ),
-        ({"running": ("rke2-agent.service",)}, "rke2-agent.service", "rke2"),
-        ({"running": ("containerd.service", "docker.service")}, "containerd.service", "docker"),
-        ({"installed": ("containerd.service",)}, "containerd.service", "containerd"),
-    ],
-)
-def test_the_unit_that_runs_containers(given: dict[str, object], unit: str, kind: str) -> None:
-    chosen = choose(**given)  # type: ignore[arg-type]
-    assert chosen is not None
-    assert (chosen.unit, chosen.kind) == (unit, kind)
-
-
-def test_no_runtime_at_all() -> None:
-    assert choose() is None

@@ -25,11 +25,11 @@ FULL = "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n  enable_selinux 
 
 def test_crio_sets_both_and_keeps_other_ulimits() -> None:
     files = (File(f"{crio.CONF_D}/10-own.conf", '[crio.runtime]\ndefault_ulimits = ["nofile=1024:2048"]\n'),)
-    text = crio.drop_in(files, 134217728)
+    text = crio.drop_in(files, ownership=True, memlock=134217728)
     assert text is not None
     runtime = tomllib.loads(text)["crio"]["runtime"]
     assert runtime == {KEY: True, "default_ulimits": ["nofile=1024:2048", "memlock=134217728:134217728"]}
-    assert crio.drop_in((*files, File(crio.DROPIN, text)), 134217728) is None
+    assert crio.drop_in((*files, File(crio.DROPIN, text)), ownership=True, memlock=134217728) is None
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_crio_sets_both_and_keeps_other_ulimits() -> None:
 )
 def test_crio_refuses_what_would_be_overruled(text: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
-        crio.drop_in((File(f"{crio.CONF_D}/99-last.conf", text),), 134217728)
+        crio.drop_in((File(f"{crio.CONF_D}/99-last.conf", text),), ownership=True, memlock=134217728)
 
 
 def test_k3s_with_the_option_gets_a_flag_file() -> None:

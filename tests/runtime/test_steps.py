@@ -18,11 +18,13 @@ from qatprep.runtime.containerd import KEY
 from qatprep.runtime.dump import device_ownership, parse_dump
 from qatprep.steps.base import Change, ChangeFailed, restore
 from qatprep.steps.containerd import OwnDevices
+from qatprep.steps.files import InstallFile
 from qatprep.steps.units import RestartUnit
 from tests.checks.hosts import facts
 from tests.runtime.cases import DEBIAN, IMPORT, OTHER_V2, V2
 from tests.runtime.conftest import Containerd
 from tests.runtime.test_node import BASE, ENOUGH, MIB, OWNED, Node, file, process
+from tests.runtime.test_node_memlock import SPEC, WITH_SPEC, crio_node
 
 DROPIN = "/etc/systemd/system/containerd.service.d/90-qatprep-memlock.conf"
 SMALL = Node(drop_ins=(), daemon=8 * MIB)
@@ -91,6 +93,51 @@ def test_a_drop_in_that_would_overrule_ours(theirs: str, ours: str | None) -> No
     node = Node(drop_ins=((f"containerd.service.d/{theirs}", "[Service]\nLimitMEMLOCK=16777216"),), daemon=16 * MIB)
     directory = "/etc/systemd/system/containerd.service.d"
     assert planned(node) == ([f"InstallFile {directory}/{ours}"] if ours else [f"skipped {directory}/{theirs}"])
+
+
+def content(change: object) -> str:
+    import base64
+
+    assert isinstance(change, InstallFile)
+    return base64.b64decode(change.new).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "daemon", "line"),
+    [
+        ("LimitMEMLOCK=8M:infinity", 8 * MIB, f"LimitMEMLOCK={ENOUGH}:infinity"),
+        ("LimitMEMLOCK=8M:16M", 8 * MIB, f"LimitMEMLOCK={ENOUGH}"),
+        ("LimitMEMLOCK=8M", 1024 * MIB, f"LimitMEMLOCK={1024 * MIB}"),
+    ],
+    ids=["the hard limit is kept", "a smaller hard limit is raised", "the daemon has more than its files say"],
+)
+def test_a_drop_in_takes_nothing_away(text: str, daemon: int, line: str) -> None:
+    node = Node(drop_ins=(("containerd.service.d/10-a.conf", f"[Service]\n{text}"),), daemon=daemon)
+    changes, _ = plan(facts(BASE, node.text()), NodeConfig())
+    assert content(changes[0]).splitlines()[-1] == line
+
+
+def test_a_larger_limit_is_kept_whatever_size_is_configured() -> None:
+    node = Node(drop_ins=(("containerd.service.d/10-a.conf", "[Service]\nLimitMEMLOCK=1G"),), daemon=1024 * MIB)
+    assert planned(node, config(memlock="256M")) == []
+
+
+def test_what_overrules_the_unit_is_changed_only_when_asked() -> None:
+    own = "/etc/crio/crio.conf.d/70-own.conf"
+    low = facts(BASE, crio_node("memlock=65536:65536"))
+    changes, skipped = plan(low, NodeConfig())
+    assert changes == [] and [(item.subject, item.finding) for item in skipped] == [(own, "QP-MEM-001")]
+    changes, skipped = plan(low, config(memlock="256M"))
+    assert skipped == [] and [c.subject for c in changes] == ["/etc/crio/crio.conf.d/90-qatprep.conf"]
+    assert content(changes[0]).splitlines()[-1] == f'default_ulimits = ["memlock={256 * MIB}:{256 * MIB}"]'
+    assert KEY not in content(changes[0])
+    both, _ = plan(low, config(memlock="256M", device_ownership="true"))
+    assert len(both) == 1 and KEY in content(both[0]) and "default_ulimits" in content(both[0])
+
+
+def test_a_base_runtime_spec_is_left_to_its_owner() -> None:
+    node = Node(config=WITH_SPEC, more=file("/etc/containerd/cri-base.json", SPEC))
+    assert planned(node) == ["skipped /etc/containerd/cri-base.json"]
 
 
 def test_nothing_for_hosts_without_kubernetes_unless_asked() -> None:
