@@ -37,8 +37,7 @@ def test_what_qatprep_renders_has_no_mistake(argv: list[str], tmp_path: Path) ->
     ran = inspect(tmp_path, qatprep_("render", *argv).out, "--output", "json")
     document = json.loads(ran.out)
     assert document["documents"] == 1
-    # IPC_LOCK is asked for as Intel's manifests do; that it does nothing without root is said, and is no mistake.
-    assert [f for f in document["findings"] if f["id"] != "QP-MEM-006"] == []
+    assert document["findings"] == []
     assert ran.code == 0
 
 
