@@ -37,6 +37,7 @@ ELSEWHERE = {
     "scenario": "tests/cli/test_open_host.py",
     "smoke-direct": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
+    "inspect-handshake": "tests/mesh/test_handshake.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""
 ONE = "0000:6b:00.0"
