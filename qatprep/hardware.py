@@ -210,39 +210,6 @@ def spell_services(services: frozenset[str]) -> str:
 FIRMWARE_SUFFIXES = ("", ".zst", ".xz")
 """In the order the kernel tries them (drivers/base/firmware_loader/main.c)."""
 
-
-class CpuBit(NamedTuple):
-    """One CPUID feature bit. Intel SDM vol. 2A, CPUID; crypto_mb needs: ipp-crypto cpu_features.c."""
-
-    name: str
-    leaf: int
-    subleaf: int
-    register: str
-    bit: int
-    flag: str
-    """Its word in /proc/cpuinfo (arch/x86/include/asm/cpufeatures.h)."""
-
-
-CRYPTO_MB_BITS = (
-    CpuBit("BMI2", 7, 0, "ebx", 8, "bmi2"),
-    CpuBit("AVX512F", 7, 0, "ebx", 16, "avx512f"),
-    CpuBit("AVX512DQ", 7, 0, "ebx", 17, "avx512dq"),
-    CpuBit("AVX512IFMA", 7, 0, "ebx", 21, "avx512ifma"),
-    CpuBit("AVX512BW", 7, 0, "ebx", 30, "avx512bw"),
-    CpuBit("AVX512VBMI2", 7, 0, "ecx", 6, "avx512_vbmi2"),
-)
-HYPERVISOR_BIT = CpuBit("HYPERVISOR", 1, 0, "ecx", 31, "hypervisor")
-OSXSAVE_BIT = CpuBit("OSXSAVE", 1, 0, "ecx", 27, "osxsave")
-
-XCR0_STATES = (
-    ("SSE", 1),
-    ("AVX", 2),
-    ("opmask", 5),
-    ("ZMM_Hi256", 6),
-    ("Hi16_ZMM", 7),
-)
-"""Register states that the OS must have switched on in XCR0 for AVX-512 (Intel SDM vol. 1, 13.3)."""
-
 OOT_MODULES = ("qat_api", "usdm_drv")
 """Modules only the out-of-tree stack has."""
 

@@ -32,6 +32,11 @@ class Bit(NamedTuple):
     """Its word in /proc/cpuinfo (arch/x86/include/asm/cpufeatures.h); "" for XCR0."""
 
 
+XSAVE = Bit("XSAVE", 1, 0, "ecx", 26, "xsave")
+OSXSAVE = Bit("OSXSAVE", 1, 0, "ecx", 27, "osxsave")
+"""The operating system has switched XSAVE on: without it XCR0 cannot be read. /proc/cpuinfo never shows it."""
+AVX = Bit("AVX", 1, 0, "ecx", 28, "avx")
+HYPERVISOR = Bit("HYPERVISOR", 1, 0, "ecx", 31, "hypervisor")
 BMI1 = Bit("BMI1", 7, 0, "ebx", 3, "bmi1")
 BMI2 = Bit("BMI2", 7, 0, "ebx", 8, "bmi2")
 FMA = Bit("FMA", 1, 0, "ecx", 12, "fma")
@@ -95,6 +100,8 @@ AVX512 = CodePath(
     ),
     ("rsa", "p-256"),
 )
+AVX512_CPUS = "Intel Xeon Ice Lake, Sapphire Rapids or later; AMD EPYC Zen 4 (Genoa) or later"
+"""CPUs with the whole AVX-512 path, for people."""
 AVX512_OF_WHEEL = AVX512._replace(executes=(*AVX512.executes, GFNI))
 """In ipp-crypto-static, which is linked in, and ipp-crypto."""
 AVX_IFMA_RSA = CodePath("AVX-IFMA", _AVX_IFMA_CHOICE, (*_AVX_IFMA_CHOICE, BMI1, BMI2, FMA), ("rsa",))
@@ -130,6 +137,31 @@ def paths_of(interface: int, version: tuple[int, int] | None = None) -> tuple[Co
     return (fitting[0] if version is None else (fitting or alike[:1])[-1]).paths
 
 
+class EnvoyBuild(NamedTuple):
+    """Envoy releases whose crypto_mb has the same code paths."""
+
+    since: tuple[int, int]
+    crypto_mb: str
+    """What is pinned: bazel/repository_locations.bzl, later bazel/deps."""
+    paths: tuple[CodePath, ...]
+
+
+ENVOY = (
+    EnvoyBuild((1, 20), "ipp-crypto 2021, or built with clang 14", (AVX512,)),
+    EnvoyBuild((1, 34), "cryptography-primitives 1.0", (AVX512, AVX_IFMA_RSA)),
+    EnvoyBuild((1, 35), "cryptography-primitives 1.2 or later", (AVX512, AVX_IFMA_ALL)),
+)
+"""Envoy's own builds, from the changes that pin the library (envoy pull requests 18399, 32838, 37940, 39710) and the
+compiler: the AVX-IFMA path needs gcc 13, clang 16 or icx 2024.2 (src/cmake/linux), and Envoy has clang 18 since pull
+request 38571, before 1.34. A build by somebody else may differ. No Envoy has run on an AVX-IFMA CPU under qatprep."""
+
+
+def envoy_build(version: tuple[int, int] | None) -> EnvoyBuild:
+    """The build of an Envoy release; None, when it is not known which: the newest."""
+    fitting = [build for build in ENVOY if version is None or build.since <= version]
+    return (fitting or ENVOY[:1])[-1]
+
+
 WHEEL = (AVX512_OF_WHEEL, AVX_IFMA_ALL)
 """The code paths of the wheels ipp-crypto-static and ipp-crypto 2026.2 (crypto_mb 2.3)."""
 
@@ -144,6 +176,29 @@ def judge(paths: Sequence[CodePath], has: Callable[[Bit], bool]) -> tuple[CodePa
         if all(has(bit) for bit in path.chosen_by):
             return path, tuple(bit for bit in path.executes if not has(bit))
     return None, tuple(bit for bit in paths[0].executes if not has(bit))
+
+
+BITS = tuple(
+    dict.fromkeys(bit for release in RELEASES for path in release.paths for bit in (*path.chosen_by, *path.executes))
+)
+"""Every bit that some crypto_mb needs."""
+
+_WORDS = {(1, 0, "ecx"): 4, (7, 0, "ebx"): 9, (7, 1, "eax"): 12, (7, 0, "ecx"): 16}
+"""Which word of the kernel's feature bits a register is (arch/x86/include/asm/cpufeatures.h)."""
+_NEEDED_FOR_STATES = {XCR0_AVX: (AVX, XSAVE), XCR0_SSE: (XSAVE,)}
+
+
+def cleared_by(bit: Bit) -> tuple[str, ...]:
+    """Values of the kernel argument clearcpuid= that take this bit away: names and numbers.
+
+    For XCR0: a state is not switched on where the kernel has cleared the feature it belongs to or one that feature
+    depends on (arch/x86/kernel/fpu/xstate.c xsave_cpuid_features, arch/x86/kernel/cpu/cpuid-deps.c).
+    """
+    states = bit.register == "xcr0"
+    features = _NEEDED_FOR_STATES.get(bit, (AVX512F, AVX2, AVX, XSAVE)) if states else (bit,)
+    return tuple(
+        value for f in features for value in (f.flag, str(_WORDS[f.leaf, f.subleaf, f.register] * 32 + f.bit))
+    ) + (("fxsr", "24") if states else ())
 
 
 GateBit = tuple[str, int, int, int, int]

@@ -85,3 +85,33 @@ def test_the_table_is_one() -> None:
         assert bool(re.fullmatch("[a-z0-9_]+", bit.flag)) == (bit.register != "xcr0")
     places = {(bit.leaf, bit.subleaf, bit.register, bit.bit) for bit in ALL}
     assert len(places) == len(ALL)
+
+
+def test_the_node_s_envoy_decides() -> None:
+    assert [sets.envoy_build(version).paths for version in ((1, 20), (1, 33), (1, 34), (1, 35), (1, 99), None)] == [
+        (AVX512,),
+        (AVX512,),
+        (AVX512, AVX_IFMA_RSA),
+        (AVX512, AVX_IFMA_ALL),
+        (AVX512, AVX_IFMA_ALL),
+        (AVX512, AVX_IFMA_ALL),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bit", "value", "clears"),
+    [
+        (sets.AVX512F, "304", True),  # arch/x86/include/asm/cpufeatures.h: 9*32+16
+        (sets.AVX512VBMI2, "518", True),  # 16*32+6
+        (sets.AVX_IFMA, "407", True),  # 12*32+23
+        (sets.MOVBE, "150", True),  # 4*32+22
+        (sets.XCR0_HI16_ZMM, "304", True),
+        (sets.XCR0_HI16_ZMM, "avx2", True),
+        (sets.XCR0_HI16_ZMM, "avx512ifma", False),
+        (sets.XCR0_AVX, "avx512f", False),
+        (sets.XCR0_AVX, "xsave", True),
+        (sets.XCR0_ZMM_HI256, "umip", False),
+    ],
+)
+def test_what_clearcpuid_takes_away(bit: Bit, value: str, clears: bool) -> None:
+    assert (value in sets.cleared_by(bit)) is clears

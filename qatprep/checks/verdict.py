@@ -13,6 +13,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Services
 from qatprep.findings import CRASH, Finding, Status
 from qatprep.hardware import spell_services
+from qatprep.instruction_sets import envoy_build
 from qatprep.text import listed, plural
 
 
@@ -109,5 +110,8 @@ def _cryptomb(facts: Facts, config: NodeConfig, findings: tuple[Finding, ...], l
     if told is not None:
         return Verdict(Profile.CRYPTOMB, State.NOT_POSSIBLE, told.title, told.id)
     against = _common(Profile.CRYPTOMB, mine, left_out)
-    text = "the CPU has all six instruction sets, and the operating system has switched on their registers"
-    return against or Verdict(Profile.CRYPTOMB, State.READY, text)
+    if against:
+        return against
+    path, _ = facts.cpu.judge(envoy_build(config.envoy).paths)
+    text = f"the CPU has what crypto_mb's {path.name if path else ''} code needs, and its registers are switched on"
+    return Verdict(Profile.CRYPTOMB, State.READY, text)

@@ -50,7 +50,7 @@ def features(
     plan = make_plan(found, wanted)
     has_qat = bool(found.pci.pfs or found.pci.vfs)
     prepared = has_qat and plan.empty and not plan.skipped and not plan.refused
-    labels = report.labels(evaluate(found, wanted, Profile.AUTO), found, prepared=prepared)
+    labels = report.labels(evaluate(found, wanted, Profile.AUTO), found, wanted, prepared=prepared)
     text = report.feature_file(labels, report.later(host.wallclock(), expire) if expire else "")
     if write:
         if host.euid != 0:

@@ -247,8 +247,16 @@ def _build(document: dict[str, Any], name: str) -> tuple[dict[str, Any], list[Wr
         "persist": document.get("persist"),
         "containers": _containers(document.get("containers", {}), wrong),
         "metrics": document.get("metrics", ""),
+        "envoy": _envoy(document.get("envoy", "")),
     }
     return fields, wrong
+
+
+def _envoy(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    major, minor, *_ = text.split(".")
+    return int(major), int(minor)
 
 
 def _containers(section: dict[str, Any], wrong: list[Wrong]) -> ContainersConfig:

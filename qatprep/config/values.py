@@ -92,6 +92,8 @@ class NodeConfig:
     containers: ContainersConfig = ContainersConfig()
     metrics: str = ""
     """Where a timer writes metrics for Prometheus' textfile collector, "" for nowhere."""
+    envoy: tuple[int, int] | None = None
+    """Version of the node's Envoy: its crypto_mb decides which CPUs CryptoMB works on. None: not known."""
     source: str = DEFAULTS
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What was asked for, in the configuration's own language: files and --set together."""

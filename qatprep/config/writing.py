@@ -92,7 +92,7 @@ def commented(facts: Facts, label: str) -> str:
         *_example(facts.pci.pfs),
         *_section(schema, "nodes", active=True),
     ]
-    for key in ("smoke", "persist", "containers", "metrics"):
+    for key in ("smoke", "envoy", "persist", "containers", "metrics"):
         lines += _section(schema, key, active=False)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -148,7 +148,7 @@ def _section(schema: dict[str, Any], key: str, *, active: bool) -> Iterator[str]
     yield ""
 
 
-_SAMPLES = {"persist": True, "metrics": "/var/lib/node_exporter/qatprep.prom"}
+_SAMPLES = {"envoy": "1.36", "persist": True, "metrics": "/var/lib/node_exporter/qatprep.prom"}
 """Of the keys without a default."""
 
 

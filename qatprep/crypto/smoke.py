@@ -20,6 +20,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.cpu import CpuFacts
 from qatprep.host.base import Host
 from qatprep.host.linux import LinuxHost
+from qatprep.instruction_sets import AVX512_CPUS, envoy_build
 
 BATCHES = 8
 LANES = 8
@@ -193,23 +194,20 @@ def why_no_cryptomb(cpu: CpuFacts) -> tuple[str, str]:
     """Why crypto_mb cannot run, naming the missing bits and who lacks them, and what to do; "" when it can."""
     if cpu.machine != "x86_64":
         return f"crypto_mb is x86-64 code; this is {cpu.machine}", ""
-    if isinstance(cpu.missing, Unknown):
-        return f"whether this CPU has what crypto_mb needs is not known ({cpu.missing.reason})", ""
-    if cpu.missing:
-        names = ", ".join(cpu.missing)
-        if cpu.hypervisor is True:
-            return (
-                f"this virtual CPU lacks {names}",
-                "a hypervisor hides or lacks it: give the VM the host's CPU model, on an Ice Lake Xeon or later "
-                "(AMD: Zen 4 or later)",
-            )
-        return f"this CPU lacks {names}", "it takes an Ice Lake Xeon or later (AMD: Zen 4 or later)"
-    if isinstance(cpu.states_missing, Unknown):
-        return f"whether the OS has switched AVX-512 on is not known ({cpu.states_missing.reason})", ""
-    if cpu.states_missing:
+    if isinstance(cpu.bits, Unknown):
+        return f"whether this CPU has what crypto_mb needs is not known ({cpu.bits.reason})", ""
+    if isinstance(cpu.xcr0, Unknown):
+        return f"whether the OS has switched AVX-512 on is not known ({cpu.xcr0.reason})", ""
+    _, missing = cpu.judge(envoy_build(None).paths)
+    names = ", ".join(bit.name for bit in missing if bit.register != "xcr0")
+    if names and cpu.hypervisor is True:
+        return f"this virtual CPU lacks {names}", "who can change that: qatprep doctor --profile cryptomb"
+    if names:
+        return f"this CPU lacks {names}", f"it takes another CPU: {AVX512_CPUS}"
+    if missing:
         return (
-            f"the CPU has the instructions, but the OS has not switched on {', '.join(cpu.states_missing)} (XCR0)",
-            "take noxsave, clearcpuid= or the like off the kernel's command line, or have the hypervisor offer XSAVE",
+            f"the CPU has the instructions, but the OS has not switched on {', '.join(bit.name for bit in missing)}",
+            "a kernel argument, GDS or a hypervisor: qatprep doctor --profile cryptomb tells which",
         )
     return "", ""
 

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 _LIMIT = 1 << 20
 
-CRYPTOMB_RSA = (1024, 2048, 3072, 4096)
-"""Bits crypto_mb's provider takes, with the exponent 65537 (cryptomb_private_key_provider.cc)."""
+CRYPTOMB_RSA = (2048, 3072, 4096)
+"""Bits that sign through CryptoMB, with the exponent 65537 (cryptomb_private_key_provider.cc). The provider takes 1024
+as well, but Envoy does not."""
+SMALLEST_RSA = 2048
+"""Envoy takes no certificate with a smaller RSA key (source/common/tls/context_impl.cc)."""
 
 TYPES = {"rsa2048": 2048, "rsa3072": 3072, "rsa4096": 4096, "p256": 0}
 
@@ -49,18 +52,21 @@ def kind_of(key: PublicKeyTypes) -> KeyKind:
 
 
 def trouble(key: KeyKind, provider: Kind) -> str:
-    """Why the provider does not accelerate such a key, "" when it does.
+    """Why Envoy does not take such a key, or the provider does not accelerate it; "" when it does.
 
-    QAT: "Only RSA keys are supported." (qat_private_key_provider.cc). CryptoMB: RSA of four sizes with e=65537, and
-    since Envoy 1.30 ECDSA P-256 as well; the paper knows RSA only.
+    Every Envoy: "only RSA certificates with 2048-bit or larger keys are supported" (context_impl.cc). QAT: "Only RSA
+    keys are supported." (qat_private_key_provider.cc). CryptoMB: RSA of CRYPTOMB_RSA with e=65537, and since Envoy 1.30
+    ECDSA P-256 as well; the paper knows RSA only.
     """
+    if key.name == "RSA" and key.bits < SMALLEST_RSA:
+        return f"Envoy takes RSA keys of {SMALLEST_RSA} bits and more, and this is {key}"
     if provider is Kind.PLAIN:
         return ""
     if provider is Kind.QAT:
         return "" if key.name == "RSA" else f"the QAT provider takes RSA keys only, and this is {key}"
     if key.name == "RSA":
         if key.bits not in CRYPTOMB_RSA:
-            return f"the CryptoMB provider takes RSA of 1024, 2048, 3072 and 4096 bits, and this is {key}"
+            return f"the CryptoMB provider takes RSA of 2048, 3072 and 4096 bits, and this is {key}"
         return (
             ""
             if key.exponent in (0, 65537)

@@ -9,14 +9,16 @@ from typing import Any
 from qatprep.checks.base import Profile
 from qatprep.checks.registry import Report
 from qatprep.checks.verdict import State
+from qatprep.config import NodeConfig
 from qatprep.facts import Facts
+from qatprep.instruction_sets import AVX512, envoy_build
 from qatprep.mesh.render.kubernetes import nfd_features
 
 DOMAIN = "qatprep.feature.node.kubernetes.io"
 """Sub-namespaces of feature.node.kubernetes.io are NFD's own to allow; others may be denied."""
 
 
-def labels(report: Report, facts: Facts, *, prepared: bool) -> dict[str, str]:
+def labels(report: Report, facts: Facts, config: NodeConfig, *, prepared: bool) -> dict[str, str]:
     """Label -> value; every label is there on every node, so that none is left over from before."""
     states = {verdict.subject: verdict for verdict in report.verdicts}
     qat = states.get(Profile.QAT)
@@ -29,7 +31,14 @@ def labels(report: Report, facts: Facts, *, prepared: bool) -> dict[str, str]:
         f"{DOMAIN}/qat-vfs": str(usable),
         f"{DOMAIN}/qat-finding": qat.first if qat and qat.first else "none",
         f"{DOMAIN}/cryptomb": _truth(ready[Profile.CRYPTOMB]),
+        f"{DOMAIN}/cryptomb-path": _path(facts, config) if ready[Profile.CRYPTOMB] else "none",
     }
+
+
+def _path(facts: Facts, config: NodeConfig) -> str:
+    """avx512 or avx-ifma: with the latter Envoys before 1.35 do not sign, or not with every key."""
+    path, _ = facts.cpu.judge(envoy_build(config.envoy).paths)
+    return "avx512" if path is AVX512 else "avx-ifma"
 
 
 def _truth(value: bool) -> str:

@@ -16,6 +16,7 @@ from qatprep.mesh.inspect.judge.stats import Filling, filling
 from qatprep.mesh.inspect.logs import Log
 from qatprep.mesh.inspect.manifest import Manifest
 from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
+from qatprep.mesh.provider import Kind
 from qatprep.report.findings import document as finding
 from qatprep.report.findings import print_findings
 from qatprep.text import plural
@@ -68,8 +69,32 @@ def dump_document(name: str, dump: Dump, findings: Sequence[Finding]) -> dict[st
             }
             for chain, secret, certificate in _rows(dump)
         ],
+        "clusters": [
+            {
+                "cluster": cluster.name,
+                "secret": secret or None,
+                "provider": certificate.provider or None if certificate else None,
+                "key": str(certificate.key) if certificate and certificate.key else None,
+            }
+            for cluster in dump.clusters
+            for secret, certificate in dump.certificates(cluster)
+        ],
         "findings": [finding(f) for f in findings],
     }
+
+
+def _signing(dump: Dump) -> str:
+    """Who has queues of CryptoMB: each TLS context of its own, on every worker."""
+    listeners = sum(c is not None and c.provider == Kind.CRYPTOMB for _, _, c in _rows(dump))
+    clusters = sum(
+        c is not None and c.provider == Kind.CRYPTOMB
+        for cluster in dump.clusters
+        for _, c in dump.certificates(cluster)
+    )
+    if listeners + clusters < 2:
+        return ""
+    parts = [plural(n, noun) for n, noun in ((listeners, "listener certificate"), (clusters, "cluster")) if n]
+    return f"CryptoMB signs for {' and '.join(parts)}: each has a queue of its own on every worker"
 
 
 def print_dump(console: Console, dump: Dump, findings: Sequence[Finding]) -> None:
@@ -96,6 +121,8 @@ def print_dump(console: Console, dump: Dump, findings: Sequence[Finding]) -> Non
     if dump.version:
         have = "" if dump.key_providers is None else f"; providers built in: {', '.join(dump.key_providers) or 'none'}"
         console.print(Text(f"Envoy {dump.version[0]}.{dump.version[1]} {dump.build}{have}", style="dim"))
+    if signing := _signing(dump):
+        console.print(Text(signing, style="dim"))
     well = "every TLS listener signs through a provider, as far as its configuration tells"
     print_findings(console, findings, well)
 
@@ -123,6 +150,7 @@ def _queue_document(queue: Queue) -> dict[str, Any]:
     sizes = queue.sizes
     return {
         "listener": queue.histogram.listener or None,
+        "cluster": queue.histogram.cluster or None,
         "algorithm": queue.histogram.algorithm,
         "form": str(queue.histogram.form),
         "batches": sizes.total if sizes else None,
@@ -161,7 +189,7 @@ def print_stats(
 
 
 def _print_queue(console: Console, queue: Queue) -> None:
-    where = queue.histogram.listener or "this Envoy"
+    where = queue.histogram.where
     console.print(Text.assemble((f"{where}: {queue.histogram.algorithm.upper()} batches by size", "id")))
     sizes = queue.sizes
     if sizes is None:

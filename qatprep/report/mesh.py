@@ -27,6 +27,9 @@ def envoy_notes(provider: Provider, key: KeyKind | None) -> list[str]:
         f"the {provider.kind} extension is in Envoy's contrib image and in Istio's proxyv2, not in the plain Envoy: "
         "`qatprep explain QP-ENVOY-002`"
     )
+    notes.append(
+        'a FIPS build of Envoy (BoringSSL-FIPS) takes no provider: "Private key method doesn\'t support FIPS mode"'
+    )
     if provider.fallback:
         notes.append(
             "with fallback a node without the hardware serves in software, and nothing says so: "
@@ -65,8 +68,11 @@ def istio_notes(provider: Provider, form: str) -> list[str]:
             "BOOTSTRAP patches take effect when a proxy starts: restart the gateway's pods",
             "differs from Intel's file: bounds between the sizes, which mean the same before and after Envoy 1.38",
         ]
+    if form in ("mesh-config", "istio-operator"):
+        notes.append(_mesh_wide(provider))
     if provider.kind is not Kind.PLAIN:
         notes.append(NO_FALLBACK)
+        notes.append("a FIPS build of the proxy takes no provider, and is left without a certificate")
         notes.append("the stock proxyv2 image has the provider: Intel's own distribution of Istio is archived")
     if form in ("gateway-values", "gateway-api"):
         notes.append(restricted_note())
@@ -78,6 +84,16 @@ def istio_notes(provider: Provider, form: str) -> list[str]:
         notes.append(f"needs Istio {since} and the Gateway API's resources; read in Istio's sources, not run")
         notes.append("the Gateway expects a TLS Secret NAME-cert in its namespace")
     return notes
+
+
+def _mesh_wide(provider: Provider) -> str:
+    """meshConfig.defaultConfig is for every proxy: istiod puts the provider into the workload certificate of each."""
+    lacking = "whose CPU lacks the instructions" if provider.kind is Kind.CRYPTOMB else "without a QAT VF in its pod"
+    return (
+        f"WARNING: mesh-wide. Every sidecar and gateway {lacking} refuses its certificate, and with it mutual TLS "
+        "stops for that pod; sidecars gain little. Prefer --as annotation or --as gateway-values with a node selector: "
+        "`qatprep explain QP-ISTIO-005`"
+    )
 
 
 def ipc_lock_note() -> str:

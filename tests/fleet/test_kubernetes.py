@@ -58,7 +58,9 @@ def labels(text: str) -> dict[str, str]:
 def test_labels(host: str, wanted: dict[str, str]) -> None:
     got = labels(features(open_host("/", host)))
     assert wanted.items() <= got.items()
-    assert set(got) == {"qat", "qat-prepared", "qat-vfs", "qat-finding", "cryptomb"}, "the same ones on every node"
+    assert set(got) == {"qat", "qat-prepared", "qat-vfs", "qat-finding", "cryptomb", "cryptomb-path"}, (
+        "the same ones on every node"
+    )
 
 
 def test_the_files_follow_the_node() -> None:

@@ -71,6 +71,14 @@ def chain(*certificates: dict[str, Any], secrets: tuple[str, ...] = (), names: t
     return made
 
 
+def cluster(name: str, *certificates: dict[str, Any], secrets: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A cluster that is a TLS client with certificates of its own, the way Istio writes it: beside plain text."""
+    socket = chain(*certificates, secrets=secrets)["transport_socket"]
+    socket["typed_config"]["@type"] = TLS.replace("Downstream", "Upstream")
+    plain = {"name": "tlsMode-disabled", "transport_socket": {"name": "envoy.transport_sockets.raw_buffer"}}
+    return {"name": name, "transport_socket_matches": [{"name": "tlsMode-istio", "transport_socket": socket}, plain]}
+
+
 def dump(
     *chains: dict[str, Any],
     secrets: dict[str, dict[str, Any]] | None = None,
@@ -78,12 +86,14 @@ def dump(
     providers: tuple[str, ...] | None = ("cryptomb", "qat"),
     admin: str = "127.0.0.1",
     build: str = "RELEASE",
+    clusters: tuple[dict[str, Any], ...] = (),
+    fips: bool = False,
 ) -> bytes:
     """A config_dump with one dynamic listener."""
     node: dict[str, Any] = {
         "user_agent_build_version": {
             "version": {"major_number": 1, "minor_number": 38},
-            "metadata": {"build.type": build},
+            "metadata": {"build.type": build, "ssl.version": "BoringSSL-FIPS" if fips else "BoringSSL"},
         }
     }
     if providers is not None:
@@ -99,7 +109,11 @@ def dump(
                 "admin": {"address": {"socket_address": {"address": admin, "port_value": 15000}}},
             },
         },
-        {"@type": ADMIN + "ClustersConfigDump", "static_clusters": [{"cluster": {"name": "x" * 1000}}]},
+        {
+            "@type": ADMIN + "ClustersConfigDump",
+            "static_clusters": [{"cluster": {"name": "x" * 1000}}],
+            "dynamic_active_clusters": [{"cluster": cluster} for cluster in clusters],
+        },
         {"@type": ADMIN + "ListenersConfigDump", "dynamic_listeners": [{"active_state": {"listener": listener}}]},
         {
             "@type": ADMIN + "SecretsConfigDump",

@@ -18,7 +18,7 @@ from qatprep.mesh.inspect.source import Input
 from qatprep.mesh.provider import Kind
 from tests.conftest import at_most
 from tests.mesh.cli import Ran, qatprep_
-from tests.mesh.shapes import chain, dump, tls_certificate
+from tests.mesh.shapes import chain, cluster, dump, tls_certificate
 
 DATA = Path(__file__).with_name("data")
 PAPER_TYPE = "type.googleapis.com/envoy.extensions.private_key_providers.qat.v3alpha.QATPrivateKeyMethodConfig"
@@ -265,3 +265,34 @@ def test_errors_over_http(server: tuple[str, dict[str, tuple[int, bytes]]]) -> N
     assert qatprep_("inspect", "config-dump", "http://127.0.0.1:1").code == 1
     assert qatprep_("inspect", "config-dump", "http://").code == 2
     assert "credentials" in qatprep_("inspect", "config-dump", "http://u:p@127.0.0.1").err
+
+
+def test_clusters_sign_too(tmp_path: Path) -> None:
+    data = dump(
+        chain(secrets=("default",)),
+        clusters=(cluster("outbound|443||a", secrets=("default",)), cluster("b", tls_certificate(None))),
+        secrets={"default": tls_certificate(Kind.CRYPTOMB)},
+    )
+    code, document = told(tmp_path, data, "--expect", "cryptomb")
+    assert (code, document["findings"]) == (0, [])
+    assert [(c["cluster"], c["secret"], c["provider"], c["key"]) for c in document["clusters"]] == [
+        ("outbound|443||a", "default", "cryptomb", "RSA 2048"),
+        ("b", None, None, "RSA 2048"),
+    ]
+    assert "1 listener certificate and 1 cluster: each has a queue" in " ".join(inspect(tmp_path, data).out.split())
+
+
+def test_a_cluster_s_provider_is_judged(tmp_path: Path) -> None:
+    data = dump(clusters=(cluster("b", tls_certificate(Kind.QAT, key="p256")),), providers=())
+    code, document = told(tmp_path, data)
+    assert code == 3
+    assert {"QP-ENVOY-002 fail", "QP-ENVOY-003 fail"} <= set(ids(document))
+    assert any("cluster b" in f["title"] for f in document["findings"])
+
+
+def test_a_fips_build_takes_no_provider(tmp_path: Path) -> None:
+    for kind in (Kind.QAT, Kind.CRYPTOMB):
+        code, document = told(tmp_path, dump(chain(tls_certificate(kind)), fips=True))
+        assert (code, ids(document)) == (3, ["QP-ENVOY-002 fail"])
+        assert "FIPS" in document["findings"][0]["title"]
+    assert ids(told(tmp_path, dump(chain(tls_certificate(None)), fips=True))[1]) == ["QP-ENVOY-001 warn"]

@@ -37,7 +37,9 @@ def test_what_qatprep_renders_has_no_mistake(argv: list[str], tmp_path: Path) ->
     ran = inspect(tmp_path, qatprep_("render", *argv).out, "--output", "json")
     document = json.loads(ran.out)
     assert document["documents"] == 1
-    assert document["findings"] == []
+    # What a mesh-wide provider does to other nodes is said when it is printed as well.
+    said = {"QP-ISTIO-005"} if "mesh-config" in argv or "istio-operator" in argv else set()
+    assert [f for f in document["findings"] if f["id"] not in said] == []
     assert ran.code == 0
 
 
@@ -117,7 +119,8 @@ def test_lists_and_several_documents(tmp_path: Path) -> None:
 )
 def test_istio(config: str, expected: list[str], tmp_path: Path) -> None:
     mesh = f"meshConfig: {{defaultConfig: {{privateKeyProvider: {{{config}}}}}}}\n"
-    assert found(tmp_path, mesh) == expected
+    wide = ["QP-ISTIO-005 warn"] if config.startswith("qat") else []
+    assert found(tmp_path, mesh) == expected + wide
     pod = POD.replace(
         "metadata: {name: x}",
         f"metadata:\n  annotations:\n    proxy.istio.io/config: |\n      privateKeyProvider: {{{config}}}",
@@ -170,3 +173,44 @@ def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
     ran = inspect(tmp_path, "apiVersion: v1\nkind: ConfigMap\n")
     assert ran.code == 0
     assert "nothing in it that qatprep knows" in ran.out
+
+
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gateway}
+spec:
+  template:
+    metadata:
+      annotations:
+        proxy.istio.io/config: |
+          privateKeyProvider: {cryptomb: {pollDelay: 10ms}}
+    spec:
+      containers: []
+"""
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ("", ["QP-ISTIO-005 warn"]),
+        ("nodeSelector: {kubernetes.io/os: linux, kubernetes.io/arch: amd64}", ["QP-ISTIO-005 warn"]),
+        ("affinity: {podAntiAffinity: {}}", ["QP-ISTIO-005 warn"]),
+        ("affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1}]}}",
+         ["QP-ISTIO-005 warn"]),
+        ('nodeSelector: {qatprep.feature.node.kubernetes.io/cryptomb: "true"}', []),
+        ("nodeSelector: {pool: icelake}", []),
+        ("nodeName: node-1", []),
+        ("affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{}]}}}", []),
+    ],
+)  # fmt: skip
+def test_cryptomb_wants_nodes_that_have_the_instructions(selection: str, expected: list[str], tmp_path: Path) -> None:
+    assert found(tmp_path, f"{DEPLOYMENT}      {selection}\n") == expected
+    values = "podAnnotations:\n  proxy.istio.io/config: |\n    privateKeyProvider: {cryptomb: {pollDelay: 10ms}}\n"
+    assert found(tmp_path, f"{values}{selection}\n") == expected
+
+
+def test_a_mesh_wide_provider_reaches_nodes_without_the_instructions(tmp_path: Path) -> None:
+    wide = "spec: {meshConfig: {defaultConfig: {privateKeyProvider: {cryptomb: {pollDelay: 10ms}}}}}\n"
+    ran = inspect(tmp_path, f"apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\n{wide}")
+    assert "QP-ISTIO-005 WARN" in ran.out and "whole mesh" in ran.out

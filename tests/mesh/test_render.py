@@ -330,6 +330,37 @@ def test_qat_does_not_take_an_ec_key(tmp_path: Path) -> None:
     assert "RSA keys only" in refused.err
 
 
+@pytest.mark.parametrize("provider", ["qat", "cryptomb", "plain"])
+def test_envoy_takes_no_rsa_key_below_2048_bits(provider: str, tmp_path: Path) -> None:
+    path = tmp_path / "small.pem"
+    path.write_bytes(pem(rsa.generate_private_key(65537, 1024)))
+    ran = qatprep_("render", "envoy", "-p", provider, "--check-key", str(path))
+    assert ran.code == 2
+    assert "2048 bits and more, and this is RSA 1024" in ran.err
+
+
+@pytest.mark.parametrize("form", ["mesh-config", "istio-operator"])
+@pytest.mark.parametrize(("provider", "lacking"), [("cryptomb", "CPU lacks the instructions"), ("qat", "QAT VF")])
+def test_mesh_wide_is_warned_of(form: str, provider: str, lacking: str) -> None:
+    ran = qatprep_("render", "istio", "-p", provider, "--as", form)
+    assert "mesh-wide" in ran.err and lacking in ran.err and "QP-ISTIO-005" in ran.err
+    assert "mesh-wide" not in qatprep_("render", "istio", "-p", provider).err
+
+
+def test_fips_is_said() -> None:
+    for argv in (["envoy", "-p", "qat"], ["envoy", "-p", "cryptomb"], ["istio", "-p", "cryptomb"]):
+        assert "FIPS" in qatprep_("render", *argv).err
+    assert "FIPS" not in qatprep_("render", "envoy", "-p", "plain").err
+
+
+def test_cryptomb_selects_nodes_by_all_that_its_code_executes() -> None:
+    values = rendered("istio", "-p", "cryptomb")
+    assert set(values["nodeSelector"]) == {
+        f"feature.node.kubernetes.io/cpu-cpuid.AVX512{name}"
+        for name in ("F", "DQ", "BW", "VL", "IFMA", "VBMI", "VBMI2")
+    }
+
+
 def test_cryptomb_key_rules(tmp_path: Path) -> None:
     for name, key, code in (
         ("p384", ec.generate_private_key(ec.SECP384R1()), 2),

@@ -301,3 +301,50 @@ def test_any_true_sizes_come_back_from_buckets_that_can_tell(true: list[int], in
     assert read.total == sum(true)
     for group in read.groups:
         assert group.count == sum(true[group.low - 1 : group.high])
+
+
+def test_clusters_are_series_of_their_own(tmp_path: Path) -> None:
+    """As a client of mutual TLS Envoy signs too: cluster and listener are never added up, nor both "this Envoy"."""
+    name = "outbound|443||a.example.com"
+    text = (
+        f"cluster.{name}.cryptomb.rsa_queue_sizes:\n  totals=1,0.1:4000\n  intervals=1,0.1:10\n"
+        "listener.0.0.0.0_8443.cryptomb.rsa_queue_sizes:\n  totals=1,0.1:30, 8,1:200\n  intervals=1,0.1:3\n"
+    )
+    document = told(tmp_path, text)
+    assert [(q["listener"], q["cluster"], q["batches"]) for q in document["queues"]] == [
+        (None, name, 4000),
+        ("0.0.0.0_8443", None, 230),
+    ]
+    assert [f["title"] for f in document["findings"]] == [f"cluster {name}: 100% of RSA batches had one signature"]
+    assert "this Envoy" not in inspect(tmp_path, text).out
+
+
+@pytest.mark.parametrize("labels", [('listener_address="0.0.0.0_1"', 'cluster_name="x"'), ("", "")])
+def test_clusters_in_prometheus(labels: tuple[str, str], tmp_path: Path) -> None:
+    text = ""
+    for scope, label, count in (("listener", labels[0], 300), ("cluster", labels[1], 700)):
+        prefixed = f"envoy_{label}," if label else ""
+        metric = f"envoy_{scope}_cryptomb_rsa_queue_sizes_bucket"
+        text += f'{metric}{{{prefixed}le="1.5"}} {count}\n{metric}{{{prefixed}le="+Inf"}} {count}\n'
+    document = told(tmp_path, text)
+    assert sorted(q["batches"] for q in document["queues"]) == [300, 700]
+    assert [bool(q["cluster"]) for q in document["queues"]] == [False, True]
+
+
+def test_two_readings_of_a_cluster_are_set_off(tmp_path: Path) -> None:
+    def reading(counts: tuple[int, int]) -> str:
+        return "".join(
+            f"{scope}.x.cryptomb.rsa_queue_sizes:\n  totals=1,0.1:{count}\n"
+            for scope, count in zip(("cluster", "listener"), counts, strict=True)
+        )
+
+    before = tmp_path / "before"
+    before.write_text(reading((100, 1000)))
+    document = told(tmp_path, reading((150, 1700)), "--before", str(before))
+    assert [q["batches"] for q in document["queues"]] == [50, 700]
+
+
+def test_the_cure_for_thin_queues_is_not_only_fewer_workers(tmp_path: Path) -> None:
+    said = told(tmp_path, "listener.x.cryptomb.rsa_queue_sizes:\n  totals=1,0.1:500\n")["findings"][0]
+    assert "each TLS context" in said["cause"]
+    assert "one certificate for several names" in "".join(said["fix"])

@@ -74,7 +74,11 @@ def test_vfs_of_a_real_pf_driver(boot: Boot, kernel: str) -> None:
         assert document["vfs"][0]["services"] == ["dc", "asym", "dc", "asym"]
         assert {found["ring_pair"] for found in document["vfs"]} == {1}
 
-        assert "1 VF signed RSA-2048" in " ".join(node.qatprep("doctor --profile qat --prove").out.split())
+        doctor = node.json("doctor --profile qat --prove --set devices.services='asym;dc'")
+        assert doctor["verdicts"][0]["state"] == "ready"
+        (signed,) = (found for found in doctor["findings"] if found["id"] == "QP-PROOF-003")
+        assert signed["evidence"] == [{"path": "fw_counters", "value": "1 responses for 1 requests"}]
+
         out = same_writes(guest, node, without_ring_map)
         assert SIGNED in out
         assert COUNTED in out

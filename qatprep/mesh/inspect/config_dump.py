@@ -1,4 +1,4 @@
-"""What an Envoy's config_dump says of its TLS listeners: who signs, with which key, what if the hardware is missing.
+"""What an Envoy's config_dump says of its TLS: who signs, with which key, what if the hardware is missing.
 
 Shapes: envoy.admin.v3 ConfigDump (api/envoy/admin/v3/config_dump.proto), seen on Envoy 1.40 (tests/mesh/data). Envoy
 writes "[redacted]" for strings and "0s" for durations below typed_config: the poll delay cannot be read back, and 0s is
@@ -59,15 +59,27 @@ class TlsChain:
     no_resumption: bool = False
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """One TLS context of a cluster that has a certificate of its own: as a client (mutual TLS) it signs too."""
+
+    name: str
+    certificates: tuple[Certificate, ...]
+    secrets: tuple[str, ...]
+
+
 @dataclass
 class Dump:
     chains: list[TlsChain] = field(default_factory=list)
+    clusters: list[Cluster] = field(default_factory=list)
     secrets: dict[str, Certificate] = field(default_factory=dict)
     pending: set[str] = field(default_factory=set)
     """Secrets that are awaited: the listener is not ready."""
     version: tuple[int, int] | None = None
     build: str = ""
     """RELEASE, or what else the build is."""
+    fips: bool = False
+    """Built with BoringSSL's FIPS module, which takes no private key provider."""
     key_providers: tuple[str, ...] | None = None
     """Private key providers this Envoy was built with; None when the dump does not say."""
     admin: str = ""
@@ -75,8 +87,8 @@ class Dump:
     listeners: int = 0
     """Listeners of every kind, TLS or not."""
 
-    def certificates(self, chain: TlsChain) -> list[tuple[str, Certificate | None]]:
-        """The certificates of a chain, secrets looked up: ("", ...) for its own, (name, None) for a missing secret."""
+    def certificates(self, chain: TlsChain | Cluster) -> list[tuple[str, Certificate | None]]:
+        """Those of a TLS context, secrets looked up: ("", ...) for its own, (name, None) for a missing secret."""
         own: list[tuple[str, Certificate | None]] = [("", c) for c in chain.certificates]
         return own + [(name, self.secrets.get(name)) for name in chain.secrets]
 
@@ -103,6 +115,7 @@ def parse(source: Input) -> Dump:
                 known += _section(document, at, dump)
     if not whole:
         known = _section(document, document.top, dump)
+    dump.clusters = list(dict.fromkeys(dump.clusters))
     dump.chains = list(dict.fromkeys(dump.chains))  # Envoy reports a refused listener once for each attempt
     end = document.skip(document.top)
     if source.data[end:].strip():
@@ -128,6 +141,13 @@ def _section(document: Document, at: int, dump: Dump) -> bool:
                     _listener_entry(document.load(element), dump)
     elif name in ("ListenersConfigDump.DynamicListener", "ListenersConfigDump.StaticListener"):
         _listener_entry(document.load(at), dump)
+    elif name == "ClustersConfigDump":
+        for key, value in document.members(at):
+            if key.endswith("clusters") and document.kind(value) == "[":
+                for element in document.elements(value):
+                    _cluster_entry(document.load(element), dump)
+    elif name in ("ClustersConfigDump.DynamicCluster", "ClustersConfigDump.StaticCluster"):
+        _cluster_entry(document.load(at), dump)
     elif name == "SecretsConfigDump":
         for key, value in document.members(at):
             if document.kind(value) == "[":
@@ -165,6 +185,7 @@ def _node(node: Any, dump: Dump) -> None:
     major, minor = version.get("major_number"), version.get("minor_number", 0)
     if isinstance(major, int) and isinstance(minor, int):
         dump.version = (major, minor)
+    dump.fips = "FIPS" in _text(_dict(build.get("metadata")).get("ssl.version"), 60).upper()
     dump.build = _text(_dict(build.get("metadata")).get("build.type"), 40)
     extensions = _list(node.get("extensions"))
     if extensions:
@@ -204,22 +225,45 @@ def _listener(listener: dict[str, Any], dump: Dump, state: str, refusal: str) ->
             continue
         if len(dump.chains) >= _MOST_CHAINS:
             raise InputError(f"the dump has more than {_MOST_CHAINS} TLS filter chains")
-        common = _dict(tls.get("common_tls_context"))
-        sds = [_dict(item) for item in _list(common.get("tls_certificate_sds_secret_configs"))]
+        own, secrets = _certificates(tls)
         match = _dict(chain.get("filter_chain_match"))
         dump.chains.append(
             TlsChain(
                 listener=name,
                 address=address,
                 names=tuple(_text(item) for item in _list(match.get("server_names"))[:100]),
-                certificates=tuple(certificate(item) for item in _list(common.get("tls_certificates"))[:100]),
-                secrets=tuple(_text(item.get("name")) for item in sds[:100]),
+                certificates=own,
+                secrets=secrets,
                 state=state,
                 refusal=refusal,
                 no_resumption=tls.get("disable_stateless_session_resumption") is True
                 and tls.get("disable_stateful_session_resumption") is True,
             )
         )
+
+
+def _certificates(tls: dict[str, Any]) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
+    """Certificates of a TLS context, and the names of secrets it takes more from."""
+    common = _dict(tls.get("common_tls_context"))
+    sds = [_dict(item) for item in _list(common.get("tls_certificate_sds_secret_configs"))]
+    own = tuple(certificate(item) for item in _list(common.get("tls_certificates"))[:100])
+    return own, tuple(_text(item.get("name")) for item in sds[:100])
+
+
+def _cluster_entry(entry: Any, dump: Dump) -> None:
+    """A cluster may have several sockets: Istio's has mutual TLS and plain text in transport_socket_matches."""
+    cluster = _dict(_dict(entry).get("cluster"))
+    sockets = [_dict(item).get("transport_socket") for item in _list(cluster.get("transport_socket_matches"))[:100]]
+    for socket in (cluster.get("transport_socket"), *sockets):
+        config = _dict(_dict(socket).get("typed_config"))
+        if _text(config.get("@type")).endswith(".QuicUpstreamTransport"):
+            config = _dict(config.get("upstream_tls_context"))
+        own, secrets = _certificates(config)
+        if not own and not secrets:
+            continue
+        if len(dump.clusters) >= _MOST_CHAINS:
+            raise InputError(f"the dump has more than {_MOST_CHAINS} TLS clusters")
+        dump.clusters.append(Cluster(_text(cluster.get("name")) or "(without a name)", own, secrets))
 
 
 def _tls_context(transport: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 SIZES = range(1, 9)
@@ -46,6 +46,13 @@ class Histogram:
     """EXACT and COUNTERS: value and count. Else: upper bound and count, in ascending order."""
     total: int | None = None
     """All that was counted, where the form says so."""
+    cluster: str = ""
+    """The cluster whose TLS context it is, as a client; then `listener` is ""."""
+
+    @property
+    def where(self) -> str:
+        """For people. Envoy before 1.21 has no scope in the name."""
+        return f"cluster {self.cluster}" if self.cluster else self.listener or "this Envoy"
 
 
 @dataclass(frozen=True)
@@ -239,7 +246,7 @@ def minus(later: Histogram, earlier: Histogram) -> Histogram:
     before = dict(earlier.points)
     points = tuple((bound, max(count - before.get(bound, 0), 0)) for bound, count in later.points)
     total = None if later.total is None else max(later.total - (earlier.total or 0), 0)
-    return Histogram(later.name, later.listener, later.algorithm, later.form, points, total)
+    return replace(later, points=points, total=total)
 
 
 def queues(histograms: Iterable[Histogram], version: Version | None, form: Form | None) -> list[Queue]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,10 +21,9 @@ from qatprep.mesh.inspect.source import Input, shown
 FILTER = r"(cryptomb.(rsa|ecdsa)_queue_size|^listener\..*\.ssl\.|^server\.concurrency$)"
 """What is asked of an admin interface."""
 
-_QUEUE = re.compile(r"(?:listener[._](?P<listener>.*?)[._])?cryptomb[._](?P<algorithm>rsa|ecdsa)_queue_sizes?")
-_COUNTER = re.compile(
-    r"(?:listener\.(?P<listener>.*?)\.)?cryptomb[._](?P<algorithm>rsa|ecdsa)_queue_size_(?P<size>[1-8])"
-)
+_SCOPE = r"(?:listener[._](?P<listener>.*?)[._]|cluster[._](?P<cluster>.*?)[._])?"
+_QUEUE = re.compile(_SCOPE + r"cryptomb[._](?P<algorithm>rsa|ecdsa)_queue_sizes?")
+_COUNTER = re.compile(_SCOPE + r"cryptomb[._](?P<algorithm>rsa|ecdsa)_queue_size_(?P<size>[1-8])")
 _SSL = re.compile(r"listener\.(?P<listener>.+?)\.ssl\.(?P<what>.+)")
 _BUCKET = re.compile(r"B([0-9][0-9.e+]{0,20})\((\d{1,18}),(\d{1,18})\)")
 _BIN = re.compile(r"([0-9.e+-]{1,24}),([0-9.e+-]{1,24}):(\d{1,18})")
@@ -33,6 +32,8 @@ _PROMETHEUS = re.compile(
 )
 _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
 _MOST = 20_000
+_Series = tuple[str, str, str]
+"""Listener, cluster, algorithm."""
 
 
 @dataclass
@@ -200,12 +201,22 @@ def _add(
     points: tuple[tuple[float, int], ...],
     total: int | None = None,
     listener: str = "",
+    cluster: str = "",
 ) -> None:
     match = _QUEUE.search(name)
     if match is None or len(stats.histograms) >= _MOST:
         return
-    where = listener or match["listener"] or ""
-    stats.histograms.append(Histogram(f"{where} {match['algorithm']}", where, match["algorithm"], form, points, total))
+    cluster = cluster or match["cluster"] or ""
+    listener = "" if cluster else listener or match["listener"] or ""
+    algorithm = match["algorithm"]
+    stats.histograms.append(
+        Histogram(_series(listener, cluster, algorithm), listener, algorithm, form, points, total, cluster)
+    )
+
+
+def _series(listener: str, cluster: str, algorithm: str) -> str:
+    """What tells one series from another, in one reading and between two."""
+    return f"cluster {cluster} {algorithm}" if cluster else f"{listener} {algorithm}"
 
 
 def _counter(stats: Stats, name: str, text: str) -> bool:
@@ -216,21 +227,23 @@ def _counter(stats: Stats, name: str, text: str) -> bool:
         stats.concurrency = value
     queue = _COUNTER.search(name)
     if queue is not None:
-        _size_counter(stats, queue["listener"] or "", queue["algorithm"], int(queue["size"]), value)
+        scope = (queue["listener"] or "", queue["cluster"] or "", queue["algorithm"])
+        _size_counter(stats, scope, int(queue["size"]), value)
     ssl = _SSL.fullmatch(name)
     if ssl is not None and len(stats.ssl) < _MOST:
         _ssl(stats.ssl.setdefault(ssl["listener"], Ssl()), ssl["what"], value)
     return True
 
 
-def _size_counter(stats: Stats, listener: str, algorithm: str, size: int, value: int) -> None:
-    name = f"{listener} {algorithm}"
+def _size_counter(stats: Stats, scope: _Series, size: int, value: int) -> None:
+    listener, cluster, algorithm = scope
+    name = _series(listener, cluster, algorithm)
     for index, known in enumerate(stats.histograms):
         if known.name == name and known.form is Form.COUNTERS:
-            points = (*known.points, (float(size), value))
-            stats.histograms[index] = Histogram(name, listener, algorithm, Form.COUNTERS, points)
+            stats.histograms[index] = replace(known, points=(*known.points, (float(size), value)))
             return
-    stats.histograms.append(Histogram(name, listener, algorithm, Form.COUNTERS, ((float(size), value),)))
+    points = ((float(size), value),)
+    stats.histograms.append(Histogram(name, listener, algorithm, Form.COUNTERS, points, cluster=cluster))
 
 
 def _ssl(ssl: Ssl, what: str, value: int) -> None:
@@ -257,9 +270,9 @@ class _Prometheus:
     """Lines of the Prometheus form, put together once all are seen."""
 
     def __init__(self) -> None:
-        self.buckets: dict[tuple[str, str], dict[float, int]] = {}
-        self.totals: dict[tuple[str, str], int] = {}
-        self.summaries: set[tuple[str, str]] = set()
+        self.buckets: dict[_Series, dict[float, int]] = {}
+        self.totals: dict[_Series, int] = {}
+        self.summaries: set[_Series] = set()
 
     def take(self, line: str, stats: Stats) -> bool:
         match = _PROMETHEUS.match(line)
@@ -269,9 +282,12 @@ class _Prometheus:
         labels = dict(_LABEL.findall(match["labels"] or ""))
         listener = labels.get("envoy_listener_address") or labels.get("listener_address") or ""
         name = match["name"]
+        cluster = labels.get("envoy_cluster_name") or labels.get("cluster_name") or ""
+        if not cluster and "_cluster_cryptomb_" in name:
+            cluster = "without a name"
         queue = re.fullmatch(r".*cryptomb_(rsa|ecdsa)_queue_sizes(_bucket|_count|_sum)?", name)
         if queue is not None:
-            key = (listener, queue[1])
+            key = ("" if cluster else listener, cluster, queue[1])
             if queue[2] == "_bucket" and (bound := _number(labels.get("le", ""))) is not None:
                 if len(self.buckets) < _MOST:
                     self.buckets.setdefault(key, {})[bound] = int(value)
@@ -294,12 +310,12 @@ class _Prometheus:
         return True
 
     def finish(self, stats: Stats) -> None:
-        for (listener, algorithm), bounds in self.buckets.items():
+        for (listener, cluster, algorithm), bounds in self.buckets.items():
             points = tuple(sorted((bound, count) for bound, count in bounds.items() if bound != float("inf")))
-            total = bounds.get(float("inf"), self.totals.get((listener, algorithm)))
-            _add(stats, f"cryptomb_{algorithm}_queue_sizes", Form.CUMULATIVE, points, total, listener)
-        for listener, algorithm in sorted(self.summaries - set(self.buckets)):
-            _add(stats, f"cryptomb_{algorithm}_queue_sizes", Form.SUMMARY, (), None, listener)
+            total = bounds.get(float("inf"), self.totals.get((listener, cluster, algorithm)))
+            _add(stats, f"cryptomb_{algorithm}_queue_sizes", Form.CUMULATIVE, points, total, listener, cluster)
+        for listener, cluster, algorithm in sorted(self.summaries - set(self.buckets)):
+            _add(stats, f"cryptomb_{algorithm}_queue_sizes", Form.SUMMARY, (), None, listener, cluster)
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------

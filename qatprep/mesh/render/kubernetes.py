@@ -12,6 +12,7 @@ from typing import Any
 
 from qatprep.errors import InputError
 from qatprep.hardware import PLUGIN_VF_DRIVERS
+from qatprep.instruction_sets import AVX512
 from qatprep.mesh.provider import Kind, Provider
 from qatprep.mesh.render import names
 
@@ -75,11 +76,16 @@ class Workload:
         return self
 
     def node_selector(self) -> dict[str, str]:
-        """Labels of nodes that can do it. BMI2 has no label ever: it is on NFD's default denylist."""
+        """Labels of nodes that can do it.
+
+        For CryptoMB every set of AVX-512 that crypto_mb executes, by NFD's own names; BMI1 and BMI2, which come with
+        them, have no label: they are on NFD's default denylist. Nodes with AVX-IFMA alone (Sierra Forest) are left out,
+        because older Envoys refuse to start there.
+        """
         if self.provider.kind is Kind.QAT:
             return {"intel.feature.node.kubernetes.io/qat": "true"}
         if self.provider.kind is Kind.CRYPTOMB:
-            bits = ("AVX512F", "AVX512DQ", "AVX512BW", "AVX512IFMA", "AVX512VBMI2")
+            bits = [bit.name for bit in AVX512.executes if bit.flag.startswith("avx512")]
             return {f"feature.node.kubernetes.io/cpu-cpuid.{bit}": "true" for bit in bits}
         return {}
 

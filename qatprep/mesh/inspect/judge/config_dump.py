@@ -6,7 +6,7 @@ import ipaddress
 
 from qatprep.findings import Evidence, Finding, Status, failed, warned
 from qatprep.findings.messages import Source, matching
-from qatprep.mesh.inspect.config_dump import Certificate, Dump, TlsChain
+from qatprep.mesh.inspect.config_dump import Certificate, Cluster, Dump, TlsChain
 from qatprep.mesh.keys import trouble
 from qatprep.mesh.provider import TYPE_URLS, Kind
 from qatprep.text import listed, plural
@@ -127,10 +127,12 @@ def _providers(dump: Dump, chains: list[TlsChain], expect: Kind | None) -> list[
 def _certificates(dump: Dump, chains: list[TlsChain]) -> list[Finding]:
     found: list[Finding] = []
     seen: dict[tuple[str, Certificate], None] = {}
-    for chain in chains:
-        for name, certificate in dump.certificates(chain):
+    contexts: list[tuple[str, TlsChain | Cluster]] = [(f"listener {_at(chain)}", chain) for chain in chains]
+    contexts += [(f"cluster {cluster.name}", cluster) for cluster in dump.clusters]
+    for where, context in contexts:
+        for name, certificate in dump.certificates(context):
             if certificate is not None:
-                seen[(f"secret {name}" if name else f"listener {_at(chain)}", certificate)] = None
+                seen[(f"secret {name}" if name else where, certificate)] = None
     for where, certificate in seen:
         if certificate.exposed:
             found.append(
@@ -160,6 +162,17 @@ def _signing(dump: Dump, where: str, certificate: Certificate) -> list[Finding]:
                 ),
                 cause="The plain Envoy image has none; contrib and Istio's proxyv2 have.",
                 fix=("qatprep explain QP-ENVOY-002",),
+            )
+        )
+    if dump.fips:
+        found.append(
+            failed(
+                "QP-ENVOY-002",
+                f"{where}: this Envoy is a FIPS build, which takes no provider",
+                evidence=(Evidence("user_agent_build_version.metadata ssl.version", "FIPS"),),
+                cause=f"With BoringSSL's FIPS module Envoy refuses {certificate.provider}: \"Private key method "
+                "doesn't support FIPS mode with current parameters\".",
+                fix=("Use an Envoy without FIPS, or leave the provider out.",),
             )
         )
     wrong = trouble(certificate.key, kind) if kind and certificate.key else ""

@@ -49,17 +49,17 @@ def judge(manifest: Manifest) -> tuple[list[Finding], int]:
             pods = list(_pods(document, kind))
             for where, spec, annotations in pods:
                 _pod(found, where, spec)
-                _annotation(found, where, annotations)
+                _annotation(found, where, annotations, spec)
             if kind == "IstioOperator":
-                _proxy_config(found, kind, dig(document, "spec", "meshConfig", "defaultConfig"))
+                _mesh_wide(found, kind, dig(document, "spec", "meshConfig", "defaultConfig"))
             known += bool(pods) or kind in ("IstioOperator", "EnvoyFilter")
         elif "static_resources" in document:
             known += 1
             _envoy(found, document)
         elif "meshConfig" in document or "podAnnotations" in document:
             known += 1
-            _proxy_config(found, "meshConfig", dig(document, "meshConfig", "defaultConfig"))
-            _annotation(found, "podAnnotations", mapping(document.get("podAnnotations")))
+            _mesh_wide(found, "meshConfig", dig(document, "meshConfig", "defaultConfig"))
+            _annotation(found, "podAnnotations", mapping(document.get("podAnnotations")), document)
             _resources(found, "the chart's values", mapping(document.get("resources")))
     return found.findings, known
 
@@ -146,7 +146,8 @@ def _resources(found: _Found, place: str, resources: dict[str, Any]) -> None:
 # -- Istio ------------------------------------------------------------------------------------------------------------
 
 
-def _annotation(found: _Found, where: str, annotations: dict[str, Any]) -> None:
+def _annotation(found: _Found, where: str, annotations: dict[str, Any], spec: dict[str, Any]) -> None:
+    """`spec`: the pod's, or the chart's values, where nodeSelector and affinity are."""
     name = "proxy.istio.io/config"
     text = annotations.get(name)
     if not isinstance(text, str) or len(text) > _LARGEST_ANNOTATION:
@@ -156,6 +157,37 @@ def _annotation(found: _Found, where: str, annotations: dict[str, Any]) -> None:
         found.fail("QP-ISTIO-001", where, name, f"{name} is not YAML", "qatprep render istio --as annotation")
     else:
         _proxy_config(found, f"{where} {name}", config)
+        if Kind.CRYPTOMB in dig(config, "privateKeyProvider") and not _chooses_nodes(spec):
+            found.warn(
+                "QP-ISTIO-005",
+                where,
+                "nodeSelector without a label of the CPU, no required nodeAffinity",
+                "cryptomb is set, and the pod may run on nodes whose CPU lacks the instructions",
+                "Add a node selector: qatprep render istio -p cryptomb, or the label cryptomb of qatprep features.",
+            )
+
+
+_NOT_OF_A_CPU = ("kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch")
+
+
+def _chooses_nodes(spec: dict[str, Any]) -> bool:
+    """Whether some label of nodes is asked for: which of them have the instructions, only the cluster knows."""
+    required = dig(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
+    return bool(spec.get("nodeName") or required or set(mapping(spec.get("nodeSelector"))) - set(_NOT_OF_A_CPU))
+
+
+def _mesh_wide(found: _Found, where: str, config: dict[str, Any]) -> None:
+    _proxy_config(found, where, config)
+    for kind in dig(config, "privateKeyProvider"):
+        if kind in (Kind.QAT, Kind.CRYPTOMB):
+            lacking = "whose CPU lacks the instructions" if kind == Kind.CRYPTOMB else "without a QAT VF"
+            found.warn(
+                "QP-ISTIO-005",
+                f"{where} defaultConfig.privateKeyProvider",
+                kind,
+                f"{kind} for the whole mesh: every proxy {lacking} is left without a certificate",
+                "Set it for gateways alone, with a node selector: qatprep render istio --as gateway-values",
+            )
 
 
 def _proxy_config(found: _Found, where: str, config: dict[str, Any]) -> None:

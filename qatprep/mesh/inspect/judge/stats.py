@@ -90,7 +90,7 @@ def judge(stats: Stats, queues: list[Queue], rate: Rate | None) -> list[Finding]
 
 def _queue(histogram: Histogram, sizes: Sizes) -> list[Finding]:
     found = []
-    where = histogram.listener or "this Envoy"
+    where = histogram.where
     if sizes.doubt and sizes.total:
         found.append(
             warned(
@@ -105,10 +105,13 @@ def _queue(histogram: Histogram, sizes: Sizes) -> list[Finding]:
                 "QP-ENVOY-014",
                 f"{where}: {sizes.single:.0%} of {histogram.algorithm.upper()} batches had one signature",
                 evidence=(Evidence("queue sizes", f"{sizes.total} batches, {sizes.how}"),),
-                cause="Each worker has its own queue; with this load and so many workers it does not fill before the "
-                "poll delay is over. A lone signature takes about as long as eight.",
+                cause="Each worker has a queue of its own for each TLS context (certificate, SDS secret, cluster); "
+                "with this load and so many queues they do not fill before the poll delay is over. A lone signature "
+                "takes about as long as eight.",
                 fix=(
-                    "Fewer workers (concurrency), or a longer poll delay: qatprep tune.",
+                    "Fewer queues: fewer workers (concurrency), one certificate for several names, no provider where "
+                    "few handshakes are (clusters, rare certificates).",
+                    "Or a longer poll delay: qatprep tune --certificates N.",
                     "If the load is always so low: leave CryptoMB out.",
                 ),
             )
