@@ -207,11 +207,11 @@ def manifest(ctx: typer.Context, place: Place = "-", output: OutputOption = Outp
 
     session: Session = ctx.obj
     found = manifests.parse(source.read(place, limit=manifests.LARGEST, hint="a manifest is smaller than that"))
-    findings, known = judge(found)
+    findings, passed_over = judge(found)
     if output is Output.json:
-        session.json(report.manifest_document(found, known, findings))
+        session.json(report.manifest_document(found, passed_over, findings))
     else:
-        report.print_manifest(session.console(), found, known, findings)
+        report.print_manifest(session.console(), found, passed_over, findings)
     return _status(findings)
 
 

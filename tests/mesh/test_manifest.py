@@ -28,7 +28,9 @@ def found(tmp_path: Path, text: str) -> list[str]:
     [
         ["kubernetes"], ["kubernetes", "--as", "pod", "-p", "cryptomb"], ["kubernetes", "--as", "device-plugin"],
         ["istio", "-p", "qat"], ["istio", "-p", "cryptomb", "--as", "mesh-config"],
-        ["istio", "-p", "qat", "--as", "istio-operator"],
+        ["istio", "-p", "qat", "--as", "istio-operator"], ["istio", "-p", "cryptomb"],
+        ["istio", "-p", "qat", "--as", "annotation"], ["istio", "-p", "qat", "--as", "gateway-api"],
+        ["istio", "-p", "cryptomb", "--as", "gateway-api"], ["kubernetes", "--as", "device-plugin-operator"],
         ["envoy", "-p", "qat", "--fallback"], ["envoy", "-p", "cryptomb"], ["envoy", "-p", "plain"],
     ],
     ids=" ".join,
@@ -172,7 +174,7 @@ def test_broken_yaml_is_told_so(text: bytes, words: str, tmp_path: Path) -> None
 def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
     ran = inspect(tmp_path, "apiVersion: v1\nkind: ConfigMap\n")
     assert ran.code == 0
-    assert "nothing in it that qatprep knows" in ran.out
+    assert "nothing in it that qatprep judges" in ran.out
 
 
 DEPLOYMENT = """\
