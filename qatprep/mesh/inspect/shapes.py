@@ -13,6 +13,7 @@ from typing import Any
 
 from qatprep import yaml_text
 from qatprep.mesh.inspect.manifest import Manifest, embedded, mapping
+from qatprep.mesh.inspect.spelling import snake, snake_key
 
 PROXY_CONFIG = "proxy.istio.io/config"
 CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
@@ -187,7 +188,7 @@ def _text(name: str, path: str, text: str, depth: int) -> Iterator[Shape]:
 
 def _envoy(value: dict[str, Any]) -> dict[str, Any] | None:
     """The mapping in snake_case where it is of Envoy's; Istio has another privateKeyProvider."""
-    keys = {_snake(str(key)) for key in value}
+    keys = {snake_key(str(key)) for key in value}
     if "provider_name" in keys:
         return {"private_key_provider": snake(value)}
     if not keys & _ENVOY:
@@ -197,17 +198,6 @@ def _envoy(value: dict[str, Any]) -> dict[str, Any] | None:
     if keys & _ENVOY == {"private_key_provider"} and not {"provider_name", "typed_config"} & set(block):
         return None
     return tree
-
-
-def _snake(key: str) -> str:
-    return key if key.startswith("@") else re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).lower()
-
-
-def snake(value: Any) -> Any:
-    """Keys in snake_case, as Envoy's YAML takes camelCase as well."""
-    if isinstance(value, dict):
-        return {_snake(str(key)): snake(inner) for key, inner in value.items()}
-    return [snake(item) for item in value] if isinstance(value, list) else value
 
 
 def _pod_place(name: str, path: str) -> str:
