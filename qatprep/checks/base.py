@@ -28,6 +28,7 @@ class Stage(StrEnum):
     SRIOV = "sr-iov"
     BINDING = "binding"
     NODES = "nodes"
+    QATLIB = "qatlib"
     PERSISTENCE = "persistence"
     MEMLOCK = "memlock"
     RUNTIME = "runtime"

@@ -8,10 +8,13 @@ from qatprep import hardware
 from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines, some_vfs, unseen, vfs
 from qatprep.facts.base import Unknown
+from qatprep.facts.iommu import MAPPINGS
 from qatprep.facts.pci import Pf, Vf
 from qatprep.findings import Evidence, Finding, failed, warned
 from qatprep.text import listed
 
+_MAPPINGS = 65535
+"""drivers/vfio/vfio_iommu_type1.c, dma_entry_limit: the default is U16_MAX."""
 _BIND = "echo vfio-pci > $q/driver_override; echo $vf > /sys/bus/pci/drivers/vfio-pci/bind"
 
 
@@ -140,6 +143,23 @@ def _viable(ctx: Context) -> Iterable[Finding]:
         )
 
 
+def _mappings(ctx: Context) -> Iterable[Finding]:
+    limit = ctx.facts.iommu.mappings
+    if isinstance(limit, int) and limit < _MAPPINGS:
+        yield warned(
+            "QP-VFIO-004",
+            f"a user of VFIO may have {limit} DMA mappings; the kernel's own limit is {_MAPPINGS}",
+            evidence=(Evidence(MAPPINGS, str(limit)),),
+            cause="Somebody lowered vfio_iommu_type1's dma_entry_limit. Beyond it mapping memory fails with ENOSPC "
+            '("No space left on device", errno=28).',
+            fix=(
+                f"echo {_MAPPINGS} > {MAPPINGS}",
+                "Take the option dma_entry_limit out of /etc/modprobe.d or the kernel command line. Programs that "
+                "run keep the limit they began with.",
+            ),
+        )
+
+
 CHECKS = (
     Check(
         "QP-VFIO-001",
@@ -159,6 +179,13 @@ CHECKS = (
         "QP-VFIO-003",
         Stage.BINDING,
         _viable,
+        needs=("QP-VFIO-001",),
+        about=vfs,
+    ),
+    Check(
+        "QP-VFIO-004",
+        Stage.BINDING,
+        _mappings,
         needs=("QP-VFIO-001",),
         about=vfs,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import attribute, in_vm, unseen
+from qatprep.checks.text import attribute, in_vm, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf, Vf
 from qatprep.findings import Evidence, Finding, Status, failed
@@ -106,6 +106,55 @@ def _drivable(ctx: Context) -> Iterable[Finding]:
         )
 
 
+def _of_the_host(ctx: Context) -> Iterable[Finding]:
+    if not in_vm(ctx.facts) or ctx.facts.iommu.xen:
+        return
+    mine = [pf for pf in ctx.pfs if pf.total_vfs is None and not pf.vfs and ctx.config.of(pf).vfs]
+    if mine:
+        bdfs = tuple(pf.bdf for pf in mine)
+        yield failed(
+            "QP-DEV-004",
+            f"{some_pfs(ctx, bdfs)} {'was' if len(bdfs) == 1 else 'were'} passed into this VM whole",
+            subjects=bdfs,
+            evidence=(
+                *(attribute(bdf, "sriov_totalvfs", None) for bdf in bdfs),
+                Evidence("cpuid leaf 1, ecx bit 31", "a hypervisor"),
+            ),
+            cause="A hypervisor that passes a PF through leaves its SR-IOV capability out, so that no VFs can be made "
+            "in the VM; and qatlib opens VFs. No BIOS setting changes that.",
+            fix=(
+                "On the VM's host, leave the PF to its driver and pass VFs into the VM: prepare the host with "
+                "qatprep, then for each VF QEMU's -device vfio-pci,host=<VF>, or libvirt's <hostdev managed='no'>.",
+                "The VM needs a virtual IOMMU for them (QEMU: -device intel-iommu,intremap=on,caching-mode=on).",
+            ),
+        )
+
+
+def _functions(ctx: Context) -> list[Pf | Vf]:
+    return [*ctx.pfs, *ctx.vfs]
+
+
+def _powered(ctx: Context) -> Iterable[Finding]:
+    mine = [f for f in _functions(ctx) if f.power is not None]
+    outside = {f.bdf for f in mine}
+    bdfs = tuple(f.bdf for f in mine if getattr(f, "pf", None) not in outside)
+    if bdfs:
+        yield failed(
+            "QP-DEV-005",
+            f"{plural(len(bdfs), 'QAT device')} {'is' if len(bdfs) == 1 else 'are'} without power (D3cold)",
+            subjects=bdfs,
+            evidence=tuple(attribute(bdf, "power_state", "D3cold") for bdf in bdfs) + log_lines(ctx, "d3cold"),
+            cause='The kernel cannot bring the device back to D0: it does not answer on the bus ("Unable to change '
+            'power state from D3cold to D0, device inaccessible"). Power management of the PCIe port switched it '
+            "off, or the device hangs.",
+            fix=(
+                "Keep the kernel from switching ports off: add pcie_port_pm=off to the kernel command line, and "
+                "vfio-pci.disable_idle_d3=1 where vfio-pci had the device.",
+                "Switch the machine off completely and on again: a reboot does not power such a device up.",
+            ),
+        )
+
+
 _ALL = ("QP-STACK-001", "QP-DEV-001")
 
 CHECKS = (
@@ -125,5 +174,19 @@ CHECKS = (
         Stage.DEVICE,
         _drivable,
         needs=_ALL,
+    ),
+    Check(
+        "QP-DEV-004",
+        Stage.DEVICE,
+        _of_the_host,
+        needs=(*_ALL, "QP-DEV-003"),
+        about=pfs,
+    ),
+    Check(
+        "QP-DEV-005",
+        Stage.DEVICE,
+        _powered,
+        needs=(*_ALL, "QP-DEV-003"),
+        about=lambda ctx: [f.bdf for f in _functions(ctx)],
     ),
 )

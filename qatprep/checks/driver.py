@@ -9,7 +9,8 @@ from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import BOOTSTRAP, attribute, for_each, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
-from qatprep.findings import Evidence, Finding, failed
+from qatprep.findings import Evidence, Finding, Status, failed
+from qatprep.findings.messages import BY_KEY
 from qatprep.hardware import PCI_DRIVERS, VFIO_DRIVERS
 
 
@@ -123,16 +124,26 @@ def _bound(ctx: Context) -> Iterable[Finding]:
             )
         else:
             reason = next((r for r in _REASONS if r.key == key), _SILENT)
+            cause = (_cause_before(ctx, bdfs[0]) if key == "probe-failed" else "") or reason.cause
             bind = for_each(bdfs, f"echo $pf > {PCI_DRIVERS}/{wanted}/bind") if reason.bind else ()
             yield failed(
                 "QP-PF-001",
                 f"{who} {verb} without a driver" + (": the driver could not start it" if key else ""),
                 subjects=bdfs,
                 evidence=base + (log_lines(ctx, *(r.key for r in _REASONS), bdf=bdfs[0]) if key else ()),
-                cause=reason.cause,
+                cause=cause,
                 fix=(*reason.fix, *bind),
                 step=BOOTSTRAP if reason.again else "",
             )
+
+
+def _cause_before(ctx: Context, bdf: str) -> str:
+    """The cause of the first known line before the driver gave up, "" when none is known."""
+    log = ctx.facts.log
+    for last in log.of("probe-failed", bdf=bdf)[-1:]:
+        rows = [BY_KEY[line.key] for line in log.before(last) if line.key]
+        return next((row.cause for row in rows if row.status is Status.FAIL and not row.leading and row.cause), "")
+    return ""
 
 
 def _why(ctx: Context, pf: Pf) -> str:

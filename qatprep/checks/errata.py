@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import functions, unseen
 from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Services
 from qatprep.findings import Evidence, Finding, warned
 
 _RELEASE = "/proc/sys/kernel/osrelease"
@@ -22,6 +23,21 @@ class _Erratum(NamedTuple):
     title: str
     cause: str
     source: str
+    concerns: Callable[[Context], bool] = lambda ctx: True
+    """Whether what it names is here."""
+
+
+def _first_generation_four(ctx: Context) -> bool:
+    """PFs that a kernel of this series drives by itself, and a qatlib that fails, as far as the host has one.
+
+    Kubernetes: which qatlib the images bring is not known. 24.09 fails for compression alone.
+    """
+    known = [pf for pf in ctx.pfs if pf.family.since <= (6, 1)]
+    release = ctx.facts.qatlib.release
+    if release is None or ctx.facts.kubernetes.here:
+        return bool(known)
+    dc = any(isinstance(pf.services, Services) and "dc" in pf.services.tokens for pf in known)
+    return bool(known) and (release == (25, 8) or (release == (24, 9) and dc))
 
 
 _ERRATA = (
@@ -39,6 +55,7 @@ _ERRATA = (
         'qatlib 24.09 and 25.08 fail with "Failed to get enabled services" on this kernel',
         "Kernels 6.1.0 to 6.1.148 lack a fix that these releases of qatlib rely on.",
         "qatlib README, QATE-106085",
+        _first_generation_four,
     ),
 )
 
@@ -50,6 +67,8 @@ def _errata(ctx: Context) -> Iterable[Finding]:
         return
     exact = _stable_version(kernel.release, kernel.build)
     for erratum in _ERRATA:
+        if not erratum.concerns(ctx):
+            continue
         low, high = erratum.first, erratum.fixed
         if high < (6, 0, 0) and any(pf.configurable is True for pf in ctx.pfs):
             continue  # a distribution's kernel with a driver of 6.0 or later in it

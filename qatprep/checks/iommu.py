@@ -24,6 +24,7 @@ from qatprep.checks.text import (
     in_vm,
     log_lines,
     share,
+    some_vfs,
     unseen,
 )
 from qatprep.facts.base import Unknown
@@ -37,7 +38,9 @@ def _offered(ctx: Context) -> Iterable[Finding]:
     iommu = ctx.facts.iommu
     if not isinstance(iommu.units, Unknown) and iommu.units:
         return  # it runs: however the firmware told the kernel, it did
-    if isinstance(iommu.table, Unknown):
+    if iommu.xen:
+        yield _xen()
+    elif isinstance(iommu.table, Unknown):
         yield unseen("QP-IOMMU-001", "cannot tell whether the firmware offers an IOMMU", iommu.table)
     elif iommu.table is None:
         log = log_lines(ctx, "iommu-off", "vfio-probe")
@@ -60,6 +63,45 @@ def _offered(ctx: Context) -> Iterable[Finding]:
             evidence=(Evidence(ACPI_TABLES, "neither DMAR nor IVRS among the tables"), *log),
             cause=cause,
             fix=fix,
+        )
+
+
+def _xen() -> Finding:
+    return failed(
+        "QP-IOMMU-001",
+        "Xen has the IOMMU: there is no VFIO in its control domain (dom0)",
+        evidence=(
+            Evidence("/proc/xen/capabilities", "control_d"),
+            Evidence(UNITS, "empty: Xen hides the IOMMU from this kernel"),
+        ),
+        cause="This kernel runs below Xen, which drives the IOMMU itself and hides the firmware's table. Neither the "
+        "BIOS nor a kernel argument changes that.",
+        fix=(
+            "Boot this host without Xen (choose the plain kernel in the boot menu) to use QAT on it.",
+            "Or give VFs to guests with Xen's own means (xl pci-assignable-add): qatprep does not prepare those.",
+        ),
+    )
+
+
+def _reserved(ctx: Context) -> Iterable[Finding]:
+    mine = [vf for vf in ctx.vfs if vf.reserved]
+    if mine:
+        bdfs = tuple(vf.bdf for vf in mine)
+        yield failed(
+            "QP-IOMMU-006",
+            f"VFIO refuses {some_vfs(ctx, bdfs)}: the firmware reserves memory there",
+            subjects=bdfs,
+            evidence=tuple(attribute(bdf, "iommu_group/reserved_regions", "direct") for bdf in bdfs[:4])
+            + log_lines(ctx, "rmrr"),
+            cause="The BIOS asks for a fixed mapping of memory for this device or its bridge (RMRR of Intel, IVMD of "
+            "AMD), for example for management by the BMC. VFIO could not keep such a mapping, so the kernel refuses "
+            "to give the device away: VFIO_SET_IOMMU fails with EPERM, from Linux 6.5 on VFIO_GROUP_SET_CONTAINER with "
+            "EINVAL.",
+            fix=(
+                "In the BIOS setup switch off what shares memory with PCIe devices: HPE names it HPE Shared Memory "
+                "features (conrep, RMRDS), others USB or BMC emulation for PCIe slots; else update the BIOS.",
+                "Ask the vendor of the machine: no kernel argument of mainline lifts it.",
+            ),
         )
 
 
@@ -99,13 +141,18 @@ def _waiting(ctx: Context) -> Iterable[Finding]:
     off = any(argument in OFF for _, argument in staged)
     news = [f"add {listed(coming)}" if coming else "", f"remove {listed(going)}" if going else ""]
     certain = not hidden or going or not all(path.startswith("/etc/default/grub") for path, _ in staged)
+    old = bool(staged) and not going and all(s.old for s in kernel.staged if s.path in {path for path, _ in staged})
     yield warned(
         "QP-IOMMU-003",
-        f"{'the next' if certain else 'a later'} boot will {' and '.join(part for part in news if part)}",
+        f"the last boot did not add {listed(coming)}, which the boot loader's files had"
+        if old
+        else f"{'the next' if certain else 'a later'} boot will {' and '.join(part for part in news if part)}",
         evidence=tuple(Evidence(path, token(argument)) for path, argument in staged)
         + tuple(Evidence("/proc/cmdline", f"{token}, in no boot entry any more") for token in going)
         + hidden,
-        cause="The boot loader's files differ from what this kernel was started with."
+        cause="These files are older than the running system: another boot entry was chosen, or another file is read."
+        if old
+        else "The boot loader's files differ from what this kernel was started with."
         + (" That will switch the IOMMU off, and with it QAT." if off else "")
         + ("" if certain else f" Whether it is the next boot already cannot be seen: {unreadable(hidden)}."),
         fix=change_arguments(ctx.facts, remove=[token(a) for _, a in staged if a in OFF])[:-1]
@@ -192,7 +239,7 @@ def _unsafe(ctx: Context) -> Iterable[Finding]:
             )
 
 
-_DEVICE = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
+_DEVICE = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003", "QP-DEV-004")
 
 CHECKS = (
     Check(
@@ -229,5 +276,12 @@ CHECKS = (
         _unsafe,
         needs=_DEVICE,
         about=functions,
+    ),
+    Check(
+        "QP-IOMMU-006",
+        Stage.IOMMU,
+        _reserved,
+        needs=(*_DEVICE, "QP-IOMMU-002", "QP-IOMMU-004"),
+        about=lambda ctx: [vf.bdf for vf in ctx.vfs],
     ),
 )

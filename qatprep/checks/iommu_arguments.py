@@ -12,6 +12,14 @@ from qatprep.text import listed
 _KEYS = ("intel_iommu", "amd_iommu", "iommu", "iommu.passthrough", "iommu.strict")
 OFF = (("intel_iommu", "off"), ("amd_iommu", "off"), ("iommu", "off"), ("iommu", "soft"))
 """Documentation/admin-guide/kernel-parameters.txt."""
+VALUES = {
+    "intel_iommu": ("on", "off", "igfx_off", "forcedac", "strict", "sp_off", "sm_on", "sm_off", "tboot_noforce"),
+    "iommu": (
+        *("off", "force", "noforce", "biomerge", "merge", "nomerge", "panic", "nopanic", "soft", "pt", "nopt"),
+        *("forcesac", "allowdac", "nodac", "usedac", "memaper", "leak", "group_mf"),
+    ),
+}
+"""What the kernel takes: drivers/iommu/intel/iommu.c, arch/x86/kernel/pci-dma.c. It passes over other values."""
 Argument = tuple[str, str]
 ON: Argument = ("intel_iommu", "on")
 

@@ -9,6 +9,7 @@ from qatprep.checks.base import Context
 from qatprep.checks.iommu_arguments import (
     OFF,
     ON,
+    VALUES,
     Argument,
     arguments,
     hidden_files,
@@ -16,11 +17,12 @@ from qatprep.checks.iommu_arguments import (
     token,
     unreadable,
 )
-from qatprep.checks.text import AS_ROOT, change_arguments, log_lines, rewrite_grub
+from qatprep.checks.text import AS_ROOT, change_arguments, log_lines
 from qatprep.facts.base import Unknown
+from qatprep.facts.boot_loader import BOOT_ENTRIES
 from qatprep.facts.iommu import ACPI_TABLES
-from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
 from qatprep.findings import Evidence, Finding, failed
+from qatprep.persist.arguments import NEEDED, rewrite_grub, stageable
 from qatprep.text import listed
 
 _DEFAULT_ON = ("CONFIG_INTEL_IOMMU_DEFAULT_ON", "CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF")
@@ -45,6 +47,11 @@ class _Off(NamedTuple):
         return [token(argument) for argument in self.running if argument in OFF]
 
     @property
+    def mistaken(self) -> list[str]:
+        """Arguments with a value that the kernel does not know."""
+        return [token((name, value)) for name, value in self.running if value not in VALUES.get(name, (value,))]
+
+    @property
     def add(self) -> list[str]:
         return [token(ON)] if self.table == "DMAR" and ON not in self.running else []
 
@@ -55,13 +62,25 @@ class _Off(NamedTuple):
         return listed(dict.fromkeys(token(argument) for _, argument in self.staged)) if on else ""
 
     @property
+    def files(self) -> list[str]:
+        """Those that have it."""
+        return list(dict.fromkeys(path for path, _ in self.staged))
+
+    @property
+    def old(self) -> bool:
+        """Whether all files that have it were written before the last boot: no boot waits for it."""
+        return all(entry.old for entry in self.ctx.facts.kernel.staged if entry.path in self.files)
+
+    @property
     def only_in_grub(self) -> bool:
         """Staged where update-grub reads it, and not yet in what the boot loader reads."""
         return bool(self.coming) and all(path.startswith("/etc/default/grub") for path, _ in self.staged)
 
     @property
     def built(self) -> bool:
-        return any(entry.path in GRUB_CFGS for entry in self.ctx.facts.kernel.staged)
+        """Whether the file that GRUB reads could be read."""
+        loader = self.ctx.facts.kernel.loader
+        return any(entry.path == loader.grub_cfg for entry in loader.staged)
 
     @property
     def option(self) -> str:
@@ -93,6 +112,14 @@ def _staged_evidence(off: _Off) -> tuple[Evidence, ...]:
     return tuple(Evidence(path, token(argument)) for path, argument in off.staged)
 
 
+def _staging(off: _Off) -> tuple[str, ...]:
+    """By qatprep itself, where it has a file for this boot loader."""
+    way = stageable(off.ctx.facts.kernel.loader)
+    if way is None or off.add != list(NEEDED):
+        return ()
+    return ("qatprep gen-conf --stage-kernel-arguments", *way.commands, "Reboot.")
+
+
 _REASONS = (
     _Reason(
         lambda off: off.only_in_grub and bool(off.hidden),
@@ -101,16 +128,31 @@ _REASONS = (
             f"{unreadable(off.hidden)}."
         ),
         lambda off: (
-            (AS_ROOT,) if BOOT_ENTRIES in off.ctx.facts.kernel.hidden else (rewrite_grub(off.ctx.facts), "Reboot.")
+            (AS_ROOT,)
+            if BOOT_ENTRIES in off.ctx.facts.kernel.hidden
+            else (rewrite_grub(off.ctx.facts.kernel.loader), "Reboot.")
         ),
         lambda off: _staged_evidence(off) + off.hidden,
     ),
     _Reason(
         lambda off: off.only_in_grub and off.built,
         lambda off: (
-            f"{token(ON)} is set in {off.staged[0][0]}, but the boot loader's grub.cfg was not written again since."
+            f"{token(ON)} is set in {off.staged[0][0]}, but {off.ctx.facts.kernel.loader.grub_cfg}, which GRUB reads, "
+            "was not written again since."
         ),
-        lambda off: (rewrite_grub(off.ctx.facts), "Reboot."),
+        lambda off: (rewrite_grub(off.ctx.facts.kernel.loader), "Reboot."),
+        _staged_evidence,
+    ),
+    _Reason(
+        lambda off: bool(off.coming) and off.old,
+        lambda off: (
+            f"{off.coming} was in {listed(off.files)} already when this host was booted, and the kernel has it not: "
+            "it was booted from another entry, or the boot loader reads another file."
+        ),
+        lambda off: (
+            "Look at the boot menu, and which entry is its default.",
+            *change_arguments(off.ctx.facts, add=off.add),
+        ),
         _staged_evidence,
     ),
     _Reason(
@@ -118,6 +160,14 @@ _REASONS = (
         lambda off: f"Staged in the boot loader, reboot pending: {off.coming}.",
         lambda off: ("Reboot.",),
         _staged_evidence,
+    ),
+    _Reason(
+        lambda off: bool(off.add and off.mistaken),
+        lambda off: (
+            f"{listed(off.mistaken)}: the kernel takes no such value and goes on without it. "
+            "intel_iommu= takes on; pt belongs to iommu=."
+        ),
+        lambda off: change_arguments(off.ctx.facts, add=off.add, remove=off.mistaken),
     ),
     _Reason(
         lambda off: bool(off.guilty),
@@ -135,7 +185,7 @@ _REASONS = (
         lambda off: not off.compiled,
         lambda off: f"This kernel was built without {off.option}.",
         lambda off: ("Install the distribution's general kernel, and reboot.",),
-        lambda off: (Evidence(f"/boot/config-{off.ctx.facts.kernel.release}", f"{off.option} is not set"),),
+        lambda off: (Evidence(off.ctx.facts.kernel.config_path, f"{off.option} is not set"),),
     ),
     _Reason(
         lambda off: bool(off.add and off.default_on),
@@ -145,7 +195,7 @@ _REASONS = (
     _Reason(
         lambda off: bool(off.add),
         lambda off: "This kernel leaves the IOMMU off unless it is told to use it by intel_iommu=on.",
-        lambda off: change_arguments(off.ctx.facts, add=off.add),
+        lambda off: _staging(off) or change_arguments(off.ctx.facts, add=off.add),
     ),
     _Reason(
         lambda off: True,

@@ -11,7 +11,7 @@ from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import attribute, change_arguments, functions, have, pfs, share, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import argument
-from qatprep.facts.pci import Pf, Services
+from qatprep.facts.pci import DeviceNode, Pf, Services
 from qatprep.findings import Evidence, Finding, failed, warned
 from qatprep.text import listed
 
@@ -79,6 +79,8 @@ class _Option(NamedTuple):
     name: str
     since: tuple[int, int]
     what: str
+    parent: str = ""
+    """An option of its menu: without that one nothing is said about this one, for the list is not whole."""
 
 
 # drivers/pci/Kconfig, drivers/vfio/Kconfig, drivers/vfio/pci/Kconfig. qatlib opens groups through the legacy container
@@ -87,8 +89,8 @@ _OPTIONS = (
     _Option("CONFIG_PCI_IOV", (0, 0), "without it there are no VFs"),
     _Option("CONFIG_VFIO_PCI", (0, 0), "the driver for the VFs"),
     _Option("CONFIG_VFIO_IOMMU_TYPE1", (0, 0), "the IOMMU back end that qatlib asks for"),
-    _Option("CONFIG_VFIO_GROUP", (6, 6), "/dev/vfio/<group>, which qatlib opens"),
-    _Option("CONFIG_VFIO_CONTAINER", (6, 2), "/dev/vfio/vfio, which qatlib opens"),
+    _Option("CONFIG_VFIO_GROUP", (6, 6), "/dev/vfio/<group>, which qatlib opens", "CONFIG_VFIO"),
+    _Option("CONFIG_VFIO_CONTAINER", (6, 2), "/dev/vfio/vfio, which qatlib opens", "CONFIG_VFIO"),
 )
 
 
@@ -108,14 +110,18 @@ def _built(ctx: Context) -> Iterable[Finding]:
     lacking = [
         option
         for option in _OPTIONS
-        if option.name not in proven and _has_option(ctx, option) and kernel.config.get(option.name) not in ("y", "m")
+        if option.name not in proven
+        and _has_option(ctx, option)
+        and (not option.parent or option.parent in kernel.config)
+        and kernel.config.get(option.name) not in ("y", "m")
     ]
     if lacking:
-        path = f"/boot/config-{kernel.release}"
         yield failed(
             "QP-KRN-002",
             f"the kernel was built without {listed(option.name for option in lacking)}",
-            evidence=tuple(Evidence(path, f"{option.name} is not set ({option.what})") for option in lacking),
+            evidence=tuple(
+                Evidence(kernel.config_path, f"{option.name} is not set ({option.what})") for option in lacking
+            ),
             cause=f"Linux {kernel.release} was configured so; no module or setting adds it. Cloud and minimal "
             "kernels are often built like this.",
             fix=("Install the distribution's general kernel instead of a cloud or minimal one, and reboot.",),
@@ -138,6 +144,11 @@ def _proven(ctx: Context) -> set[str]:
             proven.add(name)
     if any(vf.node is not None and not isinstance(vf.node, Unknown) for vf in ctx.vfs):
         proven.update(("CONFIG_VFIO_GROUP", "CONFIG_VFIO_PCI"))
+    # The node is what qatlib opens, whoever makes it: vfio, or iommufd in its place.
+    if isinstance(ctx.facts.nodes.container, DeviceNode):
+        proven.add("CONFIG_VFIO_CONTAINER")
+    if "vfio_iommu_type1" not in ctx.facts.vfio_modules:
+        proven.update(("CONFIG_VFIO_IOMMU_TYPE1", "CONFIG_VFIO_CONTAINER"))
     return proven
 
 

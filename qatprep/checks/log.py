@@ -1,4 +1,9 @@
-"""What the kernel log says that nothing else explains. Causes and advice are in findings/messages."""
+"""What the kernel log says that nothing else explains. Causes and advice are in findings/messages.
+
+The log is an open world: a line at warning or worse about a QAT function or driver of this node is always shown, also
+when no row of findings/messages knows it, when another finding explains it, and when what is seen now contradicts it.
+Where the log has no priorities, every such line is that no row calls harmless.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,11 @@ from qatprep.facts.log import LogLine
 from qatprep.facts.pci import Pf, Stranger, Vf
 from qatprep.findings import Evidence, Finding, Status, warned
 from qatprep.findings.messages import BY_KEY
+from qatprep.host.kmsg import WARNING
 from qatprep.text import plural
 
-_QUOTED = 4
-"""Lines one finding quotes."""
+_QUOTED = 12
+"""Kinds of lines that one finding quotes."""
 
 
 class Reading(NamedTuple):
@@ -70,9 +76,24 @@ READINGS: dict[str, Reading] = {
     "firmware-missing": Reading(_DRIVER, _up),
     "firmware-rejected": Reading(_DRIVER, _up),
     "firmware-svn": Reading(_DRIVER, _up),
+    "firmware-suffix": Reading(_DRIVER, _up),
+    "firmware-gave-up": Reading(_DRIVER, _up),
+    "engines": Reading(_DRIVER, _up),
+    "init-message": Reading(_DRIVER, _up),
+    "interrupts": Reading(_DRIVER, _up),
+    "driver-failed": Reading(_DRIVER, _bound),
+    "driver-services": Reading(_DRIVER, _up),
+    "foreign-module": Reading(("QP-STACK-*",), _bound),
+    "counters": Reading(("QP-PF-*",), _up),
+    "not-registered": Reading(_VFS, _whole),
+    "vf-silent": Reading(_VFS, _up),
+    "pf-in-vfio": Reading(_VFS, _bound),
+    "vf-token": Reading(_VFS, _bound),
+    "noiommu": Reading(("QP-IOMMU-*",)),
+    "vfio-ids": Reading(("QP-MOD-004", "QP-KRN-004")),
+    "rmrr": Reading(("QP-VFIO-*", "QP-IOMMU-*")),
     "probe-failed": Reading(_DRIVER, _bound),
     "power": Reading(_DRIVER, _up),
-    "engines": Reading(_DRIVER, _up),
     "numa": Reading(_DRIVER, _bound),
     "fused": Reading(_DRIVER, _bound),
     "start-failed": Reading(("QP-PF-*", "QP-FW-*", "QP-SVC-*"), _up),
@@ -84,7 +105,8 @@ READINGS: dict[str, Reading] = {
     "cold-reset": Reading(("QP-PF-002", "QP-PF-003", "QP-PF-004")),
     "heartbeat-lost": Reading(("QP-PF-002", "QP-PF-003", "QP-PF-004")),
     "reset-failed": Reading(("QP-PF-*",)),
-    "device-errors": Reading(("QP-PF-003", "QP-PF-004")),
+    "ras": Reading(("QP-PF-003", "QP-PF-004")),
+    "ras-correctable": Reading(("QP-PF-003", "QP-PF-004")),
     "pfvf": Reading(_VFS),
     "vfs-already": Reading(("QP-SRIOV-*",), _always),
     "vfs-rounded": Reading(("QP-SRIOV-*",), _always),
@@ -106,23 +128,17 @@ READINGS: dict[str, Reading] = {
 }
 """By the key of the row in findings/messages. For any other kind of line nothing explains or contradicts it."""
 _PLAIN = Reading()
-
-_FAULT = re.compile(r"Request device \[(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[0-9a-f]{2}\.\d)\]")
-
-
-def _device(line: LogLine) -> str:
-    """The BDF a line is about; DMA faults name it without the domain on older kernels."""
-    match = _FAULT.search(line.text) if line.key == "dma-fault" else None
-    return f"{match[1] or '0000'}:{match[2]}" if match else line.bdf
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+", re.IGNORECASE)
 
 
-def _ours(facts: Facts, line: LogLine, bdf: str) -> bool:
-    """Whether a line is about QAT as it is now: not about a NIC, nor about VFs that are gone."""
+def _ours(facts: Facts, line: LogLine) -> bool:
+    """Whether a line is about QAT on this node: not about a NIC, nor about VFs that are gone."""
     if line.key == "out-of-tree" and "disagrees about version" in line.text:
-        return "qat" in line.text or "usdm" in line.text
+        return line.driver
     functions: tuple[Pf | Vf | Stranger, ...] = (*facts.pci.pfs, *facts.pci.all_vfs, *facts.pci.strangers)
-    known = {f.bdf for f in functions}
-    return not bdf or bdf in known
+    if line.bdf and line.bdf not in {f.bdf for f in functions}:
+        return not line.key and line.driver
+    return bool(line.bdf or line.key) or line.driver
 
 
 def _explained(ctx: Context, reading: Reading, bdf: str) -> bool:
@@ -137,27 +153,103 @@ def _explained(ctx: Context, reading: Reading, bdf: str) -> bool:
     return False
 
 
+class _Sorted(NamedTuple):
+    """The lines of the log that are about QAT on this node."""
+
+    trouble: dict[str, list[LogLine]]
+    """Known, and neither explained nor contradicted: by the key of the row."""
+    unknown: list[LogLine]
+    aside: list[LogLine]
+    """At warning or worse, or of unknown priority, and known to need nothing now: history, harmless, or explained by
+    another finding."""
+
+
+def _sort(ctx: Context, lines: Iterable[LogLine]) -> _Sorted:
+    found = _Sorted({}, [], [])
+    for line in lines:
+        if not _ours(ctx.facts, line):
+            continue
+        loud = line.level is None or line.level <= WARNING
+        if not line.key:
+            if loud:
+                found.unknown.append(line)
+            continue
+        reading = READINGS.get(line.key, _PLAIN)
+        if BY_KEY[line.key].status is Status.OK:
+            if line.level is not None and loud:
+                found.aside.append(line)
+        elif reading.settled(ctx.facts, line.bdf) or _explained(ctx, reading, line.bdf):
+            if loud:
+                found.aside.append(line)
+        else:
+            found.trouble.setdefault(line.key, []).append(line)
+    return found
+
+
+def quote(lines: Iterable[LogLine]) -> tuple[Evidence, ...]:
+    """The newest line of each kind, in order; lines of a kind differ in devices and numbers alone."""
+    kinds: dict[str, list[str]] = {}
+    for line in lines:
+        kind = _NUMBERS.sub("#", line.text.replace(line.bdf, "") if line.bdf else line.text)
+        kinds[kind] = [*kinds.pop(kind, []), line.text]
+    quoted = [
+        Evidence("kernel log", f"{texts[-1]} ({len(texts)} such lines)" if len(texts) > 1 else texts[-1])
+        for texts in kinds.values()
+    ]
+    if len(quoted) > _QUOTED:
+        more = Evidence("kernel log", f"and {plural(len(quoted) - _QUOTED, 'other kind')} of lines before these")
+        return (more, *quoted[-_QUOTED:])
+    return tuple(quoted)
+
+
+def _named(lines: Iterable[LogLine]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(line.bdf for line in lines if line.bdf))
+
+
 def _unexplained(ctx: Context) -> Iterable[Finding]:
     lines = ctx.facts.log.lines
     if isinstance(lines, Unknown):
         yield unseen("QP-LOG-001", "the kernel log cannot be read", lines)
         return
-    kinds: dict[str, list[tuple[LogLine, str]]] = {}
-    for line in lines:
-        bdf = _device(line)
-        reading = READINGS.get(line.key, _PLAIN)
-        if _ours(ctx.facts, line, bdf) and not reading.settled(ctx.facts, bdf) and not _explained(ctx, reading, bdf):
-            kinds.setdefault(line.key, []).append((line, bdf))
-    for key, mine in kinds.items():
+    found = _sort(ctx, lines)
+    for key, mine in found.trouble.items():
         message = BY_KEY[key]
+        told = [*ctx.facts.log.before(mine[-1]), *mine] if message.leading else mine
         yield warned(
             "QP-LOG-001",
             f"kernel log: {message.title} ({plural(len(mine), 'line')})",
-            subjects=tuple(dict.fromkeys(bdf for _, bdf in mine if bdf)),
-            evidence=tuple(Evidence("kernel log", line.text) for line, _ in mine[-_QUOTED:]),
+            subjects=_named(mine),
+            evidence=quote(told),
             cause=message.cause,
             fix=message.fix,
         )
+    if found.unknown:
+        yield warned(
+            "QP-LOG-001",
+            f"kernel log: {plural(len(found.unknown), 'line')} about QAT not recognised: {found.unknown[-1].text}",
+            subjects=_named(found.unknown),
+            evidence=quote(found.unknown),
+            cause="qatprep does not know "
+            + ("this sentence" if len(found.unknown) == 1 else "these sentences")
+            + ", so it cannot tell whether the device works.",
+            fix=("Read the lines, and prove that the device signs:", "qatprep smoke --provider qat"),
+        )
+    if found.aside:
+        number = plural(len(found.aside), "line")
+        yield Finding(
+            "QP-LOG-001",
+            Status.OK,
+            f"kernel log: {number} of no concern: history, harmless, or explained by another finding",
+            subjects=_named(found.aside),
+            evidence=quote(found.aside),
+        )
+
+
+def reservation(findings: Iterable[Finding]) -> str:
+    """What a verdict that finds no fault has to add for the kernel log, "" for nothing: READY is never said over a line
+    that nobody has looked at."""
+    told = [f.title.removeprefix("kernel log: ") for f in findings if f.id == "QP-LOG-001" and f.status is Status.WARN]
+    return f"; but see the kernel log (QP-LOG-001): {'; '.join(told)}" if told else ""
 
 
 CHECKS = (

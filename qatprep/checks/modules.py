@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import BOOTSTRAP, change_arguments, functions, pfs, unseen
@@ -12,8 +12,6 @@ from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, Status, failed
 from qatprep.hardware import VFIO_VARIANT
 from qatprep.text import listed
-
-_VFIO = ("vfio_pci", "vfio_iommu_type1")
 
 
 def _by_module(ctx: Context) -> dict[str, list[Pf]]:
@@ -44,7 +42,7 @@ def _shipped(ctx: Context) -> Iterable[Finding]:
         evidence = [Evidence(dep, f"no {name}.ko")]
         setting = None if isinstance(config, Unknown) else config.get(option)
         if not isinstance(config, Unknown):
-            evidence.append(Evidence(f"/boot/config-{kernel.release}", f"{option}={setting or 'n'}"))
+            evidence.append(Evidence(kernel.config_path, f"{option}={setting or 'n'}"))
         if setting:
             cause = "The kernel was built with it, but the package that holds the module is not installed."
             fix: tuple[str, ...] = (
@@ -72,18 +70,24 @@ def _shipped(ctx: Context) -> Iterable[Finding]:
 
 def _allowed(ctx: Context) -> Iterable[Finding]:
     wanted: dict[str, tuple[str, ...]] = {name: tuple(pf.bdf for pf in mine) for name, mine in _by_module(ctx).items()}
-    wanted |= {name: () for name in ("intel_qat",) if wanted}
-    wanted |= dict.fromkeys(("vfio", *_vfio_modules(ctx)), ())
     every = tuple(bdf for bdfs in wanted.values() for bdf in bdfs)
+    wanted |= {name: every for name in ("intel_qat",) if wanted}  # every QAT module stands on it
+    yield from _banned(ctx, "QP-MOD-002", wanted)
+
+
+def _vfio_allowed(ctx: Context) -> Iterable[Finding]:
+    yield from _banned(ctx, "QP-MOD-005", dict.fromkeys(("vfio", *_vfio_modules(ctx)), ()))
+
+
+def _banned(ctx: Context, id: str, wanted: Mapping[str, tuple[str, ...]]) -> Iterable[Finding]:
+    """Modules that something forbids; `wanted` has the devices that depend on each, () for the whole host."""
     for name, subjects in wanted.items():
         module = ctx.facts.modules.get(name)
         if not module.bans or module.builtin:
             continue
-        if name == "intel_qat":
-            subjects = every  # every QAT module stands on it
         loaded = module.loaded is True
         yield Finding(
-            "QP-MOD-002",
+            id,
             Status.WARN if loaded else Status.FAIL,
             f"{name} is loaded, but something forbids loading it" if loaded else f"something forbids loading {name}",
             subjects=subjects,
@@ -142,7 +146,8 @@ def _vfio_modules(ctx: Context) -> tuple[str, ...]:
     drivers = {config.driver for config in configs if config.vfs}
     if drivers <= {"none"}:
         return ()
-    return (*_VFIO, VFIO_VARIANT) if VFIO_VARIANT in drivers else _VFIO
+    modules = ctx.facts.vfio_modules
+    return (*modules, VFIO_VARIANT) if VFIO_VARIANT in drivers else modules
 
 
 def _vfio(ctx: Context) -> Iterable[Finding]:
@@ -201,7 +206,7 @@ CHECKS = (
         Stage.MODULES,
         _allowed,
         needs=(*_DEVICE, "QP-KRN-001", "QP-MOD-001"),
-        about=functions,
+        about=pfs,
     ),
     Check(
         "QP-MOD-003",
@@ -211,10 +216,18 @@ CHECKS = (
         about=pfs,
     ),
     Check(
+        "QP-MOD-005",
+        Stage.MODULES,
+        _vfio_allowed,
+        needs=(*_DEVICE, "QP-KRN-002", "QP-DEV-004"),
+        applies=lambda ctx: bool(_vfio_modules(ctx)),
+        about=functions,
+    ),
+    Check(
         "QP-MOD-004",
         Stage.MODULES,
         _vfio,
-        needs=(*_DEVICE, "QP-KRN-002", "QP-MOD-002"),
+        needs=(*_DEVICE, "QP-KRN-002", "QP-MOD-005", "QP-DEV-004"),
         applies=lambda ctx: bool(_vfio_modules(ctx)),
         about=functions,
     ),

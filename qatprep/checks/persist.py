@@ -126,25 +126,6 @@ def _program(ctx: Context) -> Iterable[Finding]:
         )
 
 
-def _others(ctx: Context) -> Iterable[Finding]:
-    for path in ctx.facts.persist.others:
-        unit = path.rsplit("/", 1)[-1]
-        yield warned(
-            "QP-PERS-003",
-            f"{unit} sets up the devices at boot as well, in its own way",
-            evidence=(Evidence(path, "enabled"),),
-            cause="qatlib's service has settings of its own (/etc/sysconfig/qat: POLICY, ServicesEnabled). Where it "
-            "sets services it stops every PF at each start, which destroys the VFs; from Linux 6.15 on it does so "
-            "every time for sym;asym, because the kernel spells that asym;sym. On Kubernetes nodes it also holds VFs "
-            "that the device plugin hands out.",
-            fix=(
-                "Where no program on the host itself uses qatmgr (Envoy and Kubernetes do not):",
-                f"systemctl disable --now {unit}",
-                "Else leave ServicesEnabled unset in /etc/sysconfig/qat.",
-            ),
-        )
-
-
 _NEEDS = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
 
 CHECKS = (
@@ -160,12 +141,5 @@ CHECKS = (
         Stage.PERSISTENCE,
         _program,
         applies=lambda ctx: ctx.facts.persist.text(facts_of.APPLY) is not None,
-    ),
-    Check(
-        "QP-PERS-003",
-        Stage.PERSISTENCE,
-        _others,
-        needs=_NEEDS,
-        applies=lambda ctx: ctx.facts.persist.systemd is True and ctx.facts.has_qat,
     ),
 )

@@ -9,7 +9,7 @@ from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines,
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, failed, warned
-from qatprep.text import plural
+from qatprep.text import listed, plural
 
 
 def _possible(ctx: Context) -> Iterable[Finding]:
@@ -66,6 +66,8 @@ def _made(ctx: Context) -> Iterable[Finding]:
             yield _blocked_read(ctx, pf, pf.num_vfs)
         elif wanted and (not pf.num_vfs or not pf.vfs):
             none.setdefault(next((key for key in _TROUBLES if ctx.facts.log.of(key, bdf=pf.bdf)), ""), []).append(pf)
+        elif wanted and pf.lost:
+            yield _incomplete(pf)
         elif wanted and isinstance(pf.total_vfs, int) and pf.num_vfs != pf.total_vfs:
             yield failed(
                 "QP-SRIOV-001",
@@ -111,6 +113,33 @@ def _made(ctx: Context) -> Iterable[Finding]:
         )
 
 
+def _incomplete(pf: Pf) -> Finding:
+    """VFs that sriov_numvfs counts and that are not there."""
+    base = f"/sys/bus/pci/devices/{pf.bdf}"
+    again = f"q={base}; echo down > $q/qat/state; cat $q/sriov_totalvfs > $q/sriov_numvfs"
+    cause = "Making them failed half way; sriov_numvfs counts them all the same."
+    fix: tuple[str, ...] = (again,)
+    if pf.dangling:
+        cause = (
+            "Somebody removed it from the bus (echo 1 > remove); sriov_numvfs still counts it, and its link is still "
+            "there. A rescan finds no VFs, and the kernel cannot make new ones beside the old link (EEXIST)."
+        )
+        fix = (f"echo 1 > {base}/remove; echo 1 > /sys/bus/pci/rescan", "Or reboot.")
+    return failed(
+        "QP-SRIOV-001",
+        f"PF {pf.bdf} has {len(pf.vfs)} of its {pf.num_vfs} VFs: {listed(pf.lost[:3])} "
+        f"{'leads nowhere' if pf.dangling else 'is not there' if len(pf.lost) == 1 else 'are not there'}",
+        subjects=(pf.bdf,),
+        evidence=(
+            attribute(pf.bdf, "sriov_numvfs", pf.num_vfs),
+            *(attribute(pf.bdf, name, "leads nowhere" if name in pf.dangling else None) for name in pf.lost[:4]),
+        ),
+        cause=cause,
+        fix=(*fix, "This takes the other VFs of the PF away for a moment: stop the programs that use them first."),
+        step="" if pf.dangling else BOOTSTRAP,
+    )
+
+
 def _blocked_read(ctx: Context, pf: Pf, fact: Unknown) -> Finding:
     finding = unseen("QP-SRIOV-001", f"cannot see how many VFs PF {pf.bdf} has", fact, (pf.bdf,))
     if fact.denied:
@@ -153,7 +182,7 @@ CHECKS = (
         "QP-SRIOV-002",
         Stage.SRIOV,
         _possible,
-        needs=("QP-PF-001", "QP-KRN-002"),
+        needs=("QP-PF-001", "QP-KRN-002", "QP-DEV-004"),
         about=pfs,
     ),
     Check(

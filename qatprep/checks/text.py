@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from qatprep.checks.base import Context
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
-from qatprep.facts.kernel import BOOT_ENTRIES, GRUB_CFGS
 from qatprep.findings import Evidence, Finding, Status
+from qatprep.findings.messages import BY_KEY
 from qatprep.hardware import PCI_DEVICES
+from qatprep.persist import arguments
 from qatprep.text import plural
 
 BOOTSTRAP = "bootstrap"
@@ -71,9 +72,12 @@ def for_each(bdfs: Sequence[str], body: str, name: str = "pf") -> tuple[str, ...
 
 
 def log_lines(ctx: Context, *keys: str, bdf: str = "") -> tuple[Evidence, ...]:
-    """The newest lines of the kernel log of these kinds that name this device, or none."""
-    lines = [line for line in ctx.facts.log.of(*keys) if not bdf or line.bdf in ("", bdf)]
-    return tuple(Evidence("kernel log", line.text) for line in lines[-_LOG_LIMIT:])
+    """The newest lines of the kernel log of these kinds that name this device, or none; before a line that says only
+    that something failed, the lines that may tell why."""
+    log = ctx.facts.log
+    lines = [line for line in log.of(*keys) if not bdf or line.bdf in ("", bdf)][-_LOG_LIMIT:]
+    told = [other for line in lines for other in (*(log.before(line) if BY_KEY[line.key].leading else ()), line)]
+    return tuple(dict.fromkeys(Evidence("kernel log", line.text) for line in told))
 
 
 def in_vm(facts: Facts) -> bool:
@@ -96,38 +100,6 @@ def vfs(ctx: Context) -> list[str]:
     return [vf.bdf for vf in ctx.vfs if drivers.get(vf.pf or "", ctx.config.devices.driver) != "none"]
 
 
-def rewrite_grub(facts: Facts) -> str:
-    """The command by which this host's grub.cfg is written again from /etc/default/grub."""
-    return "grub2-mkconfig -o /boot/grub2/grub.cfg" if "/boot/grub2/grub.cfg" in _loader(facts) else "update-grub"
-
-
-def _loader(facts: Facts) -> list[str]:
-    """The boot loader's files that this host has, whether they can be read or not."""
-    kernel = facts.kernel
-    hidden = list(kernel.hidden)
-    if all(path in hidden for path in GRUB_CFGS):  # /boot itself is closed to us: that tells nothing
-        hidden = []
-    return [staged.path for staged in kernel.staged] + hidden
-
-
 def change_arguments(facts: Facts, add: Sequence[str] = (), remove: Sequence[str] = ()) -> tuple[str, ...]:
-    """How kernel arguments are changed with the boot loader this host has, and the reboot that follows."""
-    paths = _loader(facts)
-    edited = [path for path in paths if path.startswith("/etc/default/grub")]
-    what = " and ".join(
-        part
-        for part in (f"add {' '.join(add)}" if add else "", f"take away {' '.join(remove)}" if remove else "")
-        if part
-    )
-    if any(path.startswith(BOOT_ENTRIES) for path in paths):
-        arguments = [f'--args="{" ".join(add)}"'] if add else []
-        arguments += [f'--remove-args="{" ".join(remove)}"'] if remove else []
-        steps: tuple[str, ...] = (f"grubby --update-kernel=ALL {' '.join(arguments)}",)
-    elif edited:
-        # What a snippet below grub.d sets wins over /etc/default/grub: name the last one that sets the line.
-        steps = (f"In GRUB_CMDLINE_LINUX of {edited[-1]} {what}.", rewrite_grub(facts))
-    elif "/etc/kernel/cmdline" in paths:
-        steps = (f"In /etc/kernel/cmdline {what}, then let kernel-install or dracut write the boot entries again.",)
-    else:
-        steps = (f"On the kernel command line {what} (update-grub, grubby, rpm-ostree kargs: as this host boots).",)
-    return (*steps, "Reboot.")
+    """How kernel arguments are changed with the boot loader that booted this host, and the reboot that follows."""
+    return (*arguments.change(facts.kernel.loader, add, remove), "Reboot.")

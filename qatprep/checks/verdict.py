@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qatprep.checks.base import Profile
+from qatprep.checks.log import reservation
 from qatprep.checks.table import BY_ID
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts
@@ -89,7 +90,7 @@ def _qat(facts: Facts, config: NodeConfig, findings: tuple[Finding, ...], left_o
         text = told.title if told else "no QAT device here that qatlib drives"
         return Verdict(Profile.QAT, State.NOT_POSSIBLE, text, told.id if told else "")
     against = _common(Profile.QAT, mine, left_out)
-    return against or Verdict(Profile.QAT, State.READY, _inventory(facts))
+    return against or Verdict(Profile.QAT, State.READY, _inventory(facts) + reservation(findings))
 
 
 def _inventory(facts: Facts) -> str:

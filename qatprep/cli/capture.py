@@ -91,7 +91,7 @@ def survey(recorder: Recorder, wanted: NodeConfig) -> None:
     from qatprep.checks.registry import evaluate
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
-    from qatprep.facts import pci
+    from qatprep.facts import bus
     from qatprep.plan.node import make_plan
 
     found = facts.gather(recorder)
@@ -99,7 +99,7 @@ def survey(recorder: Recorder, wanted: NodeConfig) -> None:
         evaluate(found, wanted, profile)
     make_plan(found, wanted)
     recorder.boot_id()
-    pci.everything(recorder)
+    bus.everything(recorder)
     try:
         journal.runs(recorder)
     except QatprepError:

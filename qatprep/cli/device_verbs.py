@@ -88,12 +88,12 @@ class Verb(NamedTuple):
 
 def show(session: Session, words: list[str], options: Options) -> ExitCode:
     """qatprep device list"""
-    from qatprep.facts import nodes, pci
+    from qatprep.facts import bus, nodes, pci
     from qatprep.report import device as report
 
     host = session.host(options.root, options.simulate)
     if options.every:
-        functions = pci.everything(host)
+        functions = bus.everything(host)
         if options.output == "json":
             session.json(report.functions_document(host, functions))
         else:
@@ -191,6 +191,13 @@ def vfs(session: Session, words: list[str], options: Options) -> ExitCode:
     )
 
 
+def take_over(session: Session, words: list[str], options: Options) -> ExitCode:
+    """qatprep device take-over BDF..."""
+    from qatprep.plan.takeover import take_over as plan
+
+    return _run(session, words, options, "device take-over", plan, pfs=True)
+
+
 def power(action: Literal["up", "down", "reset"]) -> Callable[[Session, list[str], Options], ExitCode]:
     """qatprep device up|down|reset BDF..."""
 
@@ -285,6 +292,11 @@ VERBS = {
     ),
     "vfs": Verb(
         vfs, "Create or remove the VFs of PFs.", ("number", "check", "yes", *_HOST), (Word("action", "create|remove"),)
+    ),
+    "take-over": Verb(
+        take_over,
+        "Remove the overrides that driverctl has stored for QAT devices. What they are bound to now stays.",
+        ("check", "yes", *_HOST),
     ),
     "reset": Verb(
         power("reset"),

@@ -42,7 +42,7 @@ def _simulated(simulate: str, state: str) -> Host:
 
     name, at, kernel = simulate.partition("@")
     if at:
-        Kernel(kernel)
+        Kernel(kernel).require_modelled()
     chosen = scenario(name)
     host: SimulatedHost
     if state:

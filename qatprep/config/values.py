@@ -130,7 +130,8 @@ def memlock_for(facts: Facts, config: NodeConfig) -> int:
     signing = [
         pf for pf in facts.pci.pfs if pf.family.supported and (config.of(pf).services or _has(pf.services)) >= {"asym"}
     ]
-    return needed(len(signing))
+    alone = [vf for vf in facts.pci.vfs if vf.family.supported]  # in a VM: of which PFs they are cannot be seen
+    return needed(len(signing) + len(alone))
 
 
 def _has(services: object) -> frozenset[str]:

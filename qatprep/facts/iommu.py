@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qatprep.facts.base import Unknown, exists, names, read_line
+from qatprep.facts.base import Unknown, exists, names, read_int, read_line
 from qatprep.hardware import IOMMU_GROUPS
 from qatprep.host.base import Host
 
 ACPI_TABLES = "/sys/firmware/acpi/tables"
+MAPPINGS = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class IommuFacts:
     """vfio's enable_unsafe_noiommu_mode; None where the kernel was built without CONFIG_VFIO_NOIOMMU."""
     unsafe_interrupts: bool | Unknown | None
     """vfio_iommu_type1's allow_unsafe_interrupts."""
+    xen: bool = False
+    """Whether this is Xen's control domain: Xen itself drives the IOMMU and hides its tables from the kernel
+    (/proc/xen/capabilities, drivers/xen/xenfs/super.c)."""
+    mappings: int | Unknown | None = None
+    """vfio_iommu_type1's dma_entry_limit: mappings that one user of VFIO may have."""
 
     @property
     def on(self) -> bool | Unknown:
@@ -37,7 +43,14 @@ def gather(host: Host) -> IommuFacts:
         groups=groups if isinstance(groups, Unknown) else bool(groups),
         noiommu=_flag(host, "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"),
         unsafe_interrupts=_flag(host, "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"),
+        xen=read_line(host, "/sys/hypervisor/type") == "xen" and _control_domain(host),
+        mappings=read_int(host, MAPPINGS),
     )
+
+
+def _control_domain(host: Host) -> bool:
+    text = read_line(host, "/proc/xen/capabilities")
+    return isinstance(text, str) and "control_d" in text.split()
 
 
 def _table(host: Host) -> str | Unknown | None:

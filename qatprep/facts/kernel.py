@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 
+from qatprep.facts import boot_loader
 from qatprep.facts.base import Unknown, names, read_line, unknown
+from qatprep.facts.boot_loader import BootLoader, StagedArguments, split_arguments
 from qatprep.hardware import DEBUGFS
 from qatprep.host.base import Host
-
-GRUB_CFGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
-"""Written by update-grub or grub2-mkconfig, from /etc/default/grub."""
-BOOT_ENTRIES = "/boot/loader/entries"
-
-_GRUB_LINE = re.compile(r"^\s*(?:export\s+)?GRUB_CMDLINE_LINUX(?:_DEFAULT)?\+?=(.*)$")
-
-
-@dataclass(frozen=True)
-class StagedArguments:
-    """Kernel arguments that a boot loader's file holds for the next boot."""
-
-    path: str
-    tokens: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,16 +21,26 @@ class KernelFacts:
     build: str
     """uname -v: Debian tells its real stable version only there (the release is 6.1.0-30-amd64 for 6.1.124)."""
     cmdline: tuple[str, ...] | Unknown
-    staged: tuple[StagedArguments, ...]
-    hidden: dict[str, Unknown]
-    """The boot loader's files that could not be read, and why: what they stage is not known. grub.cfg is often 0600,
-    /boot/loader/entries 0700."""
+    loader: BootLoader
+    """What booted this host."""
     config: dict[str, str] | Unknown
-    """CONFIG_X -> "y", "m" or a value; what is not set is absent. From /boot/config-<release>."""
+    """CONFIG_X -> "y", "m" or a value; what is not set is absent."""
+    config_path: str
+    """Where `config` was read, or is usually found."""
     lockdown: str | Unknown | None
     """"none", "integrity" or "confidentiality"; None where the kernel has no lockdown."""
     debugfs: bool | Unknown
     """Whether debugfs is mounted at its place and may be listed."""
+
+    @property
+    def staged(self) -> tuple[StagedArguments, ...]:
+        """What the boot loader's files hold for the next boot."""
+        return self.loader.staged
+
+    @property
+    def hidden(self) -> dict[str, Unknown]:
+        """The boot loader's files that could not be read."""
+        return self.loader.hidden
 
     def argument(self, name: str) -> tuple[str, ...]:
         """Every value given for one argument on the running command line, comma lists taken apart.
@@ -66,15 +65,16 @@ def gather(host: Host) -> KernelFacts:
     release = read_line(host, "/proc/sys/kernel/osrelease")
     if not isinstance(release, str):
         release = ""
-    staged, hidden = _staged(host)
+    config, config_path = _config(host, release)
+    cmdline = _cmdline(host)
     return KernelFacts(
         release=release,
         version=parse_version(release),
         build=build if isinstance(build := read_line(host, "/proc/sys/kernel/version"), str) else "",
-        cmdline=_cmdline(host),
-        staged=staged,
-        hidden=hidden,
-        config=_config(host, release),
+        cmdline=cmdline,
+        loader=boot_loader.gather(host, () if isinstance(cmdline, Unknown) else cmdline),
+        config=config,
+        config_path=config_path,
         lockdown=_lockdown(host),
         debugfs=_debugfs(host),
     )
@@ -97,17 +97,39 @@ def _cmdline(host: Host) -> tuple[str, ...] | Unknown:
     text = read_line(host, "/proc/cmdline")
     if text is None:
         return Unknown("/proc/cmdline: not there")
-    return text if isinstance(text, Unknown) else tuple(text.split())
+    return text if isinstance(text, Unknown) else split_arguments(text)
 
 
-def _config(host: Host, release: str) -> dict[str, str] | Unknown:
-    path = f"/boot/config-{release}"
-    try:
-        text = host.read_text(path)
-    except OSError as e:
-        return unknown(e)
-    pairs = (line.split("=", 1) for line in text.splitlines() if line.startswith("CONFIG_") and "=" in line)
-    return {key: value.strip('"') for key, value in pairs}
+def _config(host: Host, release: str) -> tuple[dict[str, str] | Unknown, str]:
+    """The build options and their file: distributions put it into /boot or beside the modules; the kernel itself may
+    show it (CONFIG_IKCONFIG_PROC).
+    """
+    first: Unknown | None = None
+    boot = f"/boot/config-{release}"
+    for path in (boot, f"/usr/lib/modules/{release}/config", f"/lib/modules/{release}/config", "/proc/config.gz"):
+        try:
+            data = host.read(path)
+            if path.endswith(".gz"):
+                data = _unzipped(data)
+        except OSError as e:
+            first = first if first is not None else unknown(e)
+            continue
+        except zlib.error as e:
+            first = first if first is not None else Unknown(f"{path}: {e}")
+            continue
+        lines = data.decode("utf-8", "backslashreplace").splitlines()
+        pairs = (line.split("=", 1) for line in lines if line.startswith("CONFIG_") and "=" in line)
+        return {key: value.strip('"') for key, value in pairs}, path
+    return first if first is not None else Unknown(f"{boot}: not there"), boot
+
+
+_CONFIG_LIMIT = 4 << 20
+"""Bytes of a kernel's build options; those of distributions have 300 kB."""
+
+
+def _unzipped(data: bytes) -> bytes:
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    return decoder.decompress(data, _CONFIG_LIMIT)
 
 
 def _lockdown(host: Host) -> str | Unknown | None:
@@ -122,42 +144,3 @@ def _lockdown(host: Host) -> str | Unknown | None:
 def _debugfs(host: Host) -> bool | Unknown:
     entries = names(host, DEBUGFS)
     return entries if isinstance(entries, Unknown) else bool(entries)
-
-
-def _staged(host: Host) -> tuple[tuple[StagedArguments, ...], dict[str, Unknown]]:
-    """What the boot loader's own files will hand to the next kernel; the files a person edits come last."""
-    found: list[StagedArguments] = []
-    hidden: dict[str, Unknown] = {}
-
-    def text(path: str) -> str | None:
-        read = read_line(host, path)
-        if isinstance(read, Unknown):
-            hidden[path] = read
-            return None
-        return read
-
-    def listed(directory: str, suffix: str) -> list[str]:
-        entries = names(host, directory)
-        if isinstance(entries, Unknown):
-            hidden[directory] = entries
-            return []
-        return [f"{directory}/{name}" for name in entries if name.endswith(suffix)]
-
-    for path in GRUB_CFGS:
-        if match := re.search(r"^\s*linux(?:efi|16)?\s+\S+\s*(.*)$", text(path) or "", re.MULTILINE):
-            found.append(StagedArguments(path, tuple(match[1].split())))
-    for path in listed(BOOT_ENTRIES, ".conf"):
-        if match := re.search(r"^options\s+(.*)$", text(path) or "", re.MULTILINE):
-            found.append(StagedArguments(path, tuple(match[1].split())))
-    whole = text("/etc/kernel/cmdline")
-    if whole is not None:
-        found.append(StagedArguments("/etc/kernel/cmdline", tuple(whole.split())))
-    for path in ["/etc/default/grub", *listed("/etc/default/grub.d", ".cfg")]:
-        tokens: list[str] = []
-        for line in (text(path) or "").splitlines():
-            match = _GRUB_LINE.match(line)
-            if match:
-                tokens += match[1].strip().strip("\"'").split()
-        if tokens:
-            found.append(StagedArguments(path, tuple(tokens)))
-    return tuple(found), hidden

@@ -11,6 +11,7 @@ from qatprep.facts.base import (
     ABSENT,
     READ_DEADLINE,
     Unknown,
+    exists,
     link_name,
     names,
     read_int,
@@ -62,7 +63,11 @@ class Vf(NamedTuple):
     """Other functions in the same group that a driver other than VFIO's holds: the group is not viable."""
     node: DeviceNode | Unknown | None
     """/dev/vfio/<group>, there while the VF is bound to a VFIO driver."""
-    cdev: str | None
+    reserved: bool = False
+    """Whether the firmware demands a fixed mapping of memory for its group (RMRR, IVMD unity map): VFIO refuses it."""
+    power: str | None = None
+    """As of a PF."""
+    cdev: str | None = None
     """/dev/vfio/devices/vfioN where the kernel makes such nodes (6.6 with VFIO_DEVICE_CDEV)."""
 
     @property
@@ -100,6 +105,13 @@ class Pf(NamedTuple):
     vf_offset: int
     vf_stride: int
     vfs: tuple[Vf, ...]
+    lost: tuple[str, ...] = ()
+    """The names virtfnN, for N below num_vfs, that have no VF: there is no link, or it leads nowhere."""
+    dangling: tuple[str, ...] = ()
+    """Those of `lost` whose link is there: VFs that were removed one by one. While such a link is there, making VFs
+    fails with EEXIST (drivers/pci/iov.c, pci_iov_remove_virtfn and pci_iov_sysfs_link)."""
+    power: str | None = None
+    """power_state where it is D3cold: the device does not answer (drivers/pci/pci-sysfs.c)."""
 
     @property
     def name(self) -> str:
@@ -192,24 +204,41 @@ def _pf(host: Host, bdf: str, family: Family, slow: Slow) -> Pf:
     state = read_line(host, f"{base}/qat/state")
     text = read_line(host, f"{base}/qat/cfg_services")
     autoprobe = read_int(host, f"{base}/sriov_drivers_autoprobe")
+    num_vfs = _numvfs(slow[f"{base}/sriov_numvfs"])
     return Pf(
         bdf=bdf,
         family=family,
-        numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
+        numa_node=plain(read_int(host, f"{base}/numa_node"), -1),
         driver=driver,
         override=_override(slow, base),
-        grouped=_grouped(host, base),
+        grouped=grouped(host, base),
         state=state,
         services=_services(host, base, bdf, family, driver, text),
         configurable=text if isinstance(text, Unknown) else text is not None,
         total_vfs=_count(host, f"{base}/sriov_totalvfs"),
-        num_vfs=_numvfs(slow[f"{base}/sriov_numvfs"]),
+        num_vfs=num_vfs,
         autoprobe=bool(autoprobe) if isinstance(autoprobe, int) else autoprobe,
         auto_reset=_switch(read_line(host, f"{base}/qat/auto_reset")),
-        vf_offset=_plain(read_int(host, f"{base}/sriov_offset"), 1),
-        vf_stride=_plain(read_int(host, f"{base}/sriov_stride"), 1),
+        vf_offset=plain(read_int(host, f"{base}/sriov_offset"), 1),
+        vf_stride=plain(read_int(host, f"{base}/sriov_stride"), 1),
         vfs=tuple(vfs),
+        lost=(lost := _lost(host, base, num_vfs)),
+        dangling=tuple(name for name in lost if isinstance(link_name(host, f"{base}/{name}"), str)),
+        power=_power(host, base),
     )
+
+
+def _power(host: Host, base: str) -> str | None:
+    state = read_line(host, f"{base}/power_state")
+    return state if state == "D3cold" else None
+
+
+def _lost(host: Host, base: str, num_vfs: int | Unknown | None) -> tuple[str, ...]:
+    """The names virtfnN without a VF, for N below sriov_numvfs."""
+    if not isinstance(num_vfs, int):
+        return ()
+    there = {number for number, _ in _virtfns(host, base)}
+    return tuple(f"virtfn{number}" for number in range(num_vfs) if number not in there)
 
 
 def _virtfns(host: Host, base: str) -> list[tuple[int, str]]:
@@ -218,7 +247,11 @@ def _virtfns(host: Host, base: str) -> list[tuple[int, str]]:
     entries = () if isinstance(listed, Unknown) else listed
     numbers = sorted(int(match[1]) for name in entries if (match := re.fullmatch(_VIRTFN, name)))
     links = ((number, link_name(host, f"{base}/virtfn{number}")) for number in numbers)
-    return [(number, bdf) for number, bdf in links if isinstance(bdf, str)]
+    return [
+        (number, bdf)
+        for number, bdf in links
+        if isinstance(bdf, str) and exists(host, f"{PCI_DEVICES}/{bdf}") is not False
+    ]
 
 
 def _numvfs(slow: bytes | OSError) -> int | Unknown | None:
@@ -240,7 +273,8 @@ def _switch(text: str | Unknown | None) -> bool | Unknown | None:
     return {"on": True, "off": False}.get(text, Unknown(f"auto_reset: {text[:60]!r} is neither on nor off"))
 
 
-def _plain(value: int | Unknown | None, default: int) -> int:
+def plain(value: int | Unknown | None, default: int) -> int:
+    """A number, or the default where there is none."""
     return value if isinstance(value, int) else default
 
 
@@ -253,7 +287,8 @@ def _override(slow: Slow, base: str) -> str | Unknown | None:
     return None if text in ("(null)", "") else text
 
 
-def _grouped(host: Host, base: str) -> bool | Unknown:
+def grouped(host: Host, base: str) -> bool | Unknown:
+    """Whether a function is behind an IOMMU."""
     group = link_name(host, f"{base}/iommu_group")
     return group if isinstance(group, Unknown) else group is not None
 
@@ -298,8 +333,10 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: 
     noiommu = False
     neighbours: tuple[str, ...] = ()
     node: DeviceNode | Unknown | None = None
+    reserved = False
     if isinstance(group, str):
         directory = f"{hardware.IOMMU_GROUPS}/{group}"
+        reserved = _reserved(host, directory)
         others = names(host, f"{directory}/devices")
         if not isinstance(others, Unknown) and len(others) > 1:
             neighbours = tuple(other for other in others if other != bdf and _holds_group(host, other))
@@ -316,51 +353,25 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: 
         family=family,
         pf=pf,
         number=index,
-        numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
+        numa_node=plain(read_int(host, f"{base}/numa_node"), -1),
         driver=driver,
         override=_override(slow, base),
         grouped=group if isinstance(group, Unknown) else group is not None,
         noiommu=noiommu,
         neighbours=neighbours,
         node=node,
+        reserved=reserved,
+        power=_power(host, base),
         cdev=cdev,
     )
 
 
-class Function(NamedTuple):
-    """Any PCI function, as far as binding it is concerned."""
-
-    bdf: str
-    vendor_id: int
-    device_id: int
-    name: str
-    driver: str | Unknown | None
-    numa_node: int
-    grouped: bool | Unknown
-    sriov: bool
-    """Whether it can have VFs."""
-
-
-def everything(host: Host) -> tuple[Function, ...]:
-    """Every PCI function of the host."""
-    listed = names(host, PCI_DEVICES)
-    found = []
-    for bdf in () if isinstance(listed, Unknown) else listed:
-        base = f"{PCI_DEVICES}/{bdf}"
-        vendor, device = read_int(host, f"{base}/vendor"), read_int(host, f"{base}/device")
-        found.append(
-            Function(
-                bdf=bdf,
-                vendor_id=_plain(vendor, 0),
-                device_id=_plain(device, 0),
-                name=host.hardware_name(base),
-                driver=link_name(host, f"{base}/driver"),
-                numa_node=_plain(read_int(host, f"{base}/numa_node"), -1),
-                grouped=_grouped(host, base),
-                sriov=bool(_plain(read_int(host, f"{base}/sriov_totalvfs"), 0)),
-            )
-        )
-    return tuple(found)
+def _reserved(host: Host, group: str) -> bool:
+    """drivers/iommu/iommu.c, iommu_group_show_resv_regions: `start end type`. VFIO refuses "direct"; it takes
+    "direct-relaxable" (graphics, USB), "reserved" and "msi".
+    """
+    text = read_line(host, f"{group}/reserved_regions")
+    return isinstance(text, str) and any(line.split()[2:3] == ["direct"] for line in text.splitlines())
 
 
 def functions(host: Host, bdfs: Sequence[str]) -> tuple[Vf, ...]:

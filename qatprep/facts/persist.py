@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from qatprep.facts.base import ABSENT, Unknown, exists, link_name, unknown
 from qatprep.host.base import Host
@@ -35,9 +35,7 @@ WANTED_BY = {APPLY: "multi-user.target", METRICS_TIMER: "timers.target"}
 
 BOOTED = "/run/systemd/system"
 """Is there where systemd is the init system: sd_booted(3)."""
-_OTHERS = ("qat.service",)
-"""Units of others that set up QAT devices at boot: qatlib's."""
-_UNIT_DIRS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+UNIT_DIRS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,6 @@ class PersistFacts:
     """Who but root could change `program` or what it runs, "" for nobody."""
     starts_doubt: str = ""
     """The same of what the installed unit starts."""
-    others: tuple[str, ...] = field(default=())
-    """Enabled units of others that set up QAT devices at boot, by path of the link that enables them."""
 
     def text(self, path: str) -> str | None:
         """The text of a file that is there and can be read, else None."""
@@ -102,12 +98,6 @@ def gather(host: Host) -> PersistFacts:
         starts_there=_can_run(host, starts[0]) if starts else False,
         starts_doubt=next(
             (why for word in starts if word.startswith("/") and (why := doubt(host, word, root_only=True))), ""
-        ),
-        others=tuple(
-            path
-            for unit in _OTHERS
-            for directory in _UNIT_DIRS
-            if isinstance(link_name(host, path := f"{directory}/multi-user.target.wants/{unit}"), str)
         ),
     )
 

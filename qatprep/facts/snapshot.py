@@ -16,9 +16,13 @@ from qatprep.facts import (
     nodes,
     pci,
     persist,
+    qatlib,
     runtime,
+    setters,
     stack,
 )
+from qatprep.facts.base import Unknown
+from qatprep.facts.pci import DeviceNode
 from qatprep.host.base import Host
 
 
@@ -39,10 +43,26 @@ class Facts:
     health: health.HealthFacts
     nodes: nodes.NodeFacts
     stack: stack.StackFacts
+    qatlib: qatlib.QatlibFacts
     persist: persist.PersistFacts
+    setters: tuple[setters.Setter, ...]
+    """Who else will set up the devices at the next boot."""
     log: log.LogFacts
     runtime: runtime.RuntimeFacts
     kubernetes: kubernetes.KubernetesFacts
+
+    @property
+    def vfio_modules(self) -> tuple[str, ...]:
+        """The modules that VFIO needs for VFs, as modprobe is told: without the container's where iommufd stands in.
+
+        With CONFIG_IOMMUFD_VFIO_CONTAINER=y iommufd makes /dev/vfio/vfio and answers as type1 does
+        (drivers/iommu/iommufd/vfio_compat.c); vfio_iommu_type1 is not built then (drivers/vfio/Kconfig).
+        """
+        config, type1 = self.kernel.config, self.modules.get("vfio_iommu_type1")
+        told = not isinstance(config, Unknown) and config.get("CONFIG_IOMMUFD_VFIO_CONTAINER") == "y"
+        absent = type1.file is None and type1.present is False
+        seen = isinstance(self.nodes.container, DeviceNode) and self.modules.get("iommufd").present is True
+        return ("vfio_pci",) if absent and (told or seen) else ("vfio_pci", "vfio_iommu_type1")
 
     @property
     def has_qat(self) -> bool:
@@ -75,7 +95,9 @@ def gather(host: Host, known: health.HealthFacts | None = None) -> Facts:
         health=known or health.gather(host, pci_facts.pfs, polled=kubernetes_facts.plugin_registered),
         nodes=nodes.gather(host, pci_facts.all_vfs),
         stack=stack.gather(host, module_facts, kernel_facts.release),
+        qatlib=qatlib.gather(host),
         persist=persist.gather(host),
+        setters=setters.gather(host, pci_facts),
         log=log.gather(host),
         runtime=runtime_facts,
         kubernetes=kubernetes_facts,

@@ -9,6 +9,8 @@ from typing import Any
 
 CRASH = "QP-CRASH"
 """The id of what is found when a check itself fails. It is nobody's check, but has a page like one."""
+QUOTES = "QP-LOG-001"
+"""The id whose evidence, lines of the kernel log, is shown whatever its status and however little else is."""
 
 
 class Status(StrEnum):

@@ -106,7 +106,8 @@ class Host(ABC):
 
     @abstractmethod
     def kernel_log(self) -> str:
-        """The kernel's ring buffer, one message a line, oldest first. EPERM where it may not be read."""
+        """The kernel's ring buffer, one message a line, oldest first: `<priority>text` (host/kmsg.py reads it), or the
+        text alone where the priority is not known. EPERM where it may not be read."""
 
     @abstractmethod
     def machine(self) -> str:
@@ -202,6 +203,10 @@ class Host(ABC):
     def held(self, path: str) -> bool:
         """Whether somebody holds that lock at this moment; False where it cannot be told."""
         return False
+
+    def modified(self, path: str) -> float | None:
+        """When a file was written last, in seconds since 1970; None where that is not known."""
+        return None
 
     def hardware_name(self, path: str) -> str:
         """Vendor and model of the device at a sysfs path, for people; "" where no database tells."""

@@ -111,6 +111,13 @@ class TreeHost(Host):
         node = self.tree.find("/proc/sys/kernel/random/boot_id")
         return node.content()[:64].decode("utf-8", "backslashreplace").strip() if node else ""
 
+    def modified(self, path: str) -> float | None:
+        for line in self._meta("modified").splitlines():
+            seconds, _, name = line.partition(" ")
+            if name == path:
+                return float(seconds)
+        return None
+
 
 class Capture(TreeHost):
     """A host file (see manifest.py), read-only: every attempt to change it is EROFS."""

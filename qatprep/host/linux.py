@@ -155,8 +155,10 @@ class LinuxHost(Host):
                         break
                     except BrokenPipeError:
                         continue  # the record was overwritten while we read: Documentation/ABI/testing/dev-kmsg
-                    _, _, rest = record.decode("utf-8", "backslashreplace").partition(";")
-                    out.append(rest.split("\n", 1)[0])
+                    fields, _, rest = record.decode("utf-8", "backslashreplace").partition(";")
+                    priority = fields.split(",", 1)[0]
+                    text = rest.split("\n", 1)[0]
+                    out.append(f"<{priority}>{text}" if priority.isdigit() else text)
             finally:
                 os.close(fd)
         return "\n".join(out)
@@ -293,6 +295,12 @@ class LinuxHost(Host):
             return private.lock_holder(os.stat(self._at(path), follow_symlinks=False)) is not None
         except OSError:
             return False
+
+    def modified(self, path: str) -> float | None:
+        try:
+            return os.stat(self._at(path, follow=True)).st_mtime
+        except OSError:
+            return None
 
     def hardware_name(self, path: str) -> str:
         if self.root != "/":

@@ -17,7 +17,8 @@
 
 `[mode uid:gid]` may stand on every line; without it files are 0644 and directories 0755, owned by 0:0. White space and
 percent signs in a path or target are written %20, %25 and so on. Things no file tells are kept below /.qatprep:
-machine, cpuid (`leaf subleaf: eax ebx ecx edx`, hexadecimal), xcr0 (hexadecimal), dmesg, euid.
+machine, cpuid (`leaf subleaf: eax ebx ecx edx`, hexadecimal), xcr0 (hexadecimal), euid, and dmesg: a message a line,
+`<priority>text` as `dmesg --raw` prints it (<3> error, <4> warning, <6> information), or the text alone.
 """
 
 from __future__ import annotations

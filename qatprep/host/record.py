@@ -50,6 +50,7 @@ class Recorder(Host):
         """Canonical paths that somebody asked for by name, rather than saw in a listing."""
         self._seen: dict[str, FileStat | None] = {}
         self._read: dict[str, bytes | OSError] = {}
+        self._modified: dict[str, float] = {}
         self._programs: list[dict[str, object]] = []
         self._cpuid: dict[tuple[int, int], CpuidResult] = {}
         self._note("machine", inner.machine())
@@ -247,6 +248,13 @@ class Recorder(Host):
             self._programs.append({"argv": argv, "rc": done.rc, "stdout": done.stdout, "stderr": done.stderr})
             self._note("programs", "\n".join(json.dumps(program) for program in self._programs))
         return done
+
+    def modified(self, path: str) -> float | None:
+        seconds = self.inner.modified(path)
+        if seconds is not None:
+            self._modified[path] = seconds
+            self._note("modified", "\n".join(f"{when} {name}" for name, when in self._modified.items()))
+        return seconds
 
     def hardware_name(self, path: str) -> str:
         return self.inner.hardware_name(path)

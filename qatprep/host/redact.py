@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from qatprep.hardware import BY_PF_ID, BY_VF_ID, DRIVERS, NEWER_QAT_IDS, OOT_IDS
-from qatprep.host import manifest
+from qatprep.host import kmsg, manifest
 from qatprep.host.capture import META
 from qatprep.host.tree import Node, Tree, readable
 
@@ -76,6 +76,7 @@ def redact(tree: Tree, touched: set[str], names: tuple[str, ...], groups: set[st
     count: Counter[str] = Counter()
     _processes(tree, count)
     _strangers(tree, touched, count)
+    functions = _functions(tree)
     owners = {node.gid for path, node in tree.walk() if path.startswith("/dev/vfio")}
     for path, node in list(tree.walk()):
         if node.kind != "file" or node.size is not None or node.error:
@@ -84,6 +85,8 @@ def redact(tree: Tree, touched: set[str], names: tuple[str, ...], groups: set[st
         for pattern, reducer in REDUCERS.items():
             if fnmatch.fnmatchcase(path, pattern):
                 text = reducer(text, count)
+        if path == f"{META}/dmesg":
+            text = _log(text, functions, count)
         if path == "/etc/group":
             text = _group(text, groups, owners, count)
         if path.startswith(_MAY_HOLD_SECRETS) and "Written by qatprep" not in text:
@@ -203,15 +206,25 @@ def _grub_default(text: str, count: Counter[str]) -> str:
     return "".join(out)
 
 
-def _log(text: str, count: Counter[str]) -> str:
+def _log(text: str, functions: frozenset[str], count: Counter[str]) -> str:
     kept = []
     for line in text.splitlines():
-        if not _LOG_WORDS.search(line):
+        if not (_LOG_WORDS.search(line) or kmsg.device(line) in functions):
             count["lines of the kernel log"] += 1
             continue
         head, found, rest = line.partition("ommand line: ")
         kept.append(f"{head}{found}{_arguments(rest, count)}\n" if found else f"{line}\n")
     return "".join(kept)
+
+
+def _functions(tree: Tree) -> frozenset[str]:
+    """BDFs of the host's QAT functions, of whatever generation."""
+    ids = re.compile(rf"0x(?:{_IDS})\s*")
+    return frozenset(
+        path.split("/")[-2]
+        for path, node in tree.walk()
+        if path.endswith("/device") and node.kind == "file" and ids.fullmatch(node.data.decode("utf-8", "replace"))
+    )
 
 
 def _journal(text: str, count: Counter[str]) -> str:
@@ -286,6 +299,7 @@ REDUCERS: dict[str, Callable[[str, Counter[str]], str]] = {
     "/etc/default/grub": _grub_default,
     "/etc/default/grub.d/*": lambda text, count: text if "Written by qatprep" in text else _grub_default(text, count),
     "/boot/config-*": _lines_with(r"^CONFIG_"),
+    "*/lib/modules/*/config": _lines_with(r"^CONFIG_"),
     "*/modules.dep": _lines_with(r"(?i)qat|vfio|usdm|iommu"),
     "/proc/modules": _lines_with(r"(?i)qat|vfio|usdm|iommu|irqbypass"),
     "*/kubelet_internal_checkpoint": _checkpoint,
@@ -293,7 +307,6 @@ REDUCERS: dict[str, Callable[[str, Counter[str]], str]] = {
         r"^(?:cpuManager|topologyManager|reservedSystemCPUs|containerRuntimeEndpoint)"
     ),
     "/var/lib/qatprep/runs/*": _journal,
-    f"{META}/dmesg": _log,
     f"{META}/programs": _programs,
 }
 """Path -> what is left of a file."""
@@ -310,6 +323,11 @@ def _secrets(text: str, count: Counter[str]) -> str:
         return match["key"] + GONE
 
     return _SECRET.sub(replace, text)
+
+
+def without_secrets(text: str) -> str:
+    """Any text without the values of what is called a password, token or key."""
+    return _secrets(text, Counter())
 
 
 def scrub(text: str, names: tuple[str, ...]) -> str:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from qatprep.errors import QatprepError
 from qatprep.facts import Facts
-from qatprep.facts.base import Unknown, exists
+from qatprep.facts.base import Unknown
+from qatprep.facts.boot_loader import Kind
 from qatprep.facts.persist import is_ours
 from qatprep.host.base import Host
 from qatprep.host.trust import require
-from qatprep.persist.arguments import COUNT, GRUB_SNIPPET, NEEDED, Way, ways
+from qatprep.persist.arguments import COUNT, GRUB_SNIPPET, NEEDED, Way, change, stageable
 from qatprep.plan.model import Plan
 from qatprep.steps.base import Change
 from qatprep.steps.files import content, install
@@ -61,11 +62,14 @@ def stage(host: Host, facts: Facts) -> Staging | None:
             f"{' '.join(off) or 'something else'} keeps the IOMMU off: it has to be taken away, which is left to you",
             "qatprep doctor --only iommu tells how",
         )
-    way = next(way for way in ways() if way.path == GRUB_SNIPPET)
-    if exists(host, GRUB_SNIPPET.rsplit("/", 1)[0]) is not True:
+    loader = facts.kernel.loader
+    way = stageable(loader)
+    if way is None:
         raise QatprepError(
-            "this host's boot loader reads no /etc/default/grub.d: there is no file to stage arguments in",
-            "qatprep gen-conf --format kernel-arguments has the commands for every boot loader",
+            f"this host was booted by {loader.kind}: qatprep has no file to stage arguments in there"
+            if loader.kind is not Kind.UNKNOWN
+            else "what booted this host is not recognised: there is no file to stage arguments in",
+            f"{'; '.join(change(loader, NEEDED))} (gen-conf --format kernel-arguments has every boot loader)",
         )
     boots = _boots(host)
     if host.boot_id() not in boots and len(boots) >= TRIES:

@@ -33,7 +33,12 @@ def _offer(inputs: Inputs, pf: Pf, want: PfConfig) -> tuple[list[Change], Skippe
     services = _services(inputs, pf, want)
     skipped = services if isinstance(services, Skipped) else None
     change = services if isinstance(services, SetServices) else None
-    if pf.vfs and pf.driver == pf.family.driver and want.vfs and change is None:
+    if pf.dangling and want.vfs:
+        why = f"{pf.dangling[0]} leads nowhere: no VFs can be made before the PF itself was taken off the bus"
+        rest = [change for vf in pf.vfs for change in of_vf(inputs, vf, want)]
+        return rest, skipped or Skipped(pf.bdf, why, "QP-SRIOV-001")
+    whole = pf.vfs and not pf.lost  # a VF that is gone comes back only with all the others
+    if whole and pf.driver == pf.family.driver and want.vfs and change is None:
         return [change for vf in pf.vfs for change in of_vf(inputs, vf, want)], skipped
     lane: list[Change] = []
     if pf.vfs and pf.driver == pf.family.driver:

@@ -69,7 +69,7 @@ def _wanted(facts: Facts, config: NodeConfig) -> list[str]:
     if pfs or any(vf.family.supported for vf in facts.pci.vfs):
         drivers = {config.of(pf).driver for pf in facts.pci.pfs} or {config.devices.driver}
         if drivers != {"none"}:
-            wanted += ["vfio_iommu_type1", "vfio_pci"]
+            wanted += reversed(facts.vfio_modules)  # type1 first: a VF is of no use without its container
         if hardware.VFIO_VARIANT in drivers:
             wanted.append(hardware.VFIO_VARIANT)
     return wanted

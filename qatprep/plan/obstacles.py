@@ -109,7 +109,7 @@ def _vfio(inputs: Inputs, bdf: str, want: PfConfig) -> Skipped | None:
     """A module of VFIO's that this kernel lacks, or must not load."""
     for name in ("vfio_pci", "vfio_iommu_type1", normal(want.driver)):
         if hopeless := inputs.modules.hopeless.get(name):
-            return Skipped(bdf, hopeless.reason, "QP-MOD-004")
+            return Skipped(bdf, hopeless.reason, "QP-MOD-005" if hopeless.banned else "QP-MOD-004")
     return None
 
 

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from qatprep.facts.base import Unknown
+from qatprep.facts.bus import Function
 from qatprep.facts.nodes import NodeFacts
-from qatprep.facts.pci import DeviceNode, Function, PciFacts, Pf, Services, Vf
+from qatprep.facts.pci import DeviceNode, PciFacts, Pf, Services, Vf
 from qatprep.hardware import VFIO_DRIVERS
 from qatprep.host.base import Host
 from qatprep.report.console import print_table

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from qatprep.findings import CRASH, Finding, Status
+from qatprep.findings import CRASH, QUOTES, Finding, Status
 from qatprep.findings.pages import pages
 
 _MAX_WIDTH = 120
@@ -73,8 +73,15 @@ def print_stage(
     for f in members:
         if f.status in _TOLD:
             _print_finding(lines, f, bootstrap, verbose=verbose)
-        elif every:
+        elif every or _quotes(f):
             _headline(lines, f)
+            if _quotes(f):
+                _evidence(lines, f)
+
+
+def _quotes(f: Finding) -> bool:
+    """Whether its evidence is shown always: lines of the kernel log, which nobody is to miss."""
+    return f.id == QUOTES and bool(f.evidence)
 
 
 def _print_group(lines: Lines, stage: str, members: list[Finding], summary: Text) -> None:
@@ -133,11 +140,8 @@ def _print_finding(lines: Lines, f: Finding, bootstrap: str, *, verbose: bool) -
     _headline(lines, f)
     if f.subjects and not (len(f.subjects) == 1 and f.subjects[0] in f.title):
         lines.row("where", _some(f.subjects, len(f.subjects) if verbose else _SUBJECTS))
-    if verbose:
-        for n, e in enumerate(f.evidence[:_EVIDENCE]):
-            lines.row("" if n else "seen", f"{e.path}: {e.value}")
-        if len(f.evidence) > _EVIDENCE:
-            lines.row("", f"and {len(f.evidence) - _EVIDENCE} more (--output json has all)")
+    if verbose or _quotes(f):
+        _evidence(lines, f)
     if f.cause:
         lines.row("cause", f.cause)
     label = "fix"
@@ -157,6 +161,13 @@ def _print_finding(lines: Lines, f: Finding, bootstrap: str, *, verbose: bool) -
 def is_command(step: str) -> bool:
     """Whether a step of Finding.fix is to be pasted; text begins with a capital letter."""
     return step[:1] == "/" or step[:1].islower()
+
+
+def _evidence(lines: Lines, f: Finding) -> None:
+    for n, e in enumerate(f.evidence[:_EVIDENCE]):
+        lines.row("" if n else "seen", f"{e.path}: {e.value}")
+    if len(f.evidence) > _EVIDENCE:
+        lines.row("", f"and {len(f.evidence) - _EVIDENCE} more (--output json has all)")
 
 
 def _some(subjects: Sequence[str], limit: int) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qatprep.findings import Finding, worst
+from qatprep.findings import Finding, Status, worst
 from qatprep.mesh.inspect.config_dump import Certificate, Dump, TlsChain
 from qatprep.mesh.inspect.histogram import Queue, Sizes
 from qatprep.mesh.inspect.judge.stats import Filling, filling
@@ -18,8 +18,8 @@ from qatprep.mesh.inspect.manifest import Manifest
 from qatprep.mesh.inspect.source import shown
 from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
 from qatprep.mesh.provider import Kind
+from qatprep.report.findings import Lines, print_findings
 from qatprep.report.findings import document as finding
-from qatprep.report.findings import print_findings
 from qatprep.text import plural
 
 _BAR = 40
@@ -243,19 +243,34 @@ def log_document(log: Log, findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         "schema": "qatprep.inspect-log/1",
         "source": log.name,
-        "result": str(worst(findings)),
+        "result": str(worst(findings)) if findings or not log.lines else str(Status.UNKNOWN),
         "lines": log.lines,
         "findings": [finding(f) for f in findings],
+        "not_recognised": {
+            "lines": log.unknown if findings or log.unknown else log.lines,
+            "quoted": [{"line": q.line, "text": q.text} for q in log.quoted],
+        },
     }
 
 
 def print_log(console: Console, log: Log, findings: Sequence[Finding]) -> None:
     if findings:
         print_findings(console, findings, "")
+    if not log.quoted:
+        if not findings:
+            console.print(Text(f"{log.name} is empty"))
         return
-    console.print(Text(f"no known line among the {log.lines} of {log.name}"))
-    hint = "No error at all, and Envoy does not start: look whether its VF can sign (dc instead of cy): QP-K8S-003."
-    console.print(Text(hint, style="hint"))
+    if log.unknown:
+        what = f"not recognised: {plural(log.unknown, 'line')} about QAT or of a failure, of {log.lines} in {log.name}"
+    else:
+        what = f"not recognised: none of the {plural(log.lines, 'line')} of {log.name} is known; the last:"
+    console.print(Text(what, style="unknown"))
+    lines = Lines(console)
+    digits = len(str(log.quoted[-1].line))
+    for line, text in log.quoted:
+        lines.print(Text(text), Text(f"  {line:>{digits}}  ", style="dim"))
+    note = "qatprep does not know these sentences: that tells neither that they are harmless nor that they are not."
+    console.print(Text(note, style="dim"))
 
 
 def manifest_document(manifest: Manifest, passed_over: list[str], findings: Sequence[Finding]) -> dict[str, Any]:

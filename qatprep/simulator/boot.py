@@ -20,8 +20,8 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _VFIO = ("vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio", "qat_vfio_pci")
 _IDS = "|".join(f"{number:04x}" for number in BY_VF_ID)
 _NOT_FROM_BOOT = re.compile(
-    rf"^({'|'.join(DRIVERS)}|vfio-pci|vfio_pci|qat_vfio_pci|QAT:)\b"
-    rf"|^pci \S+: (\[8086:({_IDS})\]|Adding to iommu group)"
+    rf"^(?:<\d+>)?(?:(?:{'|'.join(DRIVERS)}|vfio-pci|vfio_pci|qat_vfio_pci|QAT:)\b"
+    rf"|pci \S+: (?:\[8086:(?:{_IDS})\]|Adding to iommu group))"
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from qatprep.hardware import IOMMU_GROUPS, VFIO_DEV
 from qatprep.host.capture import META
+from qatprep.host.kmsg import INFO, WARNING, spell
 from qatprep.host.tree import Tree
 from qatprep.simulator.clock import Clock
 from qatprep.simulator.device import PciDevice
@@ -27,13 +28,15 @@ class Core:
 
     # -- small questions ----------------------------------------------------------------------------------
 
-    def log(self, line: str) -> None:
-        """Add a line to the kernel log."""
+    def log(self, text: str, level: int = INFO) -> None:
+        """Add a message to the kernel log."""
+        line = spell(level, text)
         self._log.append(line)
         node = self.tree.find(f"{META}/dmesg") or self.tree.file(f"{META}/dmesg")
         node.data += line.encode() + b"\n"
 
     def log_lines(self) -> list[str]:
+        """As Host.kernel_log has them."""
         return self._log
 
     def text(self, path: str) -> str:
@@ -78,7 +81,9 @@ class Core:
     def option(self, name: str) -> bool | None:
         """Whether the kernel was built with an option; None when its configuration is not to be had."""
         if self._config is None:
-            lines = self.text(f"/boot/config-{self.kernel.release}").splitlines()
+            release = self.kernel.release
+            text = self.text(f"/boot/config-{release}") or self.text(f"/usr/lib/modules/{release}/config")
+            lines = text.splitlines()
             self._config = frozenset(line.split("=")[0] for line in lines if line.startswith("CONFIG_"))
         return name in self._config if self._config else None
 
@@ -108,7 +113,7 @@ class Core:
     def must_not_be_held(self, device: PciDevice, node: str) -> None:
         """drivers/vfio/vfio_main.c vfio_unregister_group_dev waits for the last user, for ever if need be."""
         if self.holders(node):
-            self.log(f"{device.slot}: No device request channel registered, blocked until released by user")
+            self.log(f"{device.slot}: No device request channel registered, blocked until released by user", WARNING)
             raise Held(device)
 
     def must_not_be_stuck(self, device: PciDevice) -> None:

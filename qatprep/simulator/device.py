@@ -23,6 +23,8 @@ class PciDevice:
         self.physfn: PciDevice | None = None
         self.vfs: list[PciDevice] = []
         self.total_vfs = 0
+        self.num_vfs = 0
+        """As sriov_numvfs counts them, whatever became of each (struct pci_sriov.num_VFs)."""
         self.autoprobe = True
         self.cycles = 0
         """How many times VFs were made here, this boot."""

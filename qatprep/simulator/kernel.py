@@ -26,6 +26,11 @@ LATEST = {
 """The patch level that a bare X.Y stands for: late enough for the stable fixes. Others get _SOME_PATCH."""
 _SOME_PATCH = 9
 
+OLDEST = (5, 11)
+"""qat_4xxx came with it; nothing before is modelled."""
+_LAST_MINOR = {5: 19, 6: 19, 7: 2}
+"""The last series of each major number, as far as they were looked at."""
+
 _NO_IOMMU_FIX = {(6, 12): 42, (6, 15): 10, (6, 16): 1}
 """Stable releases (August 2025) that took mainline 53669ff591d4 of 6.17 back; 6.13 and 6.14 never did."""
 
@@ -49,6 +54,15 @@ class Kernel:
     @property
     def series(self) -> tuple[int, int]:
         return self.version[:2]
+
+    def require_modelled(self) -> None:
+        """InputError for a series that does not exist, or whose sources were not looked at."""
+        if not (self.series >= OLDEST and self.series[1] <= _LAST_MINOR.get(self.series[0], -1)):
+            newest = max(_LAST_MINOR.items())
+            raise InputError(
+                f"kernel {self.release} is not modelled: what it does is not known",
+                f"{OLDEST[0]}.{OLDEST[1]} to {newest[0]}.{newest[1]} are, for example 6.12",
+            )
 
     def since(self, major: int, minor: int, patch: int = 0) -> bool:
         return self.version >= (major, minor, patch)

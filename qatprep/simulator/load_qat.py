@@ -11,7 +11,7 @@ from qatprep.simulator.core import Core
 from qatprep.simulator.pci import PciBus
 from qatprep.simulator.qat import PfDriver, Qat, VfDriver
 
-_STARTED = re.compile(r"^\S+ ([0-9a-f:.]+): qat_dev(\d+) started")
+_STARTED = re.compile(r"^(?:<\d+>)?\S+ ([0-9a-f:.]+): qat_dev(\d+) started")
 
 
 def adopt(core: Core, bus: PciBus, qat: Qat) -> None:

@@ -38,7 +38,7 @@ def read_config(tree: Tree, cmdline: str) -> Config:
                 node = tree.find(f"{directory}/{name}")
                 if node is not None and node.kind == "file":
                     _lines(config, node.content().decode("utf-8", "replace"))
-    for token in cmdline.split():
+    for token in cmdline.replace('"', "").split():
         key, equals, value = token.partition("=")
         if key == "modprobe.blacklist":
             config.blacklist.update(normal(name) for name in value.split(","))

@@ -6,6 +6,7 @@ import errno
 from dataclasses import dataclass
 
 from qatprep.hardware import FAMILIES, PCI_DRIVERS
+from qatprep.host.kmsg import WARNING
 from qatprep.host.tree import Node
 from qatprep.simulator import clock
 from qatprep.simulator.core import Core
@@ -167,7 +168,7 @@ class Modules:
                 try:
                     vendor, device = (int(part, 16) for part in text.split(":")[:2])
                 except ValueError:
-                    self.core.log(f'vfio_pci: invalid id string "{text}"')
+                    self.core.log(f'vfio_pci: invalid id string "{text}"', WARNING)
                     continue
                 pairs.append((vendor, device))
         return pairs

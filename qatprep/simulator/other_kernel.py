@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from qatprep.errors import InputError
 from qatprep.hardware import FAMILIES, PCI_DRIVERS
+from qatprep.host import kmsg
 from qatprep.host.capture import META
 from qatprep.host.tree import Node, Tree
 from qatprep.simulator.device import PciDevice
@@ -216,5 +217,6 @@ def _change_lines(tree: Tree, path: str, change: Callable[[str], str | None]) ->
 
 
 def _reword(kernel: Kernel, line: str) -> str:
-    match = _PROBE_NEW.match(line) or _PROBE_OLD.match(line)
-    return kernel.probe_failed(match[1], match[2], int(match[3])) if match else line
+    level, text, _ = kmsg.parse(line)
+    match = _PROBE_NEW.match(text) or _PROBE_OLD.match(text)
+    return kmsg.spell(level, kernel.probe_failed(match[1], match[2], int(match[3]))) if match else line

@@ -9,6 +9,7 @@ import errno
 from collections.abc import Callable
 
 from qatprep.hardware import PCI_DEVICES, PCI_DRIVERS
+from qatprep.host.kmsg import ERR, WARNING
 from qatprep.simulator import clock
 from qatprep.simulator.core import Core
 from qatprep.simulator.device import Driver, PciDevice, text_of
@@ -60,6 +61,8 @@ class PciBus:
                 if vf is not None:
                     device.vfs.append(vf)
             device.cycles = 1 if device.vfs else 0
+            told = text_of(device.node, "sriov_numvfs") if "sriov_numvfs" in device.node.children else ""
+            device.num_vfs = int(told) if device.vfs and told.isdigit() else len(device.vfs)
             self.attach_attributes(device)
         root = tree.find("/sys/bus/pci")
         if root is not None:
@@ -141,7 +144,9 @@ class PciBus:
         except OSError as e:
             device.driver = None
             if e.errno not in NO_LOG:
-                self.core.log(self.core.kernel.probe_failed(driver.name, device.bdf, e.errno or errno.EIO))
+                kernel = self.core.kernel
+                line = kernel.probe_failed(driver.name, device.bdf, e.errno or errno.EIO)
+                self.core.log(line, ERR if kernel.since(6, 10) else WARNING)
             raise
         path = f"{PCI_DRIVERS}/{driver.name}"
         link(device.node, "driver", relative(device.path, path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from qatprep.hardware import FAMILIES, FIRMWARE_SUFFIXES, INTEL, Family
+from qatprep.host.kmsg import ERR, WARNING
 from qatprep.simulator import clock, services
 from qatprep.simulator.accel import Accel
 from qatprep.simulator.core import Core
@@ -145,9 +146,9 @@ class Qat:
         slot = accel.device.slot
         for kind, name in zip(("MMP", "UOF"), accel.family.firmware, strict=True):
             if not self._find_firmware(name):
-                self.core.log(f"{slot}: Direct firmware load for {name} failed with error -2")
-                self.core.log(f"{slot}: Failed to load {kind} firmware {name}")
-                self.core.log(f"{slot}: Failed to load acceleration FW")
+                self.core.log(f"{slot}: Direct firmware load for {name} failed with error -2", WARNING)
+                self.core.log(f"{slot}: Failed to load {kind} firmware {name}", ERR)
+                self.core.log(f"{slot}: Failed to load acceleration FW", ERR)
                 raise oops(errno.EFAULT)
 
     def _find_firmware(self, name: str) -> bool:
@@ -213,7 +214,7 @@ class Qat:
             try:
                 self.start(accel)
             except OSError:
-                core.log(f"{device.slot}: Failed to start device {name}")
+                core.log(f"{device.slot}: Failed to start device {name}", ERR)
                 raise
         finally:
             device.busy_until = core.clock.mine()
@@ -250,7 +251,7 @@ class PfDriver(Driver):
         if family is None:
             raise oops(errno.ENODEV)
         if core.several_nodes() and core.text(f"{device.path}/numa_node") == "-1":
-            core.log(f"{device.slot}: Invalid NUMA configuration.")
+            core.log(f"{device.slot}: Invalid NUMA configuration.", ERR)
             raise oops(errno.EINVAL)
         accel = self.qat.add(family, device)
         accel.services = services.default(core.kernel, accel.number)
@@ -279,17 +280,17 @@ class PfDriver(Driver):
         kernel = core.kernel
         accel = qat.table.get(device.bdf)
         if accel is None:
-            core.log(f"{device.slot}: Failed to find accel_dev")
+            core.log(f"{device.slot}: Failed to find accel_dev", ERR)
             raise oops(errno.EFAULT)
         if count == 0 and kernel.numvfs_zero_works:
             if qat.in_use(accel):
-                core.log(f"{device.slot}: Cannot disable SR-IOV, device in use")
+                core.log(f"{device.slot}: Cannot disable SR-IOV, device in use", ERR)
                 raise oops(errno.EBUSY)
             qat.stop(accel)
             qat.start(accel)
             return 0
         if device.group is None:
-            core.log(f"{device.slot}: IOMMU should be enabled for SR-IOV to work correctly")
+            core.log(f"{device.slot}: IOMMU should be enabled for SR-IOV to work correctly", WARNING)
             if kernel.needs_iommu_for_vfs:
                 raise oops(errno.EINVAL)
         if device.vfs:
@@ -297,13 +298,13 @@ class PfDriver(Driver):
             raise oops(errno.EINVAL)
         if accel.up:
             if qat.in_use(accel):
-                core.log(f"{device.slot}: Device busy")
+                core.log(f"{device.slot}: Device busy", ERR)
                 raise oops(errno.EBUSY)
             qat.stop(accel)
         try:
             qat.start(accel, for_vfs=True)
         except OSError:
-            core.log(f"{device.slot}: Failed to start qat_dev{accel.number}")
+            core.log(f"{device.slot}: Failed to start qat_dev{accel.number}", ERR)
             raise
         qat.iov.enable(device, accel.family.vf_id)
         return device.total_vfs if kernel.reports_total else count

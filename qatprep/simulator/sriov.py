@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from qatprep.hardware import PCI_DEVICES
+from qatprep.host.kmsg import ERR, WARNING
 from qatprep.host.tree import Node
 from qatprep.simulator import clock
 from qatprep.simulator.core import Core
@@ -38,7 +39,7 @@ class Iov:
         """sriov_numvfs_show takes the device lock: it waits while VFs are made or removed."""
         self.core.must_not_be_stuck(pf)
         self.core.clock.wait_until(pf.busy_until)
-        return line(len(pf.vfs))
+        return line(pf.num_vfs)
 
     def _store(self, pf: PciDevice, data: bytes) -> None:
         """sriov_numvfs_store, in its order of checks."""
@@ -48,7 +49,7 @@ class Iov:
             raise oops(errno.ERANGE)
         core.must_not_be_stuck(pf)
         core.clock.wait_until(pf.busy_until)
-        if count == len(pf.vfs):
+        if count == pf.num_vfs:
             return
         if pf.driver is None:
             core.log(f"{pf.slot}: no driver bound to device; cannot configure SR-IOV")
@@ -56,15 +57,15 @@ class Iov:
         if not pf.driver.can_sriov:
             core.log(f"{pf.slot}: driver does not support SR-IOV configuration via sysfs")
             raise oops(errno.ENOENT)
-        if count and pf.vfs:
-            core.log(f"{pf.slot}: {len(pf.vfs)} VFs already enabled. Disable before enabling {count} VFs")
+        if count and pf.num_vfs:
+            core.log(f"{pf.slot}: {pf.num_vfs} VFs already enabled. Disable before enabling {count} VFs", WARNING)
             raise oops(errno.EBUSY)
         try:
             made = pf.driver.configure_vfs(pf, count)
         finally:
             pf.busy_until = core.clock.mine()
         if made != count:
-            core.log(f"{pf.slot}: {count} VFs requested; only {made} enabled")
+            core.log(f"{pf.slot}: {count} VFs requested; only {made} enabled", WARNING)
 
     # -- for the PF drivers -------------------------------------------------------------------------------
 
@@ -72,11 +73,16 @@ class Iov:
         """pci_enable_sriov: all VFs of the PF, each with its group, then each offered to the drivers."""
         core = self.core
         if core.marked("no_vf_memory", pf.bdf):
-            core.log(f"{pf.slot}: not enough MMIO resources for SR-IOV")
+            core.log(f"{pf.slot}: not enough MMIO resources for SR-IOV", ERR)
             raise oops(errno.ENOMEM)
         core.clock.spend(clock.VFS_ON * pf.total_vfs / 16)
+        stale = next((name for name in pf.node.children if name.startswith("virtfn")), None)
+        if stale is not None:  # pci_iov_sysfs_link: a VF that was removed by hand has left its link
+            core.log(f"sysfs: cannot create duplicate filename '{pf.path.removeprefix('/sys')}/{stale}'")
+            raise oops(errno.EEXIST)
         groups = self.groups.take(pf)
         pf.cycles += 1
+        pf.num_vfs = pf.total_vfs
         for index in range(pf.total_vfs):
             vf = self._add_vf(pf, index, vf_device_id)
             if groups:
@@ -91,16 +97,14 @@ class Iov:
         for vf in list(pf.vfs):
             self.bus.detach(vf)
             self.groups.leave(vf)
-            index = next(
-                name
-                for name, node in pf.node.children.items()
-                if name.startswith("virtfn") and node.target.endswith(vf.bdf)
-            )
-            del pf.node.children[index]
+            for name, node in list(pf.node.children.items()):
+                if name.startswith("virtfn") and node.target.endswith(vf.bdf):
+                    del pf.node.children[name]
             pf.vfs.remove(vf)
             del self.bus.devices[vf.bdf]
             core.tree.remove(f"{PCI_DEVICES}/{vf.bdf}")
             core.tree.remove(vf.path)
+        pf.num_vfs = 0
         core.clock.spend(clock.VFS_OFF)
 
     def _add_vf(self, pf: PciDevice, index: int, device_id: int) -> PciDevice:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from qatprep.hardware import FAMILIES, INTEL, IOMMU_GROUPS, VFIO_DEV, VFIO_PCI, VFIO_VARIANT
+from qatprep.host.kmsg import WARNING
 from qatprep.simulator.core import Core
 from qatprep.simulator.device import Driver, PciDevice
 from qatprep.simulator.iommu_groups import Groups
@@ -48,11 +49,12 @@ class VfioDriver(Driver):
             vendor, number = device.ids
             core.log(
                 f"{self.name} {device.bdf}: {vendor:04x}:{number:04x} exists in vfio-pci device denylist, "
-                "driver probing disallowed."
+                "driver probing disallowed.",
+                WARNING,
             )
             raise refuse(errno.EINVAL)
         if device.vfs:
-            core.log(f"{self.name} {device.bdf}: Cannot bind to PF with SR-IOV enabled")
+            core.log(f"{self.name} {device.bdf}: Cannot bind to PF with SR-IOV enabled", WARNING)
             raise refuse(errno.EBUSY)
         self.vfio.add(device)
 
@@ -134,7 +136,7 @@ class Vfio:
         link(core.tree.make_dirs(f"{path}/devices"), device.bdf, relative(f"{path}/devices", device.path))
         link(device.node, "iommu_group", relative(device.path, path))
         device.group = str(number)
-        core.log(f"{device.slot}: Adding kernel taint for vfio-noiommu group on device")
+        core.log(f"{device.slot}: Adding kernel taint for vfio-noiommu group on device", WARNING)
 
     def _drop_cdev(self, device: PciDevice) -> None:
         listing = device.node.children.pop("vfio-dev", None)

@@ -16,6 +16,7 @@ from tests.persist.hosts import installed
 
 MACHINE_ID = "f00dfeed0123456789abcdef01234567"
 PRIVATE = (
+    "somebody else",
     "frankfurt-rack7", "example-corp", MACHINE_ID, "alice", "bob", "carol", "hunter2", "s3cr3t", "t0ken", "10.20.30.40",
     "2001:470:1f0b", "aa:bb:cc:dd:ee:ff", "aa-bb-cc-dd-ee-ff", "5e6f7a8b", "WD-WX41A", "payroll", "grub.pbkdf2",
     "customer-app", "--customer",
@@ -53,6 +54,8 @@ def host() -> SimulatedHost:
         "nvme nvme0: serial WD-WX41A\n"
         "systemd[1]: Hostname set to <frankfurt-rack7>.\n"
         "Command line: root=UUID=5e6f7a8b-1c2d-4e3f-8a9b-0c1d2e3f4a5b rd.iscsi.password=hunter2 intel_iommu=on\n"
+        "<4>pcieport 0000:00:01.0: link of somebody else\n"
+        "<4>pcieport 0000:6b:00.1: a sentence that no table knows\n"
         "4xxx 0000:6b:00.0: told by bob@example-corp.net on frankfurt-rack7 at 10.20.30.40 and 2001:470:1f0b::7\n",
     )
     tree.file(
@@ -100,6 +103,7 @@ def test_what_findings_need_is_left(host: SimulatedHost) -> None:
         "intel_iommu=on,sm_on", "0000:6b:00.0", "qat:x:", "root=redacted", "rd.iscsi.password=redacted",
         "/etc/containerd/config.toml", "io.containerd.grpc.v1.cri", "6.12.117", "sym;asym", "CONFIG_VFIO_PCI=m",
         "/usr/bin/kubelet", "4xxx 0000:6b:00.0: told by",
+        "<4>pcieport 0000:6b:00.1: a sentence that no table knows",
     ):  # fmt: skip
         assert word in text, word
 

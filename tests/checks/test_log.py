@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from qatprep.checks.log import READINGS
+from qatprep.checks.log import READINGS, reservation
 from qatprep.checks.verdict import State
+from qatprep.facts.base import Unknown
+from qatprep.facts.log import LogLine
 from qatprep.findings import Finding, Status
 from qatprep.findings.messages import Source, of
-from tests.checks.hosts import found, judge
+from tests.checks.hosts import facts, found, judge
+from tests.mesh.cli import qatprep_
 
 PF, VF, OTHER = "0000:6b:00.0", "0000:6b:00.1", "0000:70:00.0"
 
@@ -43,6 +49,7 @@ HARMLESS = [
     f"4xxx {PF}: Some VFs are still running",
     f"vfio-pci {VF}: No device request channel registered, blocked until released by user",
     "Lockdown: cat: debugfs access is restricted; see man kernel_lockdown.7",
+    "qat_4xxx: loading out-of-tree module taints kernel.",
     # other people's
     "vfio-pci 0000:03:00.0: probe with driver vfio-pci failed with error -22",
     "ice 0000:17:00.0: not enough MMIO resources for SR-IOV",
@@ -55,6 +62,89 @@ HARMLESS = [
 @pytest.mark.parametrize("line", HARMLESS)
 def test_history_on_a_healthy_host_is_no_finding(line: str) -> None:
     assert found(judge("spr-2s-ready", log(line))) == {}
+
+
+@pytest.mark.parametrize("line", [line for line in HARMLESS if f"4xxx {PF}" in line or f"{VF}: probe" in line])
+def test_history_at_warning_or_worse_is_shown_all_the_same(line: str) -> None:
+    (f,) = [f for f in judge("spr-2s-ready", log(f"<4>{line}")).findings if f.id == "QP-LOG-001"]
+    assert f.status is Status.OK and [e.value for e in f.evidence] == [line]
+
+
+UNKNOWN = "zorp engine refused, code 7"
+NAMED = [
+    f"4xxx {PF}: {UNKNOWN}",
+    f"vfio-pci {VF}: {UNKNOWN}",
+    f"{VF}: {UNKNOWN}",
+    f"QAT: {UNKNOWN}",
+    f"qat_4xxx: {UNKNOWN}",
+    f"4xxx 0000:6c:00.0: {UNKNOWN}",
+]
+"""The last: a PF that is gone from the bus."""
+
+
+@pytest.mark.parametrize("line", NAMED)
+@pytest.mark.parametrize("level", ["<0>", "<3>", "<4>", "<12>", ""])
+def test_a_line_that_nobody_knows_is_shown(line: str, level: str) -> None:
+    report = judge("spr-2s-ready", log(f"<6>4xxx {PF}: qat_dev0 started 9 acceleration engines", level + line))
+    (f,) = [f for f in report.of(Status.WARN) if f.id == "QP-LOG-001"]
+    assert f.title == f"kernel log: 1 line about QAT not recognised: {line}"
+    assert [e.value for e in f.evidence] == [line] and f.cause and f.fix
+    assert line in reservation(report.findings)
+
+
+def test_the_verdict_speaks_of_it(tmp_path: Path) -> None:
+    line = f"4xxx {PF}: {UNKNOWN}"
+    host = tmp_path / "host.txt"
+    host.write_text(f"# qatprep host 1\n@include spr-2s-ready\n{log(f'<3>{line}')}\n")
+    document = json.loads(qatprep_("doctor", "--profile", "qat", "--root", str(host), "--output", "json").out)
+    assert line in document["verdicts"][0]["text"]
+    assert qatprep_("doctor", "--profile", "qat", "--root", str(host)).out.count("zorp") >= 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"<{level}>{line}" for line in NAMED for level in (5, 6, 7, 30)),
+        f"<3>ice 0000:17:00.0: {UNKNOWN}",
+        f"<3>vfio-pci 0000:17:00.0: {UNKNOWN}",
+        f"ice 0000:17:00.0: {UNKNOWN}",
+        f"<3>usb 1-1: {UNKNOWN}",
+    ],
+)
+def test_what_is_below_warning_or_of_others_is_not(line: str) -> None:
+    assert found(judge("spr-2s-ready", log(line))) == {}
+
+
+def test_unknown_lines_of_many_vfs_are_one_finding() -> None:
+    lines = [f"<3>vfio-pci 0000:6b:0{n // 8}.{n % 8}: {UNKNOWN}" for n in range(1, 16)]
+    (f,) = warnings("spr-2s-ready", *lines, f"<3>4xxx {PF}: and another")
+    assert "16 lines" in f.title and len(f.evidence) == 2 and "(15 such lines)" in f.evidence[0].value
+
+
+def test_a_host_file_without_priorities_is_read_as_before() -> None:
+    """Every line that a healthy host writes is known to be harmless."""
+    healthy = judge("spr-2s-ready")
+    plain = judge("spr-2s-ready", log(*(line.text for line in _kept("spr-2s-ready"))))
+    assert found(plain) == found(healthy) == {}
+
+
+def _kept(host: str) -> tuple[LogLine, ...]:
+    lines = facts(host).log.lines
+    assert not isinstance(lines, Unknown) and lines and all(line.level == 6 for line in lines)
+    return lines
+
+
+def test_the_lines_before_a_failed_probe_are_evidence() -> None:
+    lines = (
+        f"<6>4xxx {PF}: qat_dev0 started 9 acceleration engines",
+        f"<3>4xxx {PF}: Failed to send init message",
+        "<3>4xxx 0000:70:00.0: Failed to power up the device",
+        f"<3>4xxx {PF}: probe with driver 4xxx failed with error -14",
+    )
+    (f,) = [f for f in judge("pf-unbound", log(*lines)).of(Status.FAIL) if f.id == "QP-PF-001" and PF in f.subjects]
+    told = [e.value for e in f.evidence if e.path == "kernel log"]
+    assert told == [line[3:] for line in (lines[0], lines[1], lines[3])]
+    assert "first message to the firmware got no answer" in f.cause
 
 
 TROUBLE = [

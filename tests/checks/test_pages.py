@@ -36,7 +36,7 @@ def test_every_check_has_a_page_in_the_file_of_its_stage() -> None:
         assert pages.pages()[check.id].stage == check.stage, check.id
         assert set(check.needs) <= set(pages.pages())
     stages = list(dict.fromkeys(page.stage for page in pages.pages().values()))
-    assert stages == [*(str(stage) for stage in Stage), "proof", "qatprep"]
+    assert stages == [*(str(stage) for stage in Stage), "program logs", "proof", "qatprep"]
 
 
 def test_every_file_is_read() -> None:
@@ -74,7 +74,7 @@ def test_a_command_of_a_page_is_never_broken() -> None:
 
 
 def test_a_stage_a_glob_and_the_list() -> None:
-    assert qatprep("explain", "iommu").out.count("Why it matters") == 5
+    assert qatprep("explain", "iommu").out.count("Why it matters") == len(table.select(["iommu"]))
     assert qatprep("explain", "qp-node-*").out.count("Why it matters") == 4
     listed = qatprep("explain").out
     assert all(f"  {page.id} " in listed for page in pages.pages().values())

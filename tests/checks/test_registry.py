@@ -76,8 +76,8 @@ def test_only_tells_what_was_asked_but_knows_what_blocks_it() -> None:
 @pytest.mark.parametrize(
     ("patterns", "ids"),
     [
-        (["QP-IOMMU-*"], {f"QP-IOMMU-00{n}" for n in range(1, 6)}),
-        (["iommu"], {f"QP-IOMMU-00{n}" for n in range(1, 6)}),
+        (["QP-IOMMU-*"], {f"QP-IOMMU-00{n}" for n in range(1, 7)}),
+        (["iommu"], {f"QP-IOMMU-00{n}" for n in range(1, 7)}),
         (["sr-iov"], {"QP-SRIOV-001", "QP-SRIOV-002", "QP-SRIOV-003"}),
         (["Kernel_Log", "qp-pf-001"], {"QP-LOG-001", "QP-PF-001"}),
         (["QP-DEV-001,QP-DEV-002"], {"QP-DEV-001", "QP-DEV-002"}),

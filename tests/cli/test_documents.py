@@ -36,6 +36,7 @@ ELSEWHERE = {
     "config": "tests/cli/test_bad_input.py",
     "scenario": "tests/cli/test_open_host.py",
     "smoke-direct": "tests/direct/test_emulated.py",
+    "direct-record": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
     "inspect-handshake": "tests/mesh/test_handshake.py",
 }

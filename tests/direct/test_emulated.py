@@ -165,6 +165,9 @@ def test_all_vfs(tmp_path: Path) -> None:
     assert document["verdict"] == "16 of 16 VFs sign"
     assert {vf["requests"] for vf in json.loads(counts.read_text()).values()} == {1}
     entries = [json.loads(line) for line in record.read_text().splitlines()]
+    schema = json.loads(files("qatprep.schema").joinpath("direct-record.json").read_text())
+    for entry in entries[:500]:
+        fastjsonschema.validate(schema, entry)
     assert entries[0]["schema"] == "qatprep.direct-record/1"
     assert len({entry["bdf"] for entry in entries[1:]}) == 16
     assert record.stat().st_mode & 0o777 == 0o600

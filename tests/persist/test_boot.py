@@ -76,7 +76,7 @@ def test_a_broken_link_above_is_told_by_its_finding() -> None:
     host.tree.file("/etc/modprobe.d/no.conf", b"blacklist vfio-pci\n")
     after, run = reboot(host)
     assert run is not None and run.code == ExitCode.FINDINGS
-    assert "skipped: " in run.out and "(QP-MOD-004)" in run.out
+    assert "skipped: " in run.out and "(QP-MOD-005)" in run.out
     assert set(ready(after).values()) == {0}
 
 

@@ -315,11 +315,36 @@ def test_where_staging_is_no_help(name: str, code: ExitCode, words: str) -> None
     assert difference(before, snapshot(host)) == []
 
 
-def test_a_boot_loader_without_grub_d() -> None:
-    host = off()
-    host.tree.remove("/etc/default/grub.d")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("boot-systemd-boot", ("booted by systemd-boot", "/etc/kernel/cmdline")),
+        ("boot-proxmox", ("proxmox-boot-tool refresh",)),
+        ("boot-ostree", ("booted by ostree", "rpm-ostree kargs --append-if-missing=intel_iommu=on")),
+        ("boot-bls", ("grubby --update-kernel=ALL",)),
+        ("boot-grub-on-efi", ("grub2-mkconfig -o /boot/efi/EFI/centos/grub.cfg",)),
+        ("boot-not-recognised", ("not recognised", "add intel_iommu=on")),
+    ],
+)
+def test_a_boot_loader_without_a_file_to_stage_in(name: str, words: tuple[str, ...]) -> None:
+    """Refused, with the commands that doctor names as well."""
+    host = open_host("/", name)
+    assert isinstance(host, SimulatedHost)
     called = staged(host)
-    assert called.code == ExitCode.ERROR and "--format kernel-arguments" in called.err
+    assert called.code == ExitCode.ERROR
+    assert all(word in called.err for word in words), called.err
+    assert "stage-kernel-arguments" not in qatprep("doctor", "--only", "iommu", host=host).out
+
+
+def test_doctor_names_staging_where_it_works() -> None:
+    host = open_host("/", "iommu-off-by-default")
+    assert isinstance(host, SimulatedHost)
+    assert "qatprep gen-conf --stage-kernel-arguments" in qatprep("doctor", "--only", "iommu", host=host).out
+    before = snapshot(host)
+    assert staged(host).code == ExitCode.REBOOT
+    assert host.read_text(GRUB)
+    assert qatprep("rollback", "--yes", host=host).code == ExitCode.OK
+    assert difference(before, snapshot(host)) == ["new: /etc/default/grub.d"]  # a folder that GRUB's package has
 
 
 def test_nothing_is_written_by_printing() -> None:

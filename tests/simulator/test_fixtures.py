@@ -59,12 +59,17 @@ def test_it_is_read_back_as_written(name: str) -> None:
     assert manifest.dump(manifest.parse(text, name)) == text
 
 
+LOST = {"vf-removed-by-hand": "virtfn15", "vfs-half-made": ""}
+"""Hosts on which sriov_numvfs counts a VF that is gone, and the link that it left."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_link_leads_nowhere(name: str) -> None:
     tree = recorded(name)[0]
     builtin = name == "spr-2s-builtin"
     for path, node in tree.walk():
-        if node.kind == "link" and LINKS.search(path) and not (builtin and path.startswith(LEFT_ALONE)):
+        lost = LOST.get(name) and path.endswith(LOST[name])
+        if node.kind == "link" and LINKS.search(path) and not (builtin and path.startswith(LEFT_ALONE)) and not lost:
             assert tree.find(path) is not None, f"{path} -> {node.target}"
 
 
@@ -85,7 +90,11 @@ def test_groups_nodes_and_drivers_agree(name: str) -> None:
                 bound += 1
         if tree.find(f"{device}/sriov_numvfs") is not None:
             links = [entry for entry in host.listdir(device) if entry.startswith("virtfn")]
-            assert host.read_text(f"{device}/sriov_numvfs") == f"{len(links)}\n"
+            if name in LOST and bdf == "0000:6b:00.0":
+                assert host.read_text(f"{device}/sriov_numvfs") == "16\n"
+                links = [link for link in links if link != LOST[name]]
+                assert len(links) == 15
+            assert host.read_text(f"{device}/sriov_numvfs") == f"{len(links)}\n" or name in LOST
             assert all(host.readlink(f"{device}/{link}/physfn") == f"../{bdf}" for link in links)
     if tree.find("/dev/vfio") is not None:
         nodes = [entry for entry in host.listdir("/dev/vfio") if entry not in ("vfio", "devices")]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from qatprep.host import kmsg
 from qatprep.simulator.host import SimulatedHost
 from tests.simulator.hosts import simulated
 
@@ -96,7 +97,7 @@ class Play:
         return str(self.host.run(words.split()).rc)
 
     def do_log(self, _: str) -> str:
-        return self.host.kernel_log().splitlines()[-1]
+        return kmsg.parse(self.host.kernel_log().splitlines()[-1]).text
 
     def do_logged(self, text: str) -> str:
         return "yes" if any(text in line for line in self.host.kernel_log().splitlines()) else "no"

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from qatprep.host import kmsg
 from qatprep.host.tree import Node, Tree
 from qatprep.simulator.host import SimulatedHost
 
@@ -122,7 +123,7 @@ class ModelHost:
         return self.host.run(argv).rc
 
     def log(self) -> list[str]:
-        return self.host.kernel_log().splitlines()
+        return [kmsg.parse(line).text for line in self.host.kernel_log().splitlines()]
 
     def hold(self, node: str, bdf: str) -> str:
         if not self.host.exists(node):

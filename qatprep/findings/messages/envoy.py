@@ -1,11 +1,12 @@
-"""Envoy and its private key providers: their sources are named in docs/mesh.md."""
+"""Envoy, its private key providers, and Istio: their sources are named in docs/mesh.md."""
 
 from __future__ import annotations
 
 from qatprep.findings import Status
-from qatprep.findings.messages.row import Message, Source
+from qatprep.findings.messages.row import Message, Source, rows_of
 
 _PROVIDERS = r"(?:qat|cryptomb|kae)"
+_istio = rows_of(Source.ISTIO)
 
 
 def _row(
@@ -60,7 +61,8 @@ ROWS = (
     ),
     _row(
         "provider-unknown",
-        r"could not find @type 'type\.googleapis\.com/envoy\.extensions\.private_key_providers\.[\w.]{0,80}'",
+        r"could not find @type 'type\.googleapis\.com/envoy\.extensions\.private_key_providers\.[\w.]{0,80}'"
+        rf"|Didn't find a registered implementation for '{_PROVIDERS}'",
         "QP-ENVOY-002",
         "Envoy does not know the provider's message",
         "This image has no contrib extensions, or the type is misspelled (QatPrivateKeyMethodConfig, not QAT...). "
@@ -74,7 +76,49 @@ ROWS = (
         "the providers are for x86-64 only",
         fix=("Use nodes with such a CPU: kubernetes.io/arch: amd64",),
     ),
+    _row(
+        "fips",
+        r"Private key method doesn't support FIPS mode",
+        "QP-ENVOY-002",
+        "this Envoy is a FIPS build, which takes no private key provider",
+        "Neither QAT nor CryptoMB is part of the validated module: the build refuses both, always.",
+        ("Use an Envoy that is no FIPS build, or leave the provider out.",),
+    ),
     # -- keys
+    _row(
+        "key-unreadable",
+        r"Failed to read private key\.",
+        "QP-ENVOY-003",
+        "the provider could not read its key",
+        "private_key holds no PEM of a private key: a path where inline_string was meant, a certificate, or an "
+        "encrypted key.",
+        ("qatprep render envoy --provider cryptomb --check-key FILE",),
+    ),
+    _row(
+        "key-mismatch",
+        r"KEY_VALUES_MISMATCH",
+        "QP-ENVOY-003",
+        "certificate and key do not belong together",
+        "The key of the provider and that of the certificate chain are two: often one of them was renewed alone.",
+        ("qatprep render envoy --provider qat --check-key FILE",),
+    ),
+    _row(
+        "key-small",
+        r"only RSA certificates with 2048-bit",
+        "QP-ENVOY-003",
+        "Envoy refuses the RSA certificate for its size",
+        "It takes no RSA key below 2048 bits, whatever the provider takes; a FIPS build only 2048, 3072 and 4096.",
+        ("Use a certificate of 2048 bits or more.",),
+    ),
+    _row(
+        "operation-failed",
+        r"private key operation failed\.",
+        "QP-ENVOY-006",
+        "a signature failed while Envoy ran",
+        "The device or the library gave an error for this one: a PF that was restarted under its programs, a VF that "
+        "is gone, or a key of another kind than the client asked for.",
+        ("qatprep smoke --provider qat", "qatprep doctor --only driver"),
+    ),
     _row(
         "qat-key",
         r"Only RSA keys are supported\.",
@@ -86,7 +130,8 @@ ROWS = (
     _row(
         "cryptomb-key",
         r"Only RSA keys of 1024, 2048, 3072,? and 4096 bits are supported|Only P-256 ECDSA keys are supported"
-        r"|Not supported key type, only EC and RSA are supported|Only RSA keys with public exponent value 65537",
+        r"|Not supported key type, only EC and RSA are supported|Only RSA keys with public exponent value 65537"
+        r"|Only RSA keys with \"e\" parameter value 65537",
         "QP-ENVOY-003",
         "CryptoMB was given a key it does not take",
         "It takes RSA of 1024, 2048, 3072 and 4096 bits with e=65537, and ECDSA P-256.",
@@ -126,5 +171,15 @@ ROWS = (
         "As in the samples of Intel's guide: poll_delay and private_key belong into typed_config, filters beside "
         "transport_socket, admin at the top.",
         ("qatprep render envoy",),
+    ),
+    # -- Istio
+    _istio(
+        "istio-annotation",
+        r"failed to parse proxy\.istio\.io/config annotation",
+        "QP-ENVOY-004",
+        "Istio does not take the pod's annotation",
+        "proxy.istio.io/config is YAML in camelCase: privateKeyProvider, with qat or cryptomb, and pollDelay in it. An "
+        "unknown field makes Istio leave out the whole annotation.",
+        "qatprep render istio",
     ),
 )

@@ -79,6 +79,7 @@ static void rig_cut_hardware(struct adf_hw_device_data *hw)
 	hw->stop_timer = NULL;
 	hw->measure_clock = NULL;
 	hw->get_hb_clock = NULL;	/* so no heartbeat is asked of the firmware that is not there */
+	hw->num_hb_ctrs = 0;		/* and whoever asks for it finds no counter that stands still */
 	memset(&hw->ras_ops, 0, sizeof(hw->ras_ops));
 	memset(&hw->tl_data, 0, sizeof(hw->tl_data));
 	memset(&hw->rl_data, 0, sizeof(hw->rl_data));

@@ -17,7 +17,10 @@ def _finding(name: str, hit: Hit) -> Finding:
         row.status,
         f"{row.title} ({hit.count} times)" if hit.count > 1 else row.title,
         subjects=tuple(hit.devices),
-        evidence=(Evidence(f"{name}:{hit.line}", hit.text),),
+        evidence=(
+            *(Evidence(f"{name}:{line}", text) for line, text in hit.before),
+            Evidence(f"{name}:{hit.line}", hit.text),
+        ),
         cause=row.cause,
         fix=row.fix,
     )
