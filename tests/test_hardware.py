@@ -89,7 +89,7 @@ def test_a_family_is_one_row_and_one_host(story: dict[str, Any]) -> None:
     assert story["bootstrap"]["code"] == 0, story["bootstrap"]
     assert story["ready"]["code"] == 0
     (verdict,) = [v for v in story["ready"]["document"]["verdicts"] if v["for"] == "qat"]
-    assert verdict["state"] == "ready"
+    assert verdict["state"] == "configured"
     assert "2 PFs with sym;asym, 32 VFs" in verdict["text"]
 
 

@@ -13,12 +13,14 @@ from qatprep.errors import InputError
 from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qatprep.findings import Finding
+    from qatprep.mesh.inspect.handshake import Series
+    from qatprep.mesh.inspect.judge.handshake import Proof
     from qatprep.mesh.inspect.source import Input
 
-app = typer.Typer(no_args_is_help=True, help="Read config dumps, statistics, logs and manifests.")
+app = typer.Typer(no_args_is_help=True, help="Read config dumps, statistics, logs and manifests; try a handshake.")
 
 Place = Annotated[str, typer.Argument(metavar="FILE|URL|-", help="A file, http://127.0.0.1:15000, or - for a pipe.")]
 
@@ -205,12 +207,80 @@ def manifest(ctx: typer.Context, place: Place = "-", output: OutputOption = Outp
 
     session: Session = ctx.obj
     found = manifests.parse(source.read(place, limit=manifests.LARGEST, hint="a manifest is smaller than that"))
-    findings, known = judge(found)
+    findings, passed_over = judge(found)
     if output is Output.json:
-        session.json(report.manifest_document(found, known, findings))
+        session.json(report.manifest_document(found, passed_over, findings))
     else:
-        report.print_manifest(session.console(), found, known, findings)
+        report.print_manifest(session.console(), found, passed_over, findings)
     return _status(findings)
+
+
+@app.command()
+def handshake(
+    ctx: typer.Context,
+    place: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The TLS server, for example localhost:9000.")],
+    ca: Annotated[str, typer.Option("--ca", metavar="FILE", help="Verify its certificate with these.")] = "",
+    server_name: Annotated[
+        str, typer.Option("--server-name", metavar="NAME", help="Ask for this name (SNI) instead of HOST.")
+    ] = "",
+    count: Annotated[int, typer.Option("--count", metavar="N", help="Handshakes, one after the other.")] = 5,
+    resume: Annotated[bool, typer.Option("--resume", help="Offer the session of the handshake before.")] = False,
+    admin: Annotated[str, typer.Option("--admin", metavar="URL", help="Its Envoy's: did the provider sign?")] = "",
+    output: OutputOption = Output.human,
+) -> ExitCode:
+    """Does the server answer, with which certificate and TLS version, how long does each handshake take, who signs?
+
+    qatprep inspect handshake localhost:9000 --ca cert.pem --admin http://127.0.0.1:9001
+    """
+    from qatprep.mesh.inspect import handshake as handshakes
+    from qatprep.mesh.inspect.judge.handshake import judge
+    from qatprep.report import handshake as report
+
+    session: Session = ctx.obj
+    where = handshakes.target(place, server_name)
+    signed: Proof | None = None
+
+    def run() -> Series:
+        return handshakes.run(where, ca=ca, count=count, resume=resume)
+
+    if admin:
+        series, signed = _with_admin(admin, run)
+    else:
+        series = run()
+    findings = judge(series, signed)
+    if output is Output.json:
+        session.json(report.document(series, signed, findings))
+    else:
+        report.show(session.console(), series, signed, findings)
+    return _status(findings)
+
+
+_FLUSH = 11.0
+"""Seconds to wait for histograms: Envoy adds to them every stats_flush_interval, 5 s unless configured."""
+
+
+def _with_admin(admin: str, run: Callable[[], Series]) -> tuple[Series, Proof]:
+    """Handshakes between two readings of Envoy's statistics."""
+    import time
+
+    from qatprep.mesh.inspect import config_dump as dumps
+    from qatprep.mesh.inspect import source
+    from qatprep.mesh.inspect import stats as statistics
+    from qatprep.mesh.inspect.judge.handshake import Signer, proof
+
+    if not source.is_url(admin):
+        raise InputError(f"--admin {admin!r} is no http address", "for example http://127.0.0.1:9001")
+    server = source.admin_url(admin, "")
+    dump = dumps.parse(source.read(server + "/config_dump"))
+    before = statistics.parse(_fetch(server))
+    series = run()
+    end = time.monotonic() + _FLUSH
+    while True:
+        found = proof(series, dump, statistics.parse(_fetch(server)).minus(before))
+        # Only CryptoMB's histogram comes late; all else is known at once.
+        if found.provider != "cryptomb" or found.signer is Signer.PROVIDER or time.monotonic() > end:
+            return series, found
+        time.sleep(1)
 
 
 def _status(findings: Sequence[Finding]) -> ExitCode:

@@ -23,11 +23,13 @@ class IstioForm(StrEnum):
     operator = "istio-operator"
     annotation = "annotation"
     gateway_values = "gateway-values"
+    gateway_api = "gateway-api"
     envoy_filter = "envoy-filter"
 
 
 class KubernetesForm(StrEnum):
     device_plugin = "device-plugin"
+    device_plugin_operator = "device-plugin-operator"
     pod = "pod"
     deployment = "deployment"
     nfd = "nfd"
@@ -134,13 +136,13 @@ def istio(
     devices: DevicesOption = 1,
     cpus: CpusOption = 2,
     memory: MemoryOption = "1Gi",
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the EnvoyFilter.")] = "qatprep-queue-sizes",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the EnvoyFilter or the Gateway.")] = "",
     namespace: NamespaceOption = "istio-system",
     gateway: Annotated[
         str, typer.Option("--gateway", metavar="LABEL", help="The EnvoyFilter's pods: the value of their istio label.")
     ] = "ingressgateway",
 ) -> ExitCode:
-    """Istio: mesh config, a gateway's annotation or Helm values, or an EnvoyFilter for exact queue sizes.
+    """Istio: mesh config, a gateway (annotation, Helm values, Gateway API), or an EnvoyFilter for exact queue sizes.
 
     qatprep render istio -p qat > values.yaml; helm upgrade --install NAME istio/gateway -f values.yaml
     """
@@ -154,16 +156,16 @@ def istio(
     chosen = choose(provider, delay=poll_delay, tune=tune, fallback=fallback)
     known = render.version(release) if release else None
     if form is IstioForm.mesh_config:
-        document = render.mesh_config(chosen, known)
+        documents = [render.mesh_config(chosen, known)]
     elif form is IstioForm.operator:
-        document = render.operator_file(chosen, known)
+        documents = [render.operator_file(chosen, known)]
     elif form is IstioForm.annotation:
-        document = {"podAnnotations": render.annotation(chosen, known, cpus)}
+        documents = [{"podAnnotations": render.annotation(chosen, known, cpus)}]
     elif form is IstioForm.envoy_filter:
         if provider is not Kind.CRYPTOMB:
             raise InputError(f"only cryptomb has queues: --as envoy-filter means nothing for {provider}")
         labels = {"istio": names.label_value(gateway, "--gateway")}
-        document = render.queue_size_filter(name, namespace, labels)
+        documents = [render.queue_size_filter(name or "qatprep-queue-sizes", namespace, labels)]
     else:
         workload = Workload(
             chosen,
@@ -175,8 +177,12 @@ def istio(
             uid=ISTIO_UID,
             gid=ISTIO_UID,
         )
-        document = render.gateway_values(workload.check(), known)
-    session.out.write(names.yaml_text([document], []))
+        workload.check()
+        if form is IstioForm.gateway_api:
+            documents = render.gateway_api(workload, name or "tls-gateway", namespace, known)
+        else:
+            documents = [render.gateway_values(workload, known)]
+    session.out.write(names.yaml_text(documents, []))
     _say(session, report.istio_notes(chosen, form))
     return ExitCode.OK
 
@@ -212,15 +218,16 @@ def kubernetes(
 
     session: Session = ctx.obj
     workload = None
-    if form is KubernetesForm.device_plugin:
+    if form in (KubernetesForm.device_plugin, KubernetesForm.device_plugin_operator):
         if policy not in list(render.Policy):
             raise InputError(f"{policy!r} is no allocation policy", "balanced or packed")
-        document = render.device_plugin(
-            image=image or render.PLUGIN_IMAGE,
-            namespace="kube-system" if namespace == "default" else namespace,
-            policy=render.Policy(policy),
-            max_devices=max_devices,
-        )
+        image = image or render.PLUGIN_IMAGE
+        chosen = render.Policy(policy)
+        if form is KubernetesForm.device_plugin_operator:
+            document = render.plugin_resource(image=image, policy=chosen, max_devices=max_devices)
+        else:
+            namespace = "kube-system" if namespace == "default" else namespace
+            document = render.device_plugin(image=image, namespace=namespace, policy=chosen, max_devices=max_devices)
         session.out.write(names.yaml_text([document], []))
     elif form is KubernetesForm.nfd:
         if provider is Kind.PLAIN:

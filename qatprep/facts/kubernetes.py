@@ -16,6 +16,7 @@ from qatprep.errors import InputError
 from qatprep.facts.base import ABSENT, Unknown, exists, files_below, read_line, shaped, unknown, whole
 from qatprep.facts.pci import Pf, Services
 from qatprep.facts.processes import flag
+from qatprep.hardware import SERVICES
 from qatprep.host.base import Host
 
 ROOT = "/var/lib/kubelet"
@@ -177,6 +178,14 @@ def can_sign(resource: str) -> bool:
     """Whether a resource of this name has asymmetric crypto; generic may or may not."""
     words = resource.removeprefix(PREFIX).split("-")
     return bool({"cy", "asym", "generic"} & set(words))
+
+
+def resource_problem(resource: str) -> str:
+    """Why Intel's device plugin never offers a resource of this name, "" where it may, or where it is nobody's QAT."""
+    if not resource.startswith(PREFIX):
+        return "no name of Intel's QAT device plugin" if "/" in resource and "qat" in resource else ""
+    unknown = [word for word in resource.removeprefix(PREFIX).split("-") if word not in (*SERVICES, "cy", "generic")]
+    return f"Intel's device plugin has no resource with {', '.join(unknown)}" if unknown else ""
 
 
 def predict(pfs: tuple[Pf, ...]) -> dict[str, Predicted]:

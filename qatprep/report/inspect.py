@@ -15,6 +15,7 @@ from qatprep.mesh.inspect.histogram import Queue, Sizes
 from qatprep.mesh.inspect.judge.stats import Filling, filling
 from qatprep.mesh.inspect.logs import Log
 from qatprep.mesh.inspect.manifest import Manifest
+from qatprep.mesh.inspect.source import shown
 from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
 from qatprep.mesh.provider import Kind
 from qatprep.report.findings import Lines, print_findings
@@ -272,20 +273,32 @@ def print_log(console: Console, log: Log, findings: Sequence[Finding]) -> None:
     console.print(Text(note, style="dim"))
 
 
-def manifest_document(manifest: Manifest, known: int, findings: Sequence[Finding]) -> dict[str, Any]:
+def manifest_document(manifest: Manifest, passed_over: list[str], findings: Sequence[Finding]) -> dict[str, Any]:
     """schema/inspect-manifest.json."""
     return {
         "schema": "qatprep.inspect-manifest/1",
         "source": manifest.name,
         "result": str(worst(findings)),
-        "documents": known,
+        "documents": len(manifest.documents) - len(passed_over),
+        "not_judged": [shown(name) for name in passed_over],
         "findings": [finding(f) for f in findings],
     }
 
 
-def print_manifest(console: Console, manifest: Manifest, known: int, findings: Sequence[Finding]) -> None:
-    if not findings and not known:
-        console.print(Text(f"{manifest.name}: nothing in it that qatprep knows", style="warn"))
-        return
-    well = f"{manifest.name}: no mistake that schemas miss ({plural(known, 'document')} looked at)"
-    print_findings(console, findings, well)
+_NAMED = 8
+"""Documents that are named to people; JSON has all."""
+
+
+def print_manifest(console: Console, manifest: Manifest, passed_over: list[str], findings: Sequence[Finding]) -> None:
+    total = len(manifest.documents)
+    judged = total - len(passed_over)
+    if judged or findings:
+        print_findings(console, findings, f"{manifest.name}: no mistake that schemas miss")
+        console.print(Text(f"{judged} of {plural(total, 'document')} judged", style="dim"))
+    else:
+        console.print(Text(f"{manifest.name}: nothing in it that qatprep judges", style="warn"))
+    if passed_over:
+        names = [shown(name) for name in passed_over[:_NAMED]]
+        more = f" and {len(passed_over) - _NAMED} more" if len(passed_over) > _NAMED else ""
+        why = "no pod, proxy config or Envoy configuration in"
+        console.print(Text(f"not judged, {why}: {', '.join(names)}{more}", style="dim"))

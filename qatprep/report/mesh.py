@@ -5,8 +5,8 @@ from __future__ import annotations
 from qatprep.mesh import durations
 from qatprep.mesh.keys import KeyKind
 from qatprep.mesh.provider import Kind, Provider
-from qatprep.mesh.render.istio import NO_FALLBACK
-from qatprep.mesh.render.kubernetes import PLUGIN_MAX_DEVICES, Workload
+from qatprep.mesh.render.istio import GATEWAY_API_SINCE, NO_FALLBACK
+from qatprep.mesh.render.kubernetes import KUBERNETES_SINCE, PLUGIN_KUBERNETES, PLUGIN_MAX_DEVICES, Workload
 from qatprep.runtime.memlock import PAPER, needed, spell
 
 
@@ -74,9 +74,15 @@ def istio_notes(provider: Provider, form: str) -> list[str]:
         notes.append(NO_FALLBACK)
         notes.append("a FIPS build of the proxy takes no provider, and is left without a certificate")
         notes.append("the stock proxyv2 image has the provider: Intel's own distribution of Istio is archived")
-    if form == "gateway-values" and provider.kind is Kind.QAT:
-        notes.append("limits and requests are equal: the API server refuses requests alone, as in Intel's guide")
-        notes.append(ipc_lock_note())
+    if form in ("gateway-values", "gateway-api"):
+        notes.append(restricted_note())
+        if provider.kind is Kind.QAT:
+            notes.append("limits and requests are equal: the API server refuses requests alone, as in Intel's guide")
+            notes.append(ipc_lock_note())
+    if form == "gateway-api":
+        since = ".".join(map(str, GATEWAY_API_SINCE))
+        notes.append(f"needs Istio {since} and the Gateway API's resources; read in Istio's sources, not run")
+        notes.append("the Gateway expects a TLS Secret NAME-cert in its namespace")
     return notes
 
 
@@ -92,14 +98,32 @@ def _mesh_wide(provider: Provider) -> str:
 
 def ipc_lock_note() -> str:
     return (
-        "IPC_LOCK does nothing for a process that is not root: the node's memlock limit is what counts "
+        "no IPC_LOCK, unlike Intel's manifests: it does nothing for a process that is not root, and Pod Security "
+        "restricted refuses it; the node's memlock limit is what counts "
         f"({spell(needed(1))} or more, the {PAPER} of Intel's guide is one VF and nothing else)"
     )
 
 
+def restricted_note() -> str:
+    return f"Pod Security restricted admits it; needs Kubernetes {KUBERNETES_SINCE} or newer (seccompProfile)"
+
+
 def kubernetes_notes(form: str, workload: Workload | None) -> list[str]:
-    if form == "device-plugin":
+    if form in ("device-plugin", "device-plugin-operator"):
+        where = (
+            [
+                "needs Intel's device plugins operator of the same release, and its CustomResourceDefinitions",
+                "no initImage: qatprep prepares the VFs, and the init container would do it once more",
+            ]
+            if form == "device-plugin-operator"
+            else [
+                "hostPath volumes and root: a namespace must be of Pod Security level privileged, as kube-system is",
+                f"needs Kubernetes {KUBERNETES_SINCE} or newer (seccompProfile)",
+            ]
+        )
         return [
+            *where,
+            f"plugin 0.36 is built for Kubernetes {PLUGIN_KUBERNETES}; older ones have the same device API",
             f"-max-num-devices is {PLUGIN_MAX_DEVICES} by default since v0.27 and was 32 before: it was never 16",
             "no AppArmor overlay is needed: plugins since 0.30 write no new_id any more",
             "the labels it selects by come from node-feature-discovery with Intel's rules, or "
@@ -107,7 +131,7 @@ def kubernetes_notes(form: str, workload: Workload | None) -> list[str]:
         ]
     notes = []
     if workload is not None and form in ("pod", "deployment"):
-        notes = delay_note(workload.provider)
+        notes = [*delay_note(workload.provider), restricted_note()]
         if workload.provider.kind is Kind.QAT:
             notes.append("limits and requests are equal: the API server refuses requests alone, as in Intel's guide")
             notes.append(ipc_lock_note())

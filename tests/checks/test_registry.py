@@ -159,7 +159,7 @@ def test_auto_judges_what_the_node_has() -> None:
     assert verdicts("cpu-amd-zen4") == {"qat": ("not present", ""), "cryptomb": ("configured", "")}
     assert verdicts("cpu-no-ifma") == {"qat": ("not present", ""), "cryptomb": ("not possible", "QP-CPU-001")}
     assert verdicts("gen2-c62x")["qat"] == ("not possible", "QP-DEV-003")
-    assert verdicts("srf-1s")["cryptomb"] == ("ready", "")
+    assert verdicts("srf-1s")["cryptomb"] == ("configured", "")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "direct-record": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
     "proof": "tests/outcome/test_proof.py",
+    "inspect-handshake": "tests/mesh/test_handshake.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""
 ONE = "0000:6b:00.0"

@@ -10,6 +10,7 @@ import pytest
 from qatprep.cli.app import VERBS
 from tests.cli.test_ask import PROGRAM
 from tests.cli.test_ctrl_c import SLOW
+from tests.mesh.test_handshake import tls_server
 from tests.terminal import Terminal, on_terminal
 
 READY, BARE = "--simulate spr-2s-ready", "--simulate spr-2s"
@@ -28,6 +29,9 @@ CALLS = {
     "tune --workers 1 --seconds 0.03 --poll-delay 5 --load 100 --load 200": (0, ""),
     "render envoy -p qat": (0, "tls_certificates"),
     "inspect stats -": (2, "nothing is piped in"),
+    "inspect handshake 127.0.0.1:1": (1, "refused"),
+    "render istio -p qat --as gateway-api": (0, "parametersRef"),
+    "render kubernetes --as device-plugin-operator": (0, "QatDevicePlugin"),
     "gen-conf -f kernel-arguments": (0, "iommu"),
     f"config show {READY}": (0, "devices.services"),
     f"metrics {READY}": (0, "qatprep_"),
@@ -71,6 +75,18 @@ def test_a_verb(call: str, columns: int) -> None:
         assert terminal.end() == code, terminal.text
         fine(terminal)
         assert words in terminal.text
+
+
+@pytest.mark.parametrize("columns", SIZES)
+def test_a_handshake(columns: int, tmp_path: Path) -> None:
+    with tls_server(tmp_path) as port:
+        ca = str(tmp_path / "cert.pem")
+        call = ("inspect", "handshake", f"localhost:{port}", "--ca", ca, "--count", "30", "--resume")
+        with on_terminal(*call, columns=columns) as terminal:
+            assert terminal.end() == 0, terminal.text
+            fine(terminal)
+            for words in ("RSA 2048 for localhost", "verified", "TLSv1.3", "1 full handshake, 29 resumed", "200 OK"):
+                assert words in terminal.text
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call.startswith((*MEASURING, "bootstrap", "doctor"))])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from qatprep.errors import InputError
 from qatprep.mesh.inspect import jsonwalk
 from qatprep.mesh.inspect.config_dump import parse
 from qatprep.mesh.inspect.source import Input
-from qatprep.mesh.provider import Kind
+from qatprep.mesh.provider import TYPE_URLS, Kind
 from tests.conftest import at_most
 from tests.mesh.cli import Ran, qatprep_
 from tests.mesh.shapes import chain, cluster, dump, tls_certificate
@@ -296,3 +297,81 @@ def test_a_fips_build_takes_no_provider(tmp_path: Path) -> None:
         assert (code, ids(document)) == (3, ["QP-ENVOY-002 fail"])
         assert "FIPS" in document["findings"][0]["title"]
     assert ids(told(tmp_path, dump(chain(tls_certificate(None)), fips=True))[1]) == ["QP-ENVOY-001 warn"]
+
+
+# -- what istioctl and egctl print ------------------------------------------------------------------------------------
+
+
+def camel(value: Any) -> Any:
+    """As istioctl prints it."""
+    if isinstance(value, dict):
+        return {re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), key): camel(inner) for key, inner in value.items()}
+    return [camel(item) for item in value] if isinstance(value, list) else value
+
+
+CERTIFICATE = {
+    "certificate_chain": {"filename": "/cert.pem"},
+    "private_key_provider": {"provider_name": "qat", "typed_config": {"@type": TYPE_URLS[Kind.QAT]}},
+}
+LISTENER = {
+    "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+    "name": "https",
+    "address": {"socket_address": {"address": "0.0.0.0", "port_value": 8443}},
+    "filter_chains": [
+        {
+            "transport_socket": {
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                    "common_tls_context": {"tls_certificates": [CERTIFICATE]},
+                }
+            }
+        }
+    ],
+}
+BARE = {key: value for key, value in LISTENER.items() if key != "@type"}
+SECTION = {
+    "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump",
+    "static_listeners": [{"listener": LISTENER}],
+}
+SECRETS = {"dynamic_active_secrets": [{"name": "kubernetes://gw", "secret": {"tls_certificate": CERTIFICATE}}]}
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        {"configs": [SECTION]},
+        [LISTENER],
+        [BARE],
+        {"namespace": {"pod": {"configs": [SECTION]}}},
+        {"namespace": {"pod": SECTION}},
+    ],
+    ids=["all", "listener", "listener without its type", "egctl all", "egctl listener"],
+)
+@pytest.mark.parametrize("spelling", [camel, lambda value: value], ids=["camelCase", "snake_case"])
+def test_other_forms_of_a_dump(spelling: Callable[[Any], Any], printed: Any, tmp_path: Path) -> None:
+    path = tmp_path / "dump.json"
+    path.write_text(json.dumps(spelling(printed)))
+    ran = qatprep_("inspect", "config-dump", str(path), "--expect", "qat", "--output", "json")
+    document = json.loads(ran.out)
+    assert [(row["listener"], row["address"], row["provider"]) for row in document["listeners"]] == [
+        ("https", "0.0.0.0:8443", "qat")
+    ]
+    assert (ran.code, document["findings"]) == (0, [])
+
+
+@pytest.mark.parametrize(("provider", "code"), [("qat", 0), ("cryptomb", 3)])
+def test_secrets_alone(provider: str, code: int, tmp_path: Path) -> None:
+    path = tmp_path / "secrets.json"
+    path.write_text(json.dumps(camel(SECRETS)))
+    ran = qatprep_("inspect", "config-dump", str(path), "--expect", provider, "--output", "json")
+    assert ran.code == code
+    assert [(row["secret"], row["provider"]) for row in json.loads(ran.out)["listeners"]] == [
+        ("kubernetes://gw", "qat")
+    ]
+
+
+def test_several_pods_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "dump.json"
+    path.write_text(json.dumps({"ns": {"one": {"configs": [SECTION]}, "two": {"configs": [SECTION]}}}))
+    ran = qatprep_("inspect", "config-dump", str(path))
+    assert ran.code == 2 and "several pods" in ran.err

@@ -187,6 +187,20 @@ def test_inspect_reads_a_running_envoy(served: dict[str, Any]) -> None:
     assert [f["id"] for f in document["findings"]] == ["QP-ENVOY-001"]
 
 
+def test_inspect_makes_handshakes_with_a_running_envoy(served: dict[str, Any]) -> None:
+    ran = qatprep_(
+        "inspect", "handshake", f"localhost:{served['port']}", "--ca", str(served["home"] / "cert.pem"),
+        "--count", "4", "--resume", "--admin", served["admin"], "--output", "json",
+    )  # fmt: skip
+    document = json.loads(ran.out)
+    assert [h["resumed"] for h in document["handshakes"]] == [False, *[served["resumes"]] * 3]
+    assert document["answer"] == "HTTP/1.1 200 OK" and document["certificate"]["verified"]
+    assert document["signed"] == {
+        "by": "worker", "provider": None, "why": "the listener's certificate has no private_key_provider"
+    }  # fmt: skip
+    assert (ran.code, [f["id"] for f in document["findings"]]) == (3, ["QP-ENVOY-001"])
+
+
 def test_facts_see_its_workers(served: dict[str, Any]) -> None:
     """The names of Envoy's threads are what facts/runtime.py counts."""
     tasks = Path(f"/proc/{served['pid']}/task")

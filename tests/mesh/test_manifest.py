@@ -28,7 +28,9 @@ def found(tmp_path: Path, text: str) -> list[str]:
     [
         ["kubernetes"], ["kubernetes", "--as", "pod", "-p", "cryptomb"], ["kubernetes", "--as", "device-plugin"],
         ["istio", "-p", "qat"], ["istio", "-p", "cryptomb", "--as", "mesh-config"],
-        ["istio", "-p", "qat", "--as", "istio-operator"],
+        ["istio", "-p", "qat", "--as", "istio-operator"], ["istio", "-p", "cryptomb"],
+        ["istio", "-p", "qat", "--as", "annotation"], ["istio", "-p", "qat", "--as", "gateway-api"],
+        ["istio", "-p", "cryptomb", "--as", "gateway-api"], ["kubernetes", "--as", "device-plugin-operator"],
         ["envoy", "-p", "qat", "--fallback"], ["envoy", "-p", "cryptomb"], ["envoy", "-p", "plain"],
     ],
     ids=" ".join,
@@ -37,9 +39,8 @@ def test_what_qatprep_renders_has_no_mistake(argv: list[str], tmp_path: Path) ->
     ran = inspect(tmp_path, qatprep_("render", *argv).out, "--output", "json")
     document = json.loads(ran.out)
     assert document["documents"] == 1
-    # IPC_LOCK is asked for as Intel's manifests do; that it does nothing without root is said, and is no mistake. What
-    # a mesh-wide provider does to other nodes is said when it is printed as well.
-    said = {"QP-MEM-006", "QP-ISTIO-005"} if "mesh-config" in argv or "istio-operator" in argv else {"QP-MEM-006"}
+    # What a mesh-wide provider does to other nodes is said when it is printed as well.
+    said = {"QP-ISTIO-005"} if "mesh-config" in argv or "istio-operator" in argv else set()
     assert [f for f in document["findings"] if f["id"] not in said] == []
     assert ran.code == 0
 
@@ -173,7 +174,7 @@ def test_broken_yaml_is_told_so(text: bytes, words: str, tmp_path: Path) -> None
 def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
     ran = inspect(tmp_path, "apiVersion: v1\nkind: ConfigMap\n")
     assert ran.code == 0
-    assert "nothing in it that qatprep knows" in ran.out
+    assert "nothing in it that qatprep judges" in ran.out
 
 
 DEPLOYMENT = """\

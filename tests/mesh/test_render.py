@@ -110,7 +110,7 @@ def test_istio_annotation_and_values() -> None:
     assert proxy == {"privateKeyProvider": {"qat": {"pollDelay": "5ms"}}, "concurrency": 4}
     assert values["resources"]["limits"] == {"cpu": "4", "memory": "1Gi", "qat.intel.com/asym": "2"}
     assert values["resources"]["requests"] == values["resources"]["limits"]
-    assert values["containerSecurityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
+    assert values["containerSecurityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert values["containerSecurityContext"]["runAsUser"] == values["containerSecurityContext"]["runAsGroup"] == 1337
     assert rendered("istio", "-p", "cryptomb", "--as", "mesh-config") == {
         "meshConfig": {"defaultConfig": {"privateKeyProvider": {"cryptomb": {"pollDelay": "10ms"}}}}
@@ -155,6 +155,91 @@ def test_device_plugin() -> None:
     ]
     assert made["metadata"]["namespace"] == "kube-system"
 
+    spec = made["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "seLinuxOptions": {"type": "container_device_plugin_t"},
+        "readOnlyRootFilesystem": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["resources"]["limits"] == {"cpu": "140m", "memory": "30Mi"}
+
+
+def test_device_plugin_for_the_operator() -> None:
+    made = rendered("kubernetes", "--as", "device-plugin-operator", "--allocation-policy", "packed")
+    assert made["kind"] == "QatDevicePlugin" and "namespace" not in made["metadata"]
+    assert made["spec"]["kernelVfDrivers"] == ["4xxxvf", "420xxvf", "6xxxvf"]
+    assert made["spec"]["preferredAllocationPolicy"] == "packed" and made["spec"]["dpdkDriver"] == "vfio-pci"
+    assert "initImage" not in made["spec"]
+
+
+def gateway(*argv: str) -> tuple[Any, Any]:
+    """The Gateway, and the overlay of its Deployment."""
+    ran = qatprep_("render", "istio", "--as", "gateway-api", *argv)
+    assert ran.code == 0, ran.err
+    options, made = yaml.safe_load_all(ran.out)
+    reference = made["spec"]["infrastructure"]["parametersRef"]
+    assert reference == {"group": "", "kind": "ConfigMap", "name": options["metadata"]["name"]}
+    assert made["metadata"]["namespace"] == options["metadata"]["namespace"]
+    return made, yaml.safe_load(options["data"]["deployment"])
+
+
+def test_gateway_api() -> None:
+    made, overlay = gateway("-p", "qat", "--devices", "2", "--name", "edge", "-n", "ingress")
+    assert made["apiVersion"] == "gateway.networking.k8s.io/v1" and made["metadata"]["name"] == "edge"
+    template = overlay["spec"]["template"]
+    proxy = yaml.safe_load(template["metadata"]["annotations"]["proxy.istio.io/config"])
+    assert proxy["privateKeyProvider"] == {"qat": {"pollDelay": "5ms"}}
+    container = template["spec"]["containers"][0]
+    assert container["name"] == "istio-proxy" and container["resources"]["limits"]["qat.intel.com/cy"] == "2"
+
+
+# Pod Security Standards, level restricted, field by field: kubernetes.io/docs/concepts/security/pod-security-standards
+_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+
+
+def not_restricted(spec: Any) -> list[str]:
+    """What keeps the pod out of a namespace that enforces restricted."""
+    wrong = [f"{key} is set" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
+    wrong += [f"volume {v['name']}" for v in spec.get("volumes", []) if not _VOLUMES & set(v)]
+    for container in spec["containers"]:
+        context = {**spec.get("securityContext", {}), **container.get("securityContext", {})}
+        capabilities = context.get("capabilities", {})
+        checks = {
+            "allowPrivilegeEscalation": context.get("allowPrivilegeEscalation") is False,
+            "privileged": not context.get("privileged"),
+            "runAsNonRoot": context.get("runAsNonRoot") is True,
+            "runAsUser": context.get("runAsUser") != 0,
+            "seccompProfile": context.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
+            "capabilities.drop": "ALL" in capabilities.get("drop", []),
+            "capabilities.add": not set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"},
+            "hostPort": not any("hostPort" in port for port in container.get("ports", [])),
+        }
+        wrong += [name for name, held in checks.items() if not held]
+    return wrong
+
+
+@pytest.mark.parametrize("provider", ["qat", "cryptomb"])
+def test_pod_security_restricted_admits_what_is_rendered(provider: str) -> None:
+    _, overlay = gateway("-p", provider)
+    values = rendered("istio", "-p", provider)
+    for spec in (
+        rendered("kubernetes", "--as", "pod", "-p", provider)["spec"],
+        rendered("kubernetes", "-p", provider)["spec"]["template"]["spec"],
+        overlay["spec"]["template"]["spec"],
+        {"containers": [{"securityContext": values["containerSecurityContext"]}]},
+    ):
+        assert not_restricted(spec) == []
+
+
+def test_the_device_plugin_needs_a_privileged_namespace() -> None:
+    """And its notes say so."""
+    ran = qatprep_("render", "kubernetes", "--as", "device-plugin")
+    assert "volume devdir" in not_restricted(yaml.safe_load(ran.out)["spec"]["template"]["spec"])
+    assert "Pod Security level privileged" in ran.err
+
 
 def test_nfd_file() -> None:
     ran = qatprep_("render", "kubernetes", "--as", "nfd")
@@ -170,7 +255,11 @@ def test_nfd_file() -> None:
         (["kubernetes", "--resource", "nvidia.com/gpu"], "no resource"),
         (["kubernetes", "--name", "Envoy_1"], "no Kubernetes name"),
         (["kubernetes", "--name", "a" * 64], "no Kubernetes name"),
-        (["kubernetes", "--uid", "0"], "non-zero"),
+        (["kubernetes", "--gid", "0"], "non-zero"),
+        (["kubernetes", "--uid", "0"], "runAsNonRoot"),
+        (["kubernetes", "--uid", "0", "-p", "cryptomb"], "runAsNonRoot"),
+        (["istio", "-p", "qat", "--as", "gateway-api", "--istio", "1.25"], "parametersRef"),
+        (["kubernetes", "--as", "device-plugin-operator", "--max-devices", "0"], "out of range"),
         (["kubernetes", "--cpus", "0"], "out of range"),
         (["kubernetes", "--memory", "lots"], "no quantity"),
         (["kubernetes", "--image", "a b"], "no image"),

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from qatprep.errors import InputError
 from qatprep.mesh.inspect.jsonwalk import Document
 from qatprep.mesh.inspect.source import Input, shown
+from qatprep.mesh.inspect.spelling import snake, snake_key
 from qatprep.mesh.keys import KeyKind, certificate_kind
 
 _ADMIN = "type.googleapis.com/envoy.admin.v3."
@@ -98,23 +100,18 @@ def parse(source: Input) -> Dump:
     document = Document(source.name, source.data)
     if not source.data.strip():
         raise InputError(f"{source.name} is empty")
-    if document.kind(document.top) != "{":
+    if document.kind(document.top) not in ("{", "["):
         raise InputError(
             f"{source.name} is no Envoy config_dump: it does not begin with {{",
             "curl http://127.0.0.1:15000/config_dump, or istioctl proxy-config all POD -o json",
         )
     dump = Dump()
-    known = 0
-    whole = False
-    for key, value in document.members(document.top):
-        if key == "configs" and document.kind(value) == "[":
-            whole = True
-            for number, at in enumerate(document.elements(value)):
-                if number > _MOST_SECTIONS:
-                    raise document.fail(at, f"more than {_MOST_SECTIONS} sections")
-                known += _section(document, at, dump)
-    if not whole:
-        known = _section(document, document.top, dump)
+    found = list(_sections(document, document.top, 0))
+    if len({pod for pod, _ in found}) > 1:
+        raise InputError(f"{source.name} has the dumps of several pods", "take that of one pod at a time")
+    known = sum(_section(document, at, dump) for _, at in found)
+    if not dump.listeners and dump.secrets:  # istioctl proxy-config secret: the certificates are all there is
+        dump.chains.append(TlsChain("not in this dump", "", (), (), tuple(dump.secrets)))
     dump.clusters = list(dict.fromkeys(dump.clusters))
     dump.chains = list(dict.fromkeys(dump.chains))  # Envoy reports a refused listener once for each attempt
     end = document.skip(document.top)
@@ -128,42 +125,82 @@ def parse(source: Input) -> Dump:
     return dump
 
 
+_PODS = 2
+"""Levels above a dump in what egctl prints: the namespace, then the pod."""
+
+
+def _sections(document: Document, at: int, level: int, pod: str = "") -> Iterator[tuple[str, int]]:
+    """The pod ("" where there is no telling) and the place of each section: of /config_dump, of
+    `istioctl proxy-config all|listener|secret -o json`, of `egctl config envoy-proxy`."""
+    if document.kind(at) == "[":
+        for number, element in enumerate(document.elements(at)):
+            if number > _MOST_SECTIONS:
+                raise document.fail(element, f"more than {_MOST_SECTIONS} sections")
+            yield pod, element
+        return
+    members = dict(document.members(at)) if document.kind(at) == "{" else {}
+    if "configs" in members and document.kind(members["configs"]) == "[":
+        yield from _sections(document, members["configs"], level, pod)
+    elif "@type" in members or level == _PODS or any(document.kind(place) != "{" for place in members.values()):
+        yield pod, at
+    else:
+        for key, place in members.items():
+            yield from _sections(document, place, level + 1, f"{pod}/{key}")
+
+
 def _section(document: Document, at: int, dump: Dump) -> bool:
     place = document.get(at, "@type")
     kind = document.load(place) if place is not None else ""
-    if not isinstance(kind, str) or not kind.startswith(_ADMIN):
+    if not isinstance(kind, str):
         return False
-    name = kind.removeprefix(_ADMIN)
+    name = kind.removeprefix(_ADMIN) if kind.startswith(_ADMIN) else _of_istioctl(document, at, kind)
     if name == "ListenersConfigDump":
         for key, value in document.members(at):
-            if key in ("static_listeners", "dynamic_listeners") and document.kind(value) == "[":
+            if snake_key(key) in ("static_listeners", "dynamic_listeners") and document.kind(value) == "[":
                 for element in document.elements(value):
-                    _listener_entry(document.load(element), dump)
+                    _listener_entry(_load(document, element), dump)
     elif name in ("ListenersConfigDump.DynamicListener", "ListenersConfigDump.StaticListener"):
-        _listener_entry(document.load(at), dump)
+        _listener_entry(_load(document, at), dump)
     elif name == "ClustersConfigDump":
         for key, value in document.members(at):
-            if key.endswith("clusters") and document.kind(value) == "[":
+            if key.lower().endswith("clusters") and document.kind(value) == "[":
                 for element in document.elements(value):
-                    _cluster_entry(document.load(element), dump)
+                    _cluster_entry(_load(document, element), dump)
     elif name in ("ClustersConfigDump.DynamicCluster", "ClustersConfigDump.StaticCluster"):
-        _cluster_entry(document.load(at), dump)
+        _cluster_entry(_load(document, at), dump)
     elif name == "SecretsConfigDump":
         for key, value in document.members(at):
             if document.kind(value) == "[":
                 for element in document.elements(value):
-                    _secret_entry(document.load(element), dump, warming="warming" in key)
+                    _secret_entry(_load(document, element), dump, warming="warming" in key.lower())
     elif name in ("SecretsConfigDump.DynamicSecret", "SecretsConfigDump.StaticSecret"):
-        _secret_entry(document.load(at), dump, warming=False)
+        _secret_entry(_load(document, at), dump, warming=False)
+    elif name == "Listener":
+        _listener(_dict(_load(document, at)), dump, "active", "")
     elif name == "BootstrapConfigDump":
         bootstrap = document.get(at, "bootstrap")
         if bootstrap is not None and document.kind(bootstrap) == "{":
             for key, value in document.members(bootstrap):
                 if key == "node":
-                    _node(document.load(value), dump)
+                    _node(_load(document, value), dump)
                 elif key == "admin":
-                    dump.admin = _address(_dict(_dict(document.load(value)).get("address")))
-    return True
+                    dump.admin = _address(_dict(_dict(_load(document, value)).get("address")))
+    return bool(name)
+
+
+def _of_istioctl(document: Document, at: int, kind: str) -> str:
+    """What a section without a type of the admin interface is, "" for none: istioctl prints bare messages."""
+    if kind.endswith(".Listener"):
+        return "Listener"
+    keys = {snake_key(key) for key, _ in document.members(at)} if document.kind(at) == "{" and not kind else set()
+    if keys & {"static_secrets", "dynamic_active_secrets", "dynamic_warming_secrets"}:
+        return "SecretsConfigDump"
+    return "Listener" if {"name", "address", "filter_chains"} <= keys else ""
+
+
+def _load(document: Document, at: int) -> Any:
+    """A value with its keys in snake_case: istioctl prints camelCase."""
+    return snake(document.load(at))
 
 
 def _dict(value: Any) -> dict[str, Any]:

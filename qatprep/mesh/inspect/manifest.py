@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,15 @@ def embedded(text: str) -> dict[str, Any] | None:
 
 
 def _documents(source: Input) -> list[dict[str, Any]]:
-    documents = yaml_text.documents(source.data.decode("utf-8"), source.name)
+    text = source.data.decode("utf-8")
+    try:
+        documents = yaml_text.documents(text, source.name)
+    except InputError as e:
+        if re.search(r"\{\{[^{}\n]*[.$][^{}\n]*\}\}", text):
+            raise InputError(
+                f"{source.name} is a template of Helm's, not YAML", "helm template CHART | qatprep inspect manifest -"
+            ) from e
+        raise
     found = [item.value for item in documents if isinstance(item.value, dict)]
     if not found:
         raise InputError(f"{source.name} has no mapping in it")
@@ -68,10 +77,10 @@ def walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str,
     if depth > yaml_text.DEEPEST:
         return
     if isinstance(value, dict):
-        name = str(value.get("name", ""))[-40:]
+        name = str(value.get("name", ""))
         for key, inner in value.items():
             here = f"{path}.{name}.{key}" if key == "typed_config" and name else f"{path}.{key}"
-            yield here.lstrip(".")[-70:], str(key), inner
+            yield here.lstrip("."), str(key), inner
             yield from walk(inner, here, depth + 1)
     elif isinstance(value, list):
         for inner in value:

@@ -13,7 +13,7 @@ from qatprep.mesh import durations
 from qatprep.mesh.provider import Kind, Provider
 from qatprep.mesh.render import names
 from qatprep.mesh.render.envoy import bucket_settings
-from qatprep.mesh.render.kubernetes import Workload, container_resources
+from qatprep.mesh.render.kubernetes import Workload, container_resources, security_context
 
 SINCE = {Kind.CRYPTOMB: (1, 14), Kind.QAT: (1, 17)}
 """The first Istio release with privateKeyProvider.<kind>.pollDelay."""
@@ -88,24 +88,75 @@ def gateway_values(workload: Workload, release: tuple[int, int] | None = None) -
     (manifests/charts/gateway/templates/deployment.yaml).
     """
     provider = workload.provider
-    context: dict[str, Any] = {
-        "capabilities": {"drop": ["ALL"]},
-        "allowPrivilegeEscalation": False,
-        "privileged": False,
-        "readOnlyRootFilesystem": True,
-        "runAsUser": workload.uid,
-        "runAsGroup": workload.gid,
-        "runAsNonRoot": True,
-    }
     values: dict[str, Any] = {"podAnnotations": annotation(provider, release, workload.workers)}
     if provider.kind is Kind.QAT:
-        context["capabilities"]["add"] = ["IPC_LOCK"]
         values["env"] = {"QAT_POLICY": "1"}
-    values["containerSecurityContext"] = context
+    values["containerSecurityContext"] = security_context(workload)
     values["resources"] = container_resources(workload)
     values["nodeSelector"] = workload.node_selector()
     values["autoscaling"] = {"enabled": False}
     return values
+
+
+GATEWAY_API_SINCE = (1, 26)
+"""Gateways take a Deployment overlay through infrastructure.parametersRef since then (istio pull request 55283)."""
+
+
+def gateway_api(
+    workload: Workload, name: str, namespace: str, release: tuple[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """A Gateway of the Kubernetes Gateway API, and the ConfigMap by which Istio alters the Deployment it makes for it.
+
+    The overlay is merged into the Deployment by the rules of a strategic merge patch: containers by their name.
+    """
+    if release is not None and release < GATEWAY_API_SINCE:
+        needed = ".".join(map(str, GATEWAY_API_SINCE))
+        raise InputError(
+            f"Istio {release[0]}.{release[1]} takes no Deployment overlay from a Gateway's parametersRef",
+            f"it needs {needed}; before, deploy the gateway chart: qatprep render istio --as gateway-values",
+        )
+    provider = workload.provider
+    container: dict[str, Any] = {"name": "istio-proxy"}
+    if provider.kind is Kind.QAT:
+        container["env"] = [{"name": "QAT_POLICY", "value": "1"}]
+    container["securityContext"] = security_context(workload)
+    container["resources"] = container_resources(workload)
+    spec: dict[str, Any] = {"containers": [container]}
+    selector = workload.node_selector()
+    overlay = {
+        "spec": {
+            "template": {
+                "metadata": {"annotations": annotation(provider, release, workload.workers)},
+                "spec": {"nodeSelector": selector, **spec} if selector else spec,
+            }
+        }
+    }
+    place = {"name": names.label(name, "--name"), "namespace": names.label(namespace, "--namespace")}
+    options = {"name": f"{name}-options", "namespace": namespace}
+    listener = {
+        "name": "https",
+        "port": 443,
+        "protocol": "HTTPS",
+        "tls": {"mode": "Terminate", "certificateRefs": [{"name": f"{name}-cert"}]},
+    }
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": options,
+            "data": {"deployment": names.yaml_text([overlay], [])},
+        },
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "metadata": place,
+            "spec": {
+                "gatewayClassName": "istio",
+                "infrastructure": {"parametersRef": {"group": "", "kind": "ConfigMap", "name": options["name"]}},
+                "listeners": [listener],
+            },
+        },
+    ]
 
 
 def queue_size_filter(name: str, namespace: str, selector: dict[str, str]) -> dict[str, Any]:

@@ -19,6 +19,10 @@ from qatprep.mesh.render import names
 PLUGIN_IMAGE = "intel/intel-qat-plugin:0.36.0"
 PLUGIN_MAX_DEVICES = 64
 """-max-num-devices since v0.27 (32 before). Never 16, as the paper has it."""
+PLUGIN_KUBERNETES = "1.36"
+"""The Kubernetes release that plugin 0.36 is built and tested for (its README, "Supported Kubernetes Versions")."""
+KUBERNETES_SINCE = "1.19"
+"""securityContext.seccompProfile is a field since then; it was an annotation before."""
 ENVOY_UID = 101
 """The user `envoy` of the official Envoy images."""
 ISTIO_UID = 1337
@@ -56,13 +60,18 @@ class Workload:
         names.image(self.image)
         names.quantity(self.memory, "--memory")
         names.count(self.cpus, "--cpus", 512)
+        if self.uid == 0:
+            raise InputError(
+                "runAsUser 0 with runAsNonRoot: the kubelet would refuse to start the container",
+                "give --uid above 0 (101 is the user of Envoy's images)",
+            )
         if self.provider.kind is Kind.QAT:
             names.resource(self.resource)
             names.count(self.devices, "--devices", 512)
-            if self.uid == 0 or self.gid == 0:
+            if self.gid == 0:
                 raise InputError(
-                    "device ownership works only for a non-zero runAsUser and runAsGroup",
-                    "give --uid and --gid above 0: containerd leaves root's devices as they are",
+                    "device ownership works only for a non-zero runAsGroup",
+                    "give --gid above 0: containerd leaves the group of devices as it is for 0",
                 )
         return self
 
@@ -92,15 +101,25 @@ def container_resources(workload: Workload) -> dict[str, Any]:
     return {"limits": amounts, "requests": dict(amounts)}
 
 
-def pod_spec(workload: Workload) -> dict[str, Any]:
-    context: dict[str, Any] = {
+def security_context(workload: Workload) -> dict[str, Any]:
+    """What Pod Security "restricted" admits (k8s.io/docs/concepts/security/pod-security-standards).
+
+    No IPC_LOCK, unlike Intel's manifests: restricted admits NET_BIND_SERVICE alone, and an added capability is not
+    effective for a user other than root. The memlock limit of the runtime's unit is what counts.
+    """
+    return {
         "runAsUser": workload.uid,
         "runAsGroup": workload.gid,
         "runAsNonRoot": True,
+        "privileged": False,
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
+
+
+def pod_spec(workload: Workload) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": "envoy",
         "image": workload.image,
@@ -108,9 +127,8 @@ def pod_spec(workload: Workload) -> dict[str, Any]:
         "ports": [{"name": "https", "containerPort": 9000}],
     }
     if workload.provider.kind is Kind.QAT:
-        context["capabilities"]["add"] = ["IPC_LOCK"]
         container["env"] = [{"name": "QAT_POLICY", "value": "1"}]
-    container["securityContext"] = context
+    container["securityContext"] = security_context(workload)
     container["resources"] = container_resources(workload)
     container["volumeMounts"] = [
         {"name": "config", "mountPath": "/etc/envoy", "readOnly": True},
@@ -160,11 +178,12 @@ def device_plugin(
 ) -> dict[str, Any]:
     """The plugin's DaemonSet, without the init container: qatprep has made and bound the VFs.
 
-    The plugin tolerates that: its init script writes sriov_numvfs only where it is 0.
+    The plugin tolerates that: its init script writes sriov_numvfs only where it is 0. Hardened as the plugin's own
+    manifest of 0.36 is. hostPath volumes and root keep it out of namespaces that enforce Pod Security above
+    "privileged"; kube-system enforces none by default.
     """
-    names.image(image)
+    _check_plugin(image, max_devices)
     names.label(namespace, "--namespace")
-    names.count(max_devices, "--max-devices", 4096)
     labels = {"app": "intel-qat-plugin"}
     mounts = (
         ("devdir", "/dev/vfio", True),
@@ -180,11 +199,15 @@ def device_plugin(
             f"-max-num-devices={max_devices}",
             f"-kernel-vf-drivers={','.join(PLUGIN_VF_DRIVERS)}",
         ],
+        "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
         "securityContext": {
             "seLinuxOptions": {"type": "container_device_plugin_t"},
             "readOnlyRootFilesystem": True,
             "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
         },
+        "resources": {"requests": {"cpu": "70m", "memory": "15Mi"}, "limits": {"cpu": "140m", "memory": "30Mi"}},
         "volumeMounts": [
             {"name": name, "mountPath": path, **({"readOnly": True} if only else {})} for name, path, only in mounts
         ],
@@ -198,11 +221,45 @@ def device_plugin(
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
-                    "nodeSelector": {"kubernetes.io/arch": "amd64", "intel.feature.node.kubernetes.io/qat": "true"},
+                    "automountServiceAccountToken": False,
+                    "nodeSelector": _PLUGIN_NODES,
                     "containers": [container],
                     "volumes": [{"name": name, "hostPath": {"path": path}} for name, path, _ in mounts],
                 },
             },
+        },
+    }
+
+
+_PLUGIN_NODES = {"kubernetes.io/arch": "amd64", "intel.feature.node.kubernetes.io/qat": "true"}
+
+
+def _check_plugin(image: str, max_devices: int) -> None:
+    names.image(image)
+    names.count(max_devices, "--max-devices", 4096)
+
+
+def plugin_resource(
+    *, image: str = PLUGIN_IMAGE, policy: Policy = Policy.BALANCED, max_devices: int = PLUGIN_MAX_DEVICES
+) -> dict[str, Any]:
+    """The same plugin as Intel's operator deploys it: a QatDevicePlugin, which is cluster-wide and has no namespace.
+
+    Without initImage and provisioningConfig: qatprep has made, configured and bound the VFs. Fields: 94a91bc,
+    pkg/apis/deviceplugin/v1/qatdeviceplugin_types.go.
+    """
+    _check_plugin(image, max_devices)
+    return {
+        "apiVersion": "deviceplugin.intel.com/v1",
+        "kind": "QatDevicePlugin",
+        "metadata": {"name": "intel-qat-plugin"},
+        "spec": {
+            "image": image,
+            "preferredAllocationPolicy": str(policy),
+            "dpdkDriver": "vfio-pci",
+            "kernelVfDrivers": list(PLUGIN_VF_DRIVERS),
+            "maxNumDevices": max_devices,
+            "logLevel": 1,
+            "nodeSelector": _PLUGIN_NODES,
         },
     }
 

@@ -44,7 +44,7 @@ def judge(dump: Dump, expect: Kind | None) -> list[Finding]:
 
 def _at(chain: TlsChain) -> str:
     names = f" for {', '.join(chain.names[:3])}" if chain.names else ""
-    return f"{chain.listener} ({chain.address}){names}"
+    return f"{chain.listener} ({chain.address}){names}" if chain.address else f"{chain.listener}{names}"
 
 
 def _refused(dump: Dump, chain: TlsChain) -> Finding:

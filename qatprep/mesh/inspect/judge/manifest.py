@@ -1,21 +1,24 @@
 """Manifests judged by rules that schemas miss: Kubernetes pods, Istio's proxy config, static Envoy configurations.
 
-What is none of the three is passed over.
+Where they are does not matter (shapes.py finds them); documents with nothing of the kind are named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from qatprep.errors import InputError
-from qatprep.facts.kubernetes import PREFIX, can_sign
+from qatprep.facts.kubernetes import PREFIX, can_sign, resource_problem
 from qatprep.findings import Evidence, Finding, Status
 from qatprep.mesh import durations
+from qatprep.mesh.inspect import shapes
+from qatprep.mesh.inspect.judge import plugin
 from qatprep.mesh.inspect.manifest import Manifest, dig, embedded, mapping, sequence, walk
 from qatprep.mesh.inspect.source import shown
 from qatprep.mesh.provider import TYPE_URLS, Kind
+from qatprep.text import did_you_mean
 
 _LARGEST_ANNOTATION = 65536
 
@@ -39,46 +42,47 @@ class _Found:
         self.findings.append(Finding(id, status, shown(title), evidence=evidence, fix=fix))
 
 
-def judge(manifest: Manifest) -> tuple[list[Finding], int]:
-    """The findings, and how many documents were of a kind that is known."""
+def judge(manifest: Manifest) -> tuple[list[Finding], list[str]]:
+    """The findings, and the names of documents in which there was nothing to judge."""
     found = _Found()
-    known = 0
-    for document in manifest.documents:
-        kind = document.get("kind")
-        if isinstance(kind, str) and "apiVersion" in document:
-            pods = list(_pods(document, kind))
-            for where, spec, annotations in pods:
-                _pod(found, where, spec)
-                _annotation(found, where, annotations, spec)
-            if kind == "IstioOperator":
-                _mesh_wide(found, kind, dig(document, "spec", "meshConfig", "defaultConfig"))
-            known += bool(pods) or kind in ("IstioOperator", "EnvoyFilter")
-        elif "static_resources" in document:
-            known += 1
-            _envoy(found, document)
-        elif "meshConfig" in document or "podAnnotations" in document:
-            known += 1
-            _mesh_wide(found, "meshConfig", dig(document, "meshConfig", "defaultConfig"))
-            _annotation(found, "podAnnotations", mapping(document.get("podAnnotations")), document)
-            _resources(found, "the chart's values", mapping(document.get("resources")))
-    return found.findings, known
+    passed_over = []
+    for content in shapes.contents(manifest):
+        if not content.shapes:
+            passed_over.append(content.name)
+        for shape in content.shapes:
+            _shape(found, shape)
+    return found.findings, passed_over
+
+
+def _shape(found: _Found, shape: shapes.Shape) -> None:
+    match shape:
+        case shapes.Pod(where, spec):
+            _pod(found, where, spec)
+        case shapes.Annotated(where, text, spec):
+            _annotation(found, where, text, spec)
+        case shapes.ProxyConfig(where, config, mesh_wide):
+            (_mesh_wide if mesh_wide else _proxy_config)(found, where, config)
+        case shapes.Resources(where, resources):
+            _resources(found, where, resources)
+        case shapes.Envoy(where, tree, whole):
+            _envoy(found, where, tree, whole)
+        case shapes.Plugin(where, spec):
+            for problem in plugin.problems(spec):
+                add = found.fail if problem.fatal else found.warn
+                add("QP-K8S-013", f"{where} spec.{problem.field}", problem.value, problem.title, problem.fix)
+        case shapes.Services(where, text):
+            why, fatal = plugin.services(text)
+            if why:
+                add = found.fail if fatal else found.warn
+                add("QP-K8S-013", where, f"ServicesEnabled={text}", f"ServicesEnabled={text}: {why}", "Set asym;sym.")
 
 
 # -- Kubernetes -------------------------------------------------------------------------------------------------------
 
 
-def _pods(document: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    name = f"{kind}/{dig(document, 'metadata').get('name', '')}"
-    if kind == "Pod":
-        yield name, dig(document, "spec"), dig(document, "metadata", "annotations")
-    elif kind in ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Job"):
-        template = dig(document, "spec", "template")
-        yield name, dig(template, "spec"), dig(template, "metadata", "annotations")
-
-
 def _pod(found: _Found, where: str, spec: dict[str, Any]) -> None:
     context = mapping(spec.get("securityContext"))
-    for container in (mapping(c) for c in sequence(spec.get("containers"))):
+    for container in (mapping(c) for key in shapes.CONTAINERS for c in sequence(spec.get(key))):
         place = f"{where} container {container.get('name', '')}"
         resources = mapping(container.get("resources"))
         _resources(found, place, resources)
@@ -126,9 +130,17 @@ def _absent(value: object) -> object:
 
 def _resources(found: _Found, place: str, resources: dict[str, Any]) -> None:
     limits, requests = mapping(resources.get("limits")), mapping(resources.get("requests"))
+    for name in dict.fromkeys(str(key) for key in (*limits, *requests)):
+        wrong = resource_problem(name)
+        if wrong:
+            found.fail("QP-K8S-008", place, name, f"{name}: {wrong}", "Write it as qat.intel.com/cy, or asym.")
+    for name, amount in limits.items():
+        if str(name).startswith(PREFIX) and not re.fullmatch(r"\d{1,9}", str(amount)):
+            title = f"{name}: {amount} is no whole number, and the API server refuses it"
+            found.fail("QP-K8S-008", place, amount, title, "Ask for whole VFs.")
     for name in dict.fromkeys(key for key in (*limits, *requests) if str(key).startswith(PREFIX)):
         said = f"limits {_absent(limits.get(name))}, requests {_absent(requests.get(name))}"
-        if not can_sign(str(name)):
+        if not can_sign(str(name)) and not resource_problem(str(name)):
             title = f"{name} cannot sign: it has no asymmetric crypto"
             found.fail("QP-K8S-003", place, name, title, "Ask for a resource with cy or asym.")
         if name not in limits:
@@ -146,10 +158,9 @@ def _resources(found: _Found, place: str, resources: dict[str, Any]) -> None:
 # -- Istio ------------------------------------------------------------------------------------------------------------
 
 
-def _annotation(found: _Found, where: str, annotations: dict[str, Any], spec: dict[str, Any]) -> None:
-    """`spec`: the pod's, or the chart's values, where nodeSelector and affinity are."""
-    name = "proxy.istio.io/config"
-    text = annotations.get(name)
+def _annotation(found: _Found, where: str, text: object, spec: dict[str, Any] | None) -> None:
+    """`spec`: the pod's, or the chart's values, where nodeSelector, affinity and resources are; None: not known."""
+    name = shapes.PROXY_CONFIG
     if not isinstance(text, str) or len(text) > _LARGEST_ANNOTATION:
         return
     config = embedded(text)
@@ -157,6 +168,10 @@ def _annotation(found: _Found, where: str, annotations: dict[str, Any], spec: di
         found.fail("QP-ISTIO-001", where, name, f"{name} is not YAML", "qatprep render istio --as annotation")
     else:
         _proxy_config(found, f"{where} {name}", config)
+        if spec is None:
+            return
+        if Kind.QAT in dig(config, "privateKeyProvider"):
+            _wants_a_vf(found, where, spec)
         if Kind.CRYPTOMB in dig(config, "privateKeyProvider") and not _chooses_nodes(spec):
             found.warn(
                 "QP-ISTIO-005",
@@ -165,6 +180,21 @@ def _annotation(found: _Found, where: str, annotations: dict[str, Any], spec: di
                 "cryptomb is set, and the pod may run on nodes whose CPU lacks the instructions",
                 "Add a node selector: qatprep render istio -p cryptomb, or the label cryptomb of qatprep features.",
             )
+
+
+def _wants_a_vf(found: _Found, where: str, spec: dict[str, Any]) -> None:
+    """A proxy with the provider qat needs a VF. A sidecar that is injected has none of what the manifest says."""
+    containers = [mapping(c) for key in shapes.CONTAINERS for c in sequence(spec.get(key))]
+    of_a_chart = not containers
+    if of_a_chart and set(spec) == {"podAnnotations"}:
+        return  # a piece of values: resources are elsewhere
+    wanted = [mapping(mapping(c.get("resources")).get("limits")) for c in (spec if of_a_chart else {}, *containers)]
+    if any(str(name).startswith(PREFIX) for limits in wanted for name in limits):
+        return
+    proxy = of_a_chart or any(c.get("name") == "istio-proxy" for c in containers)
+    title = "qat is set, and no container asks for a VF"
+    add = found.fail if proxy else found.warn
+    add("QP-K8S-008", where, "no limit of qat.intel.com", title, "Ask for one: qatprep render istio -p qat")
 
 
 _NOT_OF_A_CPU = ("kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch")
@@ -190,13 +220,24 @@ def _mesh_wide(found: _Found, where: str, config: dict[str, Any]) -> None:
             )
 
 
+_PROVIDER_FIELDS = ("pollDelay", "poll_delay", "fallback")
+
+
 def _proxy_config(found: _Found, where: str, config: dict[str, Any]) -> None:
-    for kind, value in dig(config, "privateKeyProvider").items():
+    providers = dig(config, "privateKeyProvider") or dig(config, "private_key_provider")
+    if {Kind.QAT, Kind.CRYPTOMB} <= set(providers):
+        title = "privateKeyProvider has qat and cryptomb: a proxy takes one"
+        found.fail("QP-ISTIO-001", where, "cryptomb, qat", title, "Leave one out.")
+    for kind, value in providers.items():
         value = mapping(value)
         if kind not in (Kind.QAT, Kind.CRYPTOMB):
             found.fail("QP-ISTIO-001", where, kind, f"privateKeyProvider has no {kind!r}", "Use qat or cryptomb.")
             continue
-        delay = value.get("pollDelay")
+        for key in value:
+            if key not in _PROVIDER_FIELDS:
+                title = f"{kind} has no field {key!r}: Istio passes it over"
+                found.warn("QP-ISTIO-001", where, key, title, did_you_mean(str(key), _PROVIDER_FIELDS, "Leave it out."))
+        delay = value.get("pollDelay", value.get("poll_delay"))
         said = f"pollDelay {_absent(delay)}"
         if delay is None:
             title = f"{kind} has no pollDelay: Istio refuses it"
@@ -219,17 +260,12 @@ def _proxy_config(found: _Found, where: str, config: dict[str, Any]) -> None:
 # -- Envoy ------------------------------------------------------------------------------------------------------------
 
 
-def _envoy(found: _Found, document: dict[str, Any]) -> None:
-    resources = mapping(document["static_resources"])
-    if "admin" in resources:
-        title = "admin is inside static_resources"
-        found.fail("QP-ENVOY-004", "static_resources", "admin", title, "Put it at the top of the file.")
-    admin = dig(document, "admin", "address", "socket_address") or dig(resources, "admin", "address", "socket_address")
-    address = admin.get("address", "127.0.0.1")
-    if str(address) not in ("127.0.0.1", "::1"):
-        title = f"others can reach the admin interface on {address}"
-        found.warn("QP-ENVOY-013", "admin", address, title, "Bind it to 127.0.0.1.")
-    for path, key, value in walk(document):
+def _envoy(found: _Found, where: str, document: dict[str, Any], whole: bool) -> None:
+    resources = mapping(document.get("static_resources"))
+    if whole:
+        _admin(found, document, resources)
+    for inner, key, value in walk(document):
+        path = f"{where} {inner}".strip()
         if key == "private_key_provider":
             _provider_block(found, path, mapping(value))
         elif key == "tls_certificates":
@@ -244,6 +280,17 @@ def _envoy(found: _Found, document: dict[str, Any]) -> None:
                     found.fail("QP-ENVOY-004", path, wrong, f"{wrong} is in common_tls_context", f"Put it {right}.")
         elif key == "typed_config" and path.endswith("router.typed_config") and "@type" not in mapping(value):
             found.fail("QP-ENVOY-004", path, "no @type", "the router has no @type", "qatprep render envoy")
+
+
+def _admin(found: _Found, document: dict[str, Any], resources: dict[str, Any]) -> None:
+    if "admin" in resources:
+        title = "admin is inside static_resources"
+        found.fail("QP-ENVOY-004", "static_resources", "admin", title, "Put it at the top of the file.")
+    admin = dig(document, "admin", "address", "socket_address") or dig(resources, "admin", "address", "socket_address")
+    address = admin.get("address", "127.0.0.1")
+    if str(address) not in ("127.0.0.1", "::1"):
+        title = f"others can reach the admin interface on {address}"
+        found.warn("QP-ENVOY-013", "admin", address, title, "Bind it to 127.0.0.1.")
 
 
 def _certificate(found: _Found, path: str, item: dict[str, Any]) -> None:
