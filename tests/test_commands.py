@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import qatprep
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 _BLOCK = re.compile(r"(?:<!-- not run by the tests: (?P<why>[^>]+) -->\n+)?^```(?:sh)?\n(?P<text>.*?)^```", re.M | re.S)
@@ -98,6 +100,13 @@ def test_the_commands_of_a_document(block: str, tmp_path: Path) -> None:
     script = "\n".join(f"{line} || [ $? = 3 ] || {{ echo 'FAILED: '{line!r} >&2; exit 1; }}" for line in lines)
     done = subprocess.run(["bash", "-c", script], cwd=work, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+
+def test_the_screen_is_what_qatprep_prints() -> None:
+    shown = (
+        (ROOT / "README.md").read_text().split("$ qatprep doctor --short --simulate spr-2s\n", 1)[1].split("```", 1)[0]
+    )
+    assert qatprep("doctor", "--short", "--simulate", "spr-2s", env={"COLUMNS": "110"}).out == shown
 
 
 def path() -> str:

@@ -37,6 +37,7 @@ def doctor(
     ] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Tell what is well, blocked and skipped, too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was read, and every device.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="One line for each finding, and the verdict.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Status 3 also for what could not be seen.")] = False,
     require_proof: Annotated[
         bool, typer.Option("--require-proof", help="Status 3 also for what is configured, but has not signed.")
@@ -97,7 +98,9 @@ def doctor(
         if done:
             print_smoke(session.console(), done.report)
             session.line()
-        report.print_report(session.console(), seen.judged, seen.outcome, again, every=every, verbose=verbose)
+        report.print_report(
+            session.console(), seen.judged, seen.outcome, again, every=every, verbose=verbose, short=short
+        )
     if done and done.why_not:
         session.say(f"the proof was not written: {done.why_not}")
     return ExitCode.FINDINGS if done and not done.report.ok and code is ExitCode.OK else code

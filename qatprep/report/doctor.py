@@ -16,7 +16,7 @@ from qatprep.facts import Facts
 from qatprep.findings import Finding, Status
 from qatprep.outcome import Outcome, verdict_document
 from qatprep.outcome import document as last_word
-from qatprep.report.findings import RANK, Lines, print_stage, stage_of, symbol
+from qatprep.report.findings import RANK, STAGE, Lines, print_stage, stage_of, symbol
 from qatprep.report.findings import document as finding
 from qatprep.report.outcome import print_outcome
 from qatprep.version import VERSION
@@ -25,12 +25,25 @@ SCHEMA = "qatprep.doctor/1"
 
 
 def print_report(
-    console: Console, judged: Assessment, outcome: Outcome, bootstrap: str, *, every: bool, verbose: bool
+    console: Console,
+    judged: Assessment,
+    outcome: Outcome,
+    bootstrap: str,
+    *,
+    every: bool,
+    verbose: bool,
+    short: bool = False,
 ) -> None:
     """`bootstrap` are the options by which bootstrap fixes this host; `every` tells what is well too; `verbose` adds
-    what was read."""
+    what was read; `short` tells the titles alone."""
     report, facts, config = judged.report, judged.facts, judged.config.source
     lines = Lines(console)
+    if short:
+        for f in report.of(Status.FAIL, Status.UNKNOWN, Status.WARN):
+            head = Text.assemble(symbol(console, f.status), f" {stage_of(f):{STAGE}}", (f"{f.id:14}", "id"))
+            lines.print(Text(f.title), head)
+        print_outcome(console, outcome)
+        return
     lines.print(Text.assemble(("qatprep doctor: ", "id"), facts.host))
     about = [facts.cpu.model, f"profile {report.profile}", f"configuration: {config}"]
     lines.print(Text(", ".join(part for part in about if part), style="dim"))

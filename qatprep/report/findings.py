@@ -32,7 +32,7 @@ _SUMMED = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.OK, Status.BLOCKED, 
 _TOLD = (Status.FAIL, Status.UNKNOWN, Status.WARN)
 _INDENT = 6
 _LABEL = 7
-_STAGE = 14
+STAGE = 14
 
 
 class Lines:
@@ -87,7 +87,7 @@ def _quotes(f: Finding) -> bool:
 
 def _print_group(lines: Lines, stage: str, members: list[Finding], summary: Text) -> None:
     worst = min((f.status for f in members), key=RANK.index)
-    head = Text.assemble(symbol(lines.console, worst), (f" {stage:{_STAGE}}", "id"))
+    head = Text.assemble(symbol(lines.console, worst), (f" {stage:{STAGE}}", "id"))
     lines.print(summary, head)
 
 
