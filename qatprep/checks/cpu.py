@@ -238,7 +238,7 @@ CHECKS = (
         "QP-CPU-001",
         Stage.CPU,
         _instructions,
-        saw=lambda ctx: "all six AVX-512 instruction sets that CryptoMB needs",
+        saw=lambda ctx: "every instruction set that CryptoMB needs",
         profiles=_PROFILES,
     ),
     Check(
