@@ -12,29 +12,9 @@ from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
-    from qatprep.host.base import Host
     from qatprep.host.record import Recorder
 
 app = typer.Typer()
-
-EXTRA = (
-    "/etc/os-release",
-    "/proc/version",
-    "/proc/modules",
-    "/etc/sysconfig/qat",
-    "/sys/bus/pci/drivers_autoprobe",
-    "/sys/module/vfio_pci/parameters/ids",
-    "/sys/module/vfio_pci/parameters/disable_denylist",
-    "/sys/module/intel_qat/version",
-    "/sys/class/dmi/id/product_name",
-    "/sys/class/dmi/id/bios_version",
-    "/sys/class/dmi/id/bios_date",
-)
-"""What nothing in qatprep reads, and people who read a bug report ask for."""
-DEBUG_FILES = ("dev_cfg", "fw_counters", "pm_status", "cnv_errors")
-"""Of each device's directory in debugfs. Not heartbeat/status: reading that asks the device, and the survey has
-(facts/health.py)."""
-_DEBUG_DEADLINE = 1.0
 
 
 @app.command()
@@ -54,6 +34,7 @@ def capture(
     """
     from qatprep import config
     from qatprep.errors import InputError
+    from qatprep.host.captured import extra, names
     from qatprep.host.record import Recorder
     from qatprep.host.redact import redact
     from qatprep.report import capture as report
@@ -67,8 +48,7 @@ def capture(
     recorder.prefetch()
     survey(recorder, config.load(recorder, config_file, setting or ()))
     extra(recorder)
-    names = _names(host)
-    text, removed = redact(recorder.tree, recorder.touched, names, _groups(recorder, config_file, setting or []))
+    text, removed = redact(recorder.tree, recorder.touched, names(host), _groups(recorder, config_file, setting or []))
     if file:
         from qatprep.host.user_files import write_file
 
@@ -103,45 +83,6 @@ def survey(recorder: Recorder, wanted: NodeConfig) -> None:
         journal.runs(recorder)
     except QatprepError:
         return  # not readable, or from another version: recorded as far as it went
-
-
-def extra(recorder: Recorder) -> None:
-    """Files for people. What is not there, or blocks, is passed over."""
-    from qatprep.facts.base import Unknown, names
-    from qatprep.hardware import DEBUGFS
-
-    for path in EXTRA:
-        _touch(recorder, path)
-    listed = names(recorder, DEBUGFS)
-    directories = [] if isinstance(listed, Unknown) else [f"{DEBUGFS}/{n}" for n in listed if n.startswith("qat_")]
-    recorder.read_all([f"{d}/{name}" for d in directories for name in DEBUG_FILES], deadline=_DEBUG_DEADLINE)
-
-
-def _touch(recorder: Recorder, path: str) -> None:
-    try:
-        recorder.read(path, deadline=_DEBUG_DEADLINE)
-    except OSError:
-        return
-
-
-def _names(host: Host) -> tuple[str, ...]:
-    """What this host is called: never recorded, only known so that it can be taken out."""
-    found = []
-    for path in ("/proc/sys/kernel/hostname", "/etc/hostname", "/etc/machine-id", "/var/lib/dbus/machine-id"):
-        try:
-            text = host.read_text(path, limit=4096).strip()
-        except OSError:
-            continue
-        first, _, domain = text.partition(".")
-        found += [text, first, f".{domain}" if domain else ""] if not text.startswith("#") else []
-    try:
-        resolver = host.read_text("/etc/resolv.conf", limit=1 << 16)
-    except OSError:
-        resolver = ""
-    for line in resolver.splitlines():
-        words = line.split()
-        found += [f".{word.strip('.')}" for word in words[1:] if words[0] in ("search", "domain")]
-    return tuple(dict.fromkeys(name for name in found if name and not any(c.isspace() for c in name)))
 
 
 def _groups(recorder: Recorder, config_file: str, settings: list[str]) -> set[str]:

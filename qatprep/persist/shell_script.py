@@ -1,6 +1,7 @@
 """The preparation as one shell script, for hosts on which qatprep cannot run: image-based ones have no Python.
 
-It does what bootstrap --boot does and no more: no journal, no way back, no diagnosis. POSIX sh, as dash, bash and
+It does what bootstrap --boot does and no more: each write is read back, but there is no journal, no way back and no
+diagnosis. POSIX sh, as dash, bash and
 busybox have it, with modprobe.
 """
 
@@ -40,6 +41,13 @@ put() {{
     return 1
 }}
 
+# set_to FILE VALUE: a write that is read back.
+set_to() {{
+    put "$1" "$2" || return 1
+    now=$(cat "$1")
+    [ "$now" = "$2" ] || {{ say "wrote '$2' to $1, it reads back '$now'"; return 1; }}
+}}
+
 # What is configured for the device $1 on NUMA node $2 with PCI id $3; services and auto_reset are empty where they
 # are to stay.
 choose() {{
@@ -52,20 +60,29 @@ set_services() {{
     now=$(cat "$1/qat/cfg_services" 2>/dev/null) || {{ say "${{1##*/}}: this kernel cannot set services"; return 1; }}
     [ "$(in_order "$now")" = "$(in_order "$services")" ] && return 0
     # `down` takes the VFs along: qat_common/adf_sriov.c
-    if [ "$(cat "$1/qat/state")" = up ]; then put "$1/qat/state" down || return 1; fi
+    if [ "$(cat "$1/qat/state")" = up ]; then set_to "$1/qat/state" down || return 1; fi
     put "$1/qat/cfg_services" "$services" || {{ put "$1/qat/state" up; return 1; }}
-    put "$1/qat/state" up
+    now=$(cat "$1/qat/cfg_services")
+    [ "$(in_order "$now")" = "$(in_order "$services")" ] || {{
+        say "wrote '$services' to $1/qat/cfg_services, it reads back '$now'"
+        return 1
+    }}
+    set_to "$1/qat/state" up
 }}
 
+has_driver() {{ [ "$(basename "$(readlink "$1/driver")" 2>/dev/null)" = "$2" ]; }}
+
 bind() {{
-    [ "$(basename "$(readlink "$1/driver")" 2>/dev/null)" = "$2" ] || {{
+    has_driver "$1" "$2" || {{
         put "$1/driver_override" "$2" || return 1
         if [ -e "$1/driver" ]; then put "$1/driver/unbind" "${{1##*/}}" || return 1; fi
         put "/sys/bus/pci/drivers/$2/bind" "${{1##*/}}" || return 1
+        has_driver "$1" "$2" || {{ say "${{1##*/}} is not bound to $2"; return 1; }}
     }}
     node=/dev/vfio/$(basename "$(readlink "$1/iommu_group")")
     [ -e "$node" ] || {{ say "${{1##*/}} has no node $node"; return 1; }}
-    chgrp "$group" "$node" && chmod "$mode" "$node"
+    chgrp "$group" "$node" && chmod "$mode" "$node" || return 1
+    [ "$(stat -c '%a %G' "$node")" = "${{mode#0}} $group" ] || {{ say "$node is not $group $mode"; return 1; }}
 }}
 
 # Everything for one PF; it ends with the status of what went wrong last.
@@ -81,15 +98,15 @@ prepare() {{
     fi
     [ -z "$services" ] || set_services "$pf" || return 1
     # Since 6.9; a kernel without it is no failure.
-    [ -z "$auto_reset" ] || [ ! -e "$pf/qat/auto_reset" ] || put "$pf/qat/auto_reset" "$auto_reset" || return 1
+    [ -z "$auto_reset" ] || [ ! -e "$pf/qat/auto_reset" ] || set_to "$pf/qat/auto_reset" "$auto_reset" || return 1
     if [ "$vfs" = no ]; then
         # Before 6.12 the driver refuses 0, but `down` takes the VFs along.
         [ "$(cat "$pf/sriov_numvfs")" = 0 ] || {{ put "$pf/qat/state" down && put "$pf/qat/state" up; }}
         return
     fi
-    if [ "$(cat "$pf/qat/state" 2>/dev/null || echo up)" != up ]; then put "$pf/qat/state" up || return 1; fi
+    if [ "$(cat "$pf/qat/state" 2>/dev/null || echo up)" != up ]; then set_to "$pf/qat/state" up || return 1; fi
     total=$(cat "$pf/sriov_totalvfs")
-    [ "$(cat "$pf/sriov_numvfs")" = "$total" ] || put "$pf/sriov_numvfs" "$total" || return 1
+    [ "$(cat "$pf/sriov_numvfs")" = "$total" ] || set_to "$pf/sriov_numvfs" "$total" || return 1
     [ "$vfio" != none ] || return 0
     failed=0
     for link in "$pf"/virtfn*; do

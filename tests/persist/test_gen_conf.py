@@ -187,9 +187,11 @@ def plain(tmp_path: Path) -> Path:
 
 
 def run_script(root: Path, script: str, shell: str) -> subprocess.CompletedProcess[str]:
-    """The script with its paths below a directory, and no modprobe."""
+    """The script with its paths below a directory, no modprobe, and a driver link where it binds."""
     text = script.replace("/sys/", f"{root}/sys/").replace("/dev/vfio", f"{root}/dev/vfio")
     text = text.replace("modprobe -a", ": modprobe -a")
+    bound = 'case $1 in */vfio-pci/bind) ln -sfn ../../drivers/vfio-pci "$devices/$2/driver" ;; esac'
+    text = text.replace("put() {\n", f"put() {{\n    {bound}\n", 1)
     argv = ["busybox", "sh"] if shell == "busybox" else [shell]
     return subprocess.run([*argv, "-c", text], capture_output=True, text=True, check=False, timeout=120)
 
