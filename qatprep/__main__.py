@@ -141,10 +141,14 @@ def console() -> None:
         code = ExitCode.INTERRUPTED
         with contextlib.suppress(OSError):
             os.write(2, b"interrupted\n")
-    if code == ExitCode.INTERRUPTED:
-        import signal
+    while code == ExitCode.INTERRUPTED:
+        try:
+            import signal
 
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one, while Python ends, is no news
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one, while Python ends, is no news
+            break
+        except KeyboardInterrupt:
+            continue  # it came before this was said
     sys.exit(code)
 
 

@@ -45,10 +45,11 @@ ROWS = (
         r"Multi-buffer CPU instructions not available|illegal instruction.{0,40}crypto_mb",
         "QP-CPU-001",
         "the CPU lacks an instruction set that CryptoMB needs",
-        "crypto_mb needs BMI2 and AVX-512 F, DQ, BW, IFMA and VBMI2, and registers the OS has switched on.",
+        "crypto_mb needs the AVX-512 instruction sets that doctor lists, or AVX-IFMA with a recent Envoy, and registers "
+        "that the OS has switched on.",
         (
             "qatprep doctor --profile cryptomb",
-            "Select nodes by feature.node.kubernetes.io/cpu-cpuid.AVX512IFMA.",
+            "Select nodes by the label qatprep.feature.node.kubernetes.io/cryptomb=true (qatprep features).",
         ),
     ),
     _row(
