@@ -45,8 +45,8 @@ ROWS = (
         r"Multi-buffer CPU instructions not available|illegal instruction.{0,40}crypto_mb",
         "QP-CPU-001",
         "the CPU lacks an instruction set that CryptoMB needs",
-        "crypto_mb needs the AVX-512 instruction sets that doctor lists, or AVX-IFMA with a recent Envoy, and registers "
-        "that the OS has switched on.",
+        "crypto_mb needs the AVX-512 instruction sets that doctor lists, or AVX-IFMA with a recent Envoy, and its "
+        "registers switched on by the OS.",
         (
             "qatprep doctor --profile cryptomb",
             "Select nodes by the label qatprep.feature.node.kubernetes.io/cryptomb=true (qatprep features).",
