@@ -178,7 +178,7 @@ CASES = {
         "gRPC config for Secret rejected: Multi-buffer CPU instructions not available.\n"
         "gRPC config for Secret rejected: Failed to load private key provider: cryptomb\n",
         ["QP-CPU-001", "QP-ENVOY-002"],
-        "BMI2",
+        "AVX-IFMA",
     ),
 }  # fmt: skip
 
