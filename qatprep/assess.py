@@ -202,9 +202,11 @@ def _cryptomb(facts: Facts, config: NodeConfig, report: Report) -> Verdict:
     told = next((f for f in mine if stage_of(f) is Stage.CPU and (f.status is Status.FAIL or f.weighed)), None)
     if told is not None:
         return Verdict(Profile.CRYPTOMB, State.NOT_POSSIBLE, told.title, told.id)
+    if against := _against(Profile.CRYPTOMB, mine, report):
+        return against
     path, _ = facts.cpu.judge(envoy_build(config.envoy).paths)
     text = f"the CPU has what crypto_mb's {path.name if path else ''} code needs, and its registers are switched on"
-    return _against(Profile.CRYPTOMB, mine, report) or Verdict(Profile.CRYPTOMB, State.CONFIGURED, text)
+    return Verdict(Profile.CRYPTOMB, State.CONFIGURED, text)
 
 
 def _against(subject: Profile, mine: list[Finding], report: Report) -> Verdict | None:

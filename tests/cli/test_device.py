@@ -109,6 +109,8 @@ def test_the_driver_of_another_card_is_not_taken_from_it() -> None:
     host.tree.file(f"{base}/sriov_totalvfs", b"2\n")
     host.tree.file(f"{base}/sriov_numvfs", b"1\n").store = _refuse
     host.tree.link(f"{base}/virtfn0", "../0000:17:01.0")
+    host.tree.file("/sys/devices/pci0000:17/0000:17:01.0/vendor", b"0x8086\n")
+    host.tree.link("/sys/bus/pci/devices/0000:17:01.0", "../../../devices/pci0000:17/0000:17:01.0")
     called = qatprep("device", "vfs", "remove", "17:00.0", host=host)
     assert called.code == ExitCode.ROLLED_BACK, called.err
     assert "EINVAL" in called.err
