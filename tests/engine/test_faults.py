@@ -49,9 +49,8 @@ class Story(NamedTuple):
 
 DC = parse("", "a test", ["devices.services=dc", "smoke=false"])
 FRESH = [
-    Story(
-        "spr-2s", "5.17", "0000:6b:00.0", NodeConfig(smoke=False)
-    ),  # the one with dc is skipped: 5.17 sets no services
+    # The PF with dc would be skipped: 5.17 cannot set services.
+    Story("spr-2s", "5.17", "0000:6b:00.0", NodeConfig(smoke=False)),
     *(Story("spr-2s", kernel, "0000:70:00.0", NodeConfig(smoke=False)) for kernel in ("6.1", "6.12", "7.2")),
 ]
 """Modules, group, services (from 6.0 on), VFs, binding, nodes."""
