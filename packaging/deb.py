@@ -126,7 +126,7 @@ Priority: optional
 Homepage: https://github.com/qatprep/qatprep
 Description: make a node ready for accelerated TLS with QAT or CryptoMB
  qatprep walks the whole chain from VT-d in the BIOS to a device node that an
- unprivileged Envoy may open. It says which link is broken and how to mend it,
+ unprivileged Envoy may open. It says which link is broken and how to fix it,
  makes the changes that a running host can take, reads each one back, and
  undoes all of them when one fails.
 """)

@@ -89,7 +89,7 @@ class Child:
     ) -> dict[str, Any]:
         """Its answer within `limit` seconds. `secret` follows the request as it is. Trouble when it hangs or dies.
 
-        `each` takes what the child says before its answer (serve.part); the limit then begins anew.
+        `each` takes what the child says before its answer (serve.part); the limit then begins again.
         """
         stdin = self._process.stdin
         assert stdin is not None

@@ -51,7 +51,7 @@ def print_story(console: Console, s: Scenario) -> None:
 def _found(findings: Findings, profile: str) -> str:
     parts = [
         f"{word}: {', '.join(ids)}"
-        for word, ids in (("failed", findings.fail), ("warning", findings.warn), ("not to be seen", findings.unknown))
+        for word, ids in (("failed", findings.fail), ("warning", findings.warn), ("unknown", findings.unknown))
         if ids
     ]
     return f"{'; '.join(parts) or 'nothing to complain about'} (profile {profile})"

@@ -80,7 +80,7 @@ class Problem:
     path: str
     text: str
     fatal: bool = False
-    """The daemon refuses to start with it, or the setting cannot take effect before it is mended."""
+    """The daemon refuses to start with it, or the setting cannot take effect before it is fixed."""
 
 
 @dataclass(frozen=True)

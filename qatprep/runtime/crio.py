@@ -67,7 +67,7 @@ def drop_in(files: tuple[File, ...], *, ownership: bool, memlock: int | None) ->
     now = judge(files)
     if now.broken:
         path, why = now.broken[0]
-        raise Refused(f"{path}: {why}", "mend the file first: CRI-O does not start with it")
+        raise Refused(f"{path}: {why}", "fix the file first: CRI-O does not start with it")
     limit = from_ulimits(now.ulimits)
     raise_limit = memlock is not None and (limit is None or limit.soft < memlock)
     if (now.ownership or not ownership) and not raise_limit:

@@ -59,7 +59,7 @@ def _baseline(files: ConfigSet, binary: Version | None, edit: Edit, dump: Dump) 
         # ours to judge.
         kinds = {problem.kind for problem in judge(files, binary).problems if problem.fatal}
         if kinds != {"wrong-type"}:
-            raise Refused(f"containerd refuses {files.main.path} as it is: {e}", "mend the file first") from e
+            raise Refused(f"containerd refuses {files.main.path} as it is: {e}", "fix the file first") from e
         return dump(_off(edit.trial), _off(edit.after))
 
 

@@ -42,10 +42,10 @@ def candidates(files: ConfigSet, binary: Version | None) -> tuple[Edit, ...]:
             )
         if problem.kind == "version" and problem.fatal:
             raise Refused(
-                f"{problem.path}: {problem.text}", "mend the version first: qatprep cannot know what was meant"
+                f"{problem.path}: {problem.text}", "fix the version first: qatprep cannot know what was meant"
             )
         if problem.kind == "not-toml":
-            raise Refused(f"{problem.path}: {problem.text}", "mend the file first")
+            raise Refused(f"{problem.path}: {problem.text}", "fix the file first")
         if problem.kind == "dropin-version":
             raise Refused(f"{problem.path}: {problem.text}", "give it the main file's version and table names first")
         if problem.kind == "ignored-v1" and problem.fatal:
@@ -166,9 +166,9 @@ def _parse(text: str, path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
-        raise Refused(f"{path}: not TOML: {e}", "mend the file first") from e
+        raise Refused(f"{path}: not TOML: {e}", "fix the file first") from e
     except RecursionError as e:
-        raise Refused(f"{path}: nested too deeply to be a containerd configuration", "mend the file first") from e
+        raise Refused(f"{path}: nested too deeply to be a containerd configuration", "fix the file first") from e
 
 
 def set_key(text: str, path: str) -> str:
@@ -196,7 +196,7 @@ def _wanted(document: dict[str, Any], uri: str, path: str) -> dict[str, Any]:
     plugins = document.get("plugins", {})
     table = plugins.get(uri, {}) if isinstance(plugins, dict) else None
     if not isinstance(table, dict):
-        raise Refused(f"{path}: plugins is no table", "mend the file first")
+        raise Refused(f"{path}: plugins is no table", "fix the file first")
     return {**document, "plugins": {**plugins, uri: {**table, KEY: True}}}
 
 

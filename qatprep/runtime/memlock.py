@@ -99,7 +99,7 @@ def drop_in(size: float, hard: float = 0) -> str:
     value = _systemd(size) if hard <= size else f"{_systemd(size)}:{_systemd(hard)}"
     return (
         "# Written by qatprep: lets containers pin the memory that QAT VFs need (16 MiB a VF and headroom).\n"
-        "# Pods that were there before keep their old limit until they are deleted and made anew.\n"
+        "# Pods that were there before keep their old limit until they are deleted and made again.\n"
         "[Service]\n"
         f"LimitMEMLOCK={value}\n"
     )

@@ -27,7 +27,7 @@ class Accel:
         self.forget_health()
 
     def forget_health(self) -> None:
-        """What a start begins anew: qat_common/adf_heartbeat.c adf_heartbeat_init, adf_sysfs_start_ras."""
+        """What a start begins again: qat_common/adf_heartbeat.c adf_heartbeat_init, adf_sysfs_start_ras."""
         self.hung = False
         """Whether the firmware stands still: nothing moves between two queries of the heartbeat."""
         self.queries = self.failed = self.unmoved = 0

@@ -55,7 +55,7 @@ def power_off(machine: Machine) -> None:
     for top in ("/run", "/tmp"):
         directory = tree.find(top)
         for name, child in list(directory.children.items()) if directory else ():
-            # The directories themselves are made anew by tmpfiles.d; /run/systemd/system says that systemd runs.
+            # The directories themselves are made again by tmpfiles.d; /run/systemd/system says that systemd runs.
             stays = child.children.get("system") if name == "systemd" else None
             child.children.clear()
             if stays is not None:

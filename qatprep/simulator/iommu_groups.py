@@ -1,4 +1,4 @@
-"""IOMMU groups. Their numbers are nobody's to rely on: they follow no order and change whenever VFs are made anew.
+"""IOMMU groups. Their numbers are nobody's to rely on: they follow no order and change whenever VFs are made again.
 
 drivers/iommu/iommu.c iommu_group_alloc takes the lowest free number, but who comes first is a matter of chance; the
 model picks an order of its own so that nothing written against it can depend on one.

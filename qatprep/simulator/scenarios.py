@@ -36,7 +36,7 @@ class Scenario:
     findings: Findings
     """What `doctor --profile <profile>` gives, exactly."""
     after: Findings | None
-    """The same after `bootstrap`; None where bootstrap cannot mend it."""
+    """The same after `bootstrap`; None where bootstrap cannot fix it."""
     profile: str = "qat"
     since: str = "6.0"
     """The oldest kernel (X.Y) under which `findings` and `after` hold as well ..."""

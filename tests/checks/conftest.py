@@ -10,7 +10,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--golden-update", action="store_true", help="write the golden files of tests/checks anew")
+    parser.addoption("--golden-update", action="store_true", help="write the golden files of tests/checks again")
 
 
 @pytest.fixture

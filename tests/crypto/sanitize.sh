@@ -1,5 +1,5 @@
 #!/bin/sh
-# The native module under AddressSanitizer with UBSan, ThreadSanitizer and valgrind. Each builds it anew in a copy of
+# The native module under AddressSanitizer with UBSan, ThreadSanitizer and valgrind. Each builds it again in a copy of
 # the project and runs the tests of the native code there. Needs gcc, valgrind, and an environment with qatprep's
 # development tools. Usage: tests/crypto/sanitize.sh [PYTHON] [asan|tsan|valgrind ...]; some minutes.
 set -eu

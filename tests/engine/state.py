@@ -19,7 +19,7 @@ _GROUP = re.compile(r"(iommu_groups|/dev/vfio|/vfio)/(?:noiommu-)?(\d+)(?=/|$)")
 def snapshot(host: SimulatedHost) -> State:
     """Path -> kind, mode, owner, content or target, of everything but what a run is meant to leave.
 
-    IOMMU groups go by their first device: their numbers are handed out anew each time VFs are made.
+    IOMMU groups go by their first device: their numbers are handed out again each time VFs are made.
     """
     owners = {}
     groups = host.tree.find("/sys/kernel/iommu_groups")

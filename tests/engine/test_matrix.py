@@ -1,4 +1,4 @@
-"""Every host that can be mended, on every kernel of the model: bootstrap leaves what its story says, and no more."""
+"""Every host that can be fixed, on every kernel of the model: bootstrap leaves what its story says, and no more."""
 
 from __future__ import annotations
 

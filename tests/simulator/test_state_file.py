@@ -28,7 +28,7 @@ def test_a_host_stays_as_a_call_left_it(tmp_path: Path) -> None:
     again = qatprep("bootstrap", *kept, env=env).json
     assert again["status"] == "applied"
     assert again["run"] > first.json["run"], "the clock goes on between calls"
-    assert qatprep("plan", "--simulate", "srf-1s").code == 3, "without the file every call begins anew"
+    assert qatprep("plan", "--simulate", "srf-1s").code == 3, "without the file every call begins again"
 
 
 def test_a_process_of_its_own_can_undo_what_another_one_did(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Node:
     def picture(self) -> dict[str, Any]:
         """The machine as far as qatprep changes it, to be compared with another picture of it.
 
-        Without the order and sizes of modules, numbers that the kernel gives out anew (groups, minors), and the log.
+        Without the order and sizes of modules, numbers that the kernel gives out again (groups, minors), and the log.
         """
         player = os.path.join(HERE, "play.py")
         text = self.guest.check(f"{self.guest.interpreter} -I -S {player}")

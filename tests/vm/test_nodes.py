@@ -24,7 +24,7 @@ def test_nodes_are_right_when_udevd_has_settled(boot: Boot) -> None:
         assert node.nodes() == READY
         guest.check("udevadm settle")
         assert node.nodes() == READY
-        # Without a rule, which needs systemd to be worth having, a node that is made anew is root's.
+        # Without a rule, which needs systemd to be worth having, a node that is made again is root's.
         guest.check(REBIND.format(vf(PF0, 0)) + "; udevadm settle")
         assert node.nodes() == ["600 root:root", *READY[1:]]
         assert node.failed() == {"QP-NODE-001"}
@@ -47,7 +47,7 @@ def test_with_systemd_a_rule_gives_nodes_their_group_whoever_binds(boot: Boot) -
         node.qatprep(f"device bind {vf(PF1, 0)} --yes")
         guest.check("udevadm settle")
         assert node.nodes() == READY
-        # Even VFs that are made anew behind qatprep's back, once they are bound.
+        # Even VFs that are made again behind qatprep's back, once they are bound.
         guest.check(
             f"echo down >/sys/bus/pci/devices/{PF0}/qat/state; echo 16 >/sys/bus/pci/devices/{PF0}/sriov_numvfs"
         )

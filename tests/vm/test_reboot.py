@@ -129,7 +129,7 @@ def test_the_script_for_hosts_without_qatprep(boot: Boot, kernel: str) -> None:
             frozenset({"sym", "asym"})
         }
         assert set(node.findings(status=0).values()) <= {"ok"}
-        # What it was not asked to change stays; what is wrong is mended.
+        # What it was not asked to change stays; what is wrong is fixed.
         guest.check(f"echo down >/sys/bus/pci/devices/{PF0}/qat/state; chmod 600 /dev/vfio/[0-9]*")
         assert guest.run("sh /root/out/etc/qatprep-apply.sh").status == 0
         assert node.nodes() == READY

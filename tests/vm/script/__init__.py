@@ -1,6 +1,6 @@
 """The script that the simulated kernel and real ones have to answer alike (../play.py has the words).
 
-It is written in acts. The model is started anew from the guest's state at the beginning of each, so that what it makes
+It is written in acts. The model is started again from the guest's state at the beginning of each, so that what it makes
 of a recorded host is held against the kernel too. Every act leaves its PFs up and without VFs for the next.
 """
 
