@@ -56,18 +56,21 @@ def _readable(ctx: Context) -> Iterable[Finding]:
 
 
 def _configured(ctx: Context) -> Iterable[Finding]:
-    wrong: dict[tuple[str, str, bool], list[Pf]] = {}
+    wrong: dict[tuple[str, str, bool, bool], list[Pf]] = {}
     for pf in ctx.pfs:
         want = ctx.config.of(pf).services
         if want is None or not isinstance(pf.services, Services) or pf.services.tokens == want:
             continue
-        wrong.setdefault((pf.services.text, spell_services(want), bool(pf.vfs)), []).append(pf)
-    for (text, wanted, has_vfs), mine in wrong.items():
+        starts = all(ctx.facts.firmware.images[name].found for name in pf.family.firmware)
+        wrong.setdefault((pf.services.text, spell_services(want), bool(pf.vfs), starts), []).append(pf)
+    for (text, wanted, has_vfs, starts), mine in wrong.items():
         bdfs = tuple(pf.bdf for pf in mine)
         cause = _cause(ctx, text, wanted, mine)
         busy = tuple(line for pf in mine[:2] for line in log_lines(ctx, "busy", "order", bdf=pf.bdf))
         if any("busy" in line.value or "in use" in line.value for line in busy):
             cause += " An attempt failed: users inside the kernel (dm-crypt, IPsec, zswap) keep the device busy."
+        if not starts:
+            cause += " Its firmware is not where the kernel looks: taken down for a change, it would not start again."
         if has_vfs:
             cause += " Changing services takes the VFs of the PF away for a moment."
         holders = [h for h in ctx.facts.nodes.holders if any(vf.bdf == h.vf for pf in mine for vf in pf.vfs)]
@@ -82,13 +85,14 @@ def _configured(ctx: Context) -> Iterable[Finding]:
             )
             + busy[-2:],
             cause=cause,
-            fix=(("Stop whoever has a VF open: the kernel waits for him without end.",) if holders else ())
+            fix=(("Install the firmware first: see QP-FW-001.",) if not starts else ())
+            + (("Stop the processes that have a VF open: the write blocks until they close it.",) if holders else ())
             + for_each(
                 bdfs,
                 "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; "
                 f"echo '{wanted}' > $q/cfg_services; echo up > $q/state",
             ),
-            step=BOOTSTRAP,
+            step=BOOTSTRAP if starts else "",
         )
 
 

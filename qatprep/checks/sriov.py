@@ -57,6 +57,13 @@ _TROUBLES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+_NO_FIRMWARE = "no-firmware"
+_NOT_STARTING = (
+    "Its firmware is not where the kernel looks. Making VFs restarts the PF (qat_common/adf_sriov.c), and would fail.",
+    ("Install the firmware first: see QP-FW-001.",),
+)
+
+
 def _made(ctx: Context) -> Iterable[Finding]:
     none: dict[str, list[Pf]] = {}
     surplus: list[Pf] = []
@@ -65,7 +72,9 @@ def _made(ctx: Context) -> Iterable[Finding]:
         if isinstance(pf.num_vfs, Unknown):
             yield _blocked_read(ctx, pf, pf.num_vfs)
         elif wanted and (not pf.num_vfs or not pf.vfs):
-            none.setdefault(next((key for key in _TROUBLES if ctx.facts.log.of(key, bdf=pf.bdf)), ""), []).append(pf)
+            starts = all(ctx.facts.firmware.images[name].found for name in pf.family.firmware)
+            known = (key for key in _TROUBLES if ctx.facts.log.of(key, bdf=pf.bdf))
+            none.setdefault(next(known, "") if starts else _NO_FIRMWARE, []).append(pf)
         elif wanted and pf.lost:
             yield _incomplete(pf)
         elif wanted and isinstance(pf.total_vfs, int) and pf.num_vfs != pf.total_vfs:
@@ -87,7 +96,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
     for key, mine in none.items():
         bdfs = tuple(pf.bdf for pf in mine)
         total = mine[0].total_vfs if isinstance(mine[0].total_vfs, int) else mine[0].family.total_vfs
-        cause, advice = _TROUBLES.get(key, (_NOBODY, ()))
+        cause, advice = _NOT_STARTING if key == _NO_FIRMWARE else _TROUBLES.get(key, (_NOBODY, ()))
         log = [line for pf in mine[:2] for line in ctx.facts.log.of(*_TROUBLES, bdf=pf.bdf)[-2:]]
         yield failed(
             "QP-SRIOV-001",
@@ -97,7 +106,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
             + tuple(Evidence("kernel log", line.text) for line in log),
             cause=cause,
             fix=(*advice, *for_each(bdfs, f"echo {total} > /sys/bus/pci/devices/$pf/sriov_numvfs")),
-            step="" if key == "mmio" else BOOTSTRAP,
+            step="" if key in ("mmio", _NO_FIRMWARE) else BOOTSTRAP,
         )
     if surplus:
         bdfs = tuple(pf.bdf for pf in surplus)
