@@ -208,26 +208,3 @@ def test_the_pf_that_has_vfs_is_the_one_that_signs(boot: Boot, kernel: str) -> N
         assert isinstance(guest, EmulatedGuest)
         first, second = (sum(v["answers"] for name, v in e.counts().items() if name != "pf") for e in guest.emulators)
         assert (first, second) == (0, 64)
-
-
-@pytest.mark.xfail(strict=True, reason="the table of log lines does not have these yet")
-def test_the_doctor_sees_what_the_driver_only_logs(boot: Boot, kernel: str) -> None:
-    if kernel == "6.1":
-        pytest.skip("6.1 reports no errors")
-    with boot(kernel, ONE_PF) as guest:
-        node = prepared(guest)
-        unseen = []
-        for name in ("correctable", "uncorrectable"):
-            fault(guest, name)
-            time.sleep(1)
-            if not any("error detected in AE" in line for line in log_finding(node)):
-                unseen.append(name)
-            said(guest, f"error: {name}")
-        guest.check(f"echo 1 >/sys/bus/pci/devices/{PF0}/reset")
-        for _ in range(60):
-            if "Failed to send admin msg" in guest.check("dmesg"):
-                break
-            time.sleep(1)
-        if not log_finding(node):
-            unseen.append("a PF that lost its firmware")
-        assert unseen == []
