@@ -19,8 +19,7 @@ _GIT = "https://git.kernel.org/pub/scm/linux/kernel/git/firmware/linux-firmware.
 def _images(ctx: Context) -> Iterable[Finding]:
     groups: dict[tuple[tuple[str, str], bool], list[Pf]] = {}
     for pf in ctx.pfs:
-        lacking = [name for name in pf.family.firmware if not ctx.facts.firmware.images[name].found]
-        if lacking:
+        if ctx.facts.firmware.lacking(pf.family):
             groups.setdefault((pf.family.firmware, pf.driver == pf.family.driver), []).append(pf)
     for (names, runs), mine in groups.items():
         yield _missing(ctx, names, runs, mine)

@@ -61,7 +61,7 @@ def _configured(ctx: Context) -> Iterable[Finding]:
         want = ctx.config.of(pf).services
         if want is None or not isinstance(pf.services, Services) or pf.services.tokens == want:
             continue
-        starts = all(ctx.facts.firmware.images[name].found for name in pf.family.firmware)
+        starts = not ctx.facts.firmware.lacking(pf.family)
         wrong.setdefault((pf.services.text, spell_services(want), bool(pf.vfs), starts), []).append(pf)
     for (text, wanted, has_vfs, starts), mine in wrong.items():
         bdfs = tuple(pf.bdf for pf in mine)

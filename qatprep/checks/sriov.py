@@ -72,7 +72,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
         if isinstance(pf.num_vfs, Unknown):
             yield _blocked_read(ctx, pf, pf.num_vfs)
         elif wanted and (not pf.num_vfs or not pf.vfs):
-            starts = all(ctx.facts.firmware.images[name].found for name in pf.family.firmware)
+            starts = not ctx.facts.firmware.lacking(pf.family)
             known = (key for key in _TROUBLES if ctx.facts.log.of(key, bdf=pf.bdf))
             none.setdefault(next(known, "") if starts else _NO_FIRMWARE, []).append(pf)
         elif wanted and pf.lost:

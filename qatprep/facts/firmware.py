@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qatprep.facts.base import Unknown, exists, read_line
 from qatprep.facts.kernel import KernelFacts
-from qatprep.hardware import FIRMWARE_SUFFIXES
+from qatprep.hardware import FIRMWARE_SUFFIXES, Family
 from qatprep.host.base import Host
 
 _COMPRESS_OPTION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}
@@ -30,6 +30,10 @@ class FirmwareFacts:
     directories: tuple[str, ...]
     """In the kernel's order: drivers/base/firmware_loader/main.c, fw_path[]."""
     images: dict[str, Image]
+
+    def lacking(self, family: Family) -> tuple[str, ...]:
+        """Images without which a PF of the family does not start, by name; () when all are found."""
+        return tuple(name for name in family.firmware if not self.images[name].found)
 
 
 def gather(host: Host, kernel: KernelFacts, wanted: tuple[str, ...]) -> FirmwareFacts:
