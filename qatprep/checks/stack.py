@@ -9,8 +9,6 @@ from qatprep.checks.text import log_lines
 from qatprep.facts.stack import SHARED
 from qatprep.findings import Evidence, Finding, failed, warned
 
-_HARMLESS = ("_dev", "adf_ctl")
-
 
 def _two_stacks(ctx: Context) -> Iterable[Finding]:
     stack = ctx.facts.stack

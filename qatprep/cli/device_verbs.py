@@ -1,7 +1,7 @@
 """The verbs of `qatprep device`: what each does, and the one declaration of its words and options.
 
 Nothing here loads typer: qatprep.cli.shortcut calls the verbs without it, and qatprep.cli.device makes typer's commands
-out of the same table. An option is named once, its default stands in `Options`.
+out of the same table. An option is named once, its default is in `Options`.
 """
 
 from __future__ import annotations

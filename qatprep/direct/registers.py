@@ -33,8 +33,6 @@ RING_CONFIG, BASE_LOW, BASE_HIGH = 0x1000, 0x1040, 0x1080
 # BAR 2
 MAILBOX_MASK, PF_TO_VF, VF_TO_PF = 0x1004, 0x1008, 0x100C
 MAILBOX_END = 0x1010
-ALL_ONES = 0xFFFFFFFF
-"""What a read gives where no function answers any more (PCI Express Base Specification, completion time-out)."""
 # Configuration space (PCI Local Bus Specification 3.0, 6.2.2)
 COMMAND = 0x04
 MEMORY_SPACE, BUS_MASTER = 2, 4

@@ -1,4 +1,4 @@
-"""Where a VF stands in sysfs at this moment, and which device nodes lead to it."""
+"""Where a VF is in sysfs at this moment, and which device nodes lead to it."""
 
 from __future__ import annotations
 

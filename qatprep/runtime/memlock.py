@@ -212,8 +212,3 @@ def from_base_spec(text: str) -> Limit | None:
                 raise ValueError(f"{_BASE_RLIMIT} is not two whole numbers")
             return Limit(*(INFINITY if number >= 2**64 - 1 else number for number in (soft, hard)))
     return None
-
-
-def docker_flags(size: int) -> tuple[str, ...]:
-    """What `docker run` needs: it has no device ownership, and its limit is a flag (docker-run(1))."""
-    return ("--ulimit", f"memlock={size}:{size}")

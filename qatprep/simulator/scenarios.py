@@ -11,8 +11,6 @@ from qatprep.errors import InputError
 from qatprep.host.shipped import hosts_directory
 from qatprep.text import did_you_mean
 
-PROFILES = ("qat", "cryptomb")
-
 
 @dataclass(frozen=True)
 class Findings:

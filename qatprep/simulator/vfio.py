@@ -25,7 +25,6 @@ CONTAINER_RDEV = "10:196"
 GROUP_MAJOR = 239
 DEVICE_MAJOR = 510
 DEVICES = f"{VFIO_DEV}/devices"
-NOIOMMU = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
 
 class VfioDriver(Driver):

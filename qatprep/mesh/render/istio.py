@@ -17,7 +17,6 @@ from qatprep.mesh.render.kubernetes import Workload, container_resources, securi
 
 SINCE = {Kind.CRYPTOMB: (1, 14), Kind.QAT: (1, 17)}
 """The first Istio release with privateKeyProvider.<kind>.pollDelay."""
-FALLBACK_SINCE = (1, 21)
 
 NO_FALLBACK = (
     "Istio's own fallback field very probably does not fall back: Istio puts the key inside the provider's message "

@@ -27,8 +27,6 @@ ENVOY_UID = 101
 """The user `envoy` of the official Envoy images."""
 ISTIO_UID = 1337
 
-NFD_FILE = "/etc/kubernetes/node-feature-discovery/features.d/qatprep"
-
 
 class Policy(StrEnum):
     BALANCED = "balanced"
