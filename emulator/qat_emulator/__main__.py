@@ -20,6 +20,7 @@ FAILED, USAGE = 1, 2
 
 
 def parser() -> argparse.ArgumentParser:
+    """Verbs and their options."""
     main = argparse.ArgumentParser(
         prog="qat-emulator", description="A QAT device of the fourth generation, in software."
     )
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def services(text: str) -> str:
+    """--services, in the order the device names them."""
     try:
         return canonical(text)
     except ValueError as problem:
@@ -63,12 +65,14 @@ def services(text: str) -> str:
 
 
 def vfs(text: str) -> int:
+    """--vfs: 0 to 16, as many as a PF has."""
     if not text.isdigit() or int(text) > 16:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 16")
     return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: of `run` that of the command, else 0, FAILED, USAGE, or 130 after Ctrl-C."""
     options = parser().parse_args(arguments)
     try:
         if options.verb == "faults":
@@ -119,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(options: argparse.Namespace, faults: Faults, record: Record, counts: TextIO | None) -> int:
+    """`run`. EmulatorError, OSError."""
     from qat_emulator.run import run
 
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -153,6 +158,7 @@ def list_faults(out: TextIO) -> None:
 
 
 def console() -> None:
+    """The program `qat-emulator`."""
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""A socket beside those of the devices: one line of text is an order, one line of JSON the answer."""
+"""A socket next to those of the devices: one line of text is an order, one line of JSON the answer."""
 
 from __future__ import annotations
 

@@ -20,8 +20,11 @@ class BadFault(ValueError):
 class Fault(NamedTuple):
     name: str
     unit: str
+    """Of N: "requests", "after" (see above), a unit of measure, or "" where N says nothing."""
     default: int
+    """N where none is given."""
     text: str
+    """What happens."""
 
 
 GROUPS = {
@@ -78,6 +81,7 @@ GROUPS = {
         Fault("noadmin", "", 1, "the firmware does not answer admin messages"),
         Fault("nofirmware", "", 1, "the firmware control unit refuses every image"),
         Fault("nopower", "", 1, "the device does not power up"),
+        Fault("unplugged", "", 1, "the PF and its VFs are gone: every register reads as ones"),
     ),
 }  # fmt: skip
 
@@ -127,6 +131,6 @@ class Faults:
         return name in self._values and taken >= self._values[name]
 
     def once(self, name: str) -> None:
-        """A fault has happened and shall not happen again."""
+        """A fault has happened and must not happen again."""
         with self._lock:
             self._values.pop(name, None)

@@ -35,6 +35,8 @@ class Function:
         self.resets = 0
         self.interrupt: Callable[[int], None] = lambda vector: None
         self.lock = threading.RLock()
+        self.gone = False
+        """Unplugged: every register and all of configuration space read as ones, for good."""
         self.config = self._configuration(bars)
         self.bars = dict.fromkeys(bars, 0x1000) if "smallbars" in faults else bars
         self.registers = {bar: memoryview(bytearray(size)) for bar, size in bars.items()}
@@ -57,12 +59,15 @@ class Function:
         return space
 
     def config_read(self, offset: int, size: int) -> bytes:
+        """Configuration space, as a driver reads it."""
         return bytes(self.config[offset : offset + size])
 
     def config_write(self, offset: int, data: bytes) -> None:
         """Command, BARs, the interrupt capability and device control can be written; the rest stays."""
         value = int.from_bytes(data, "little")
         self.record(self.name, "config", offset=offset, size=len(data), value=value)
+        if self.gone:
+            return
         if DEVICE_CONTROL - 3 <= offset < DEVICE_CONTROL + 2 and self._starts_reset(offset, value):
             self.reset()
         elif 0x04 <= offset < 0x06 or 0x10 <= offset < 0x28 or CAPABILITY + 2 <= offset < CAPABILITY + 0x10:
@@ -88,6 +93,14 @@ class Function:
     def write(self, bar: int, offset: int, size: int, value: int) -> None:
         """What a driver writes, and what follows from it."""
         self.registers[bar][offset : offset + size] = value.to_bytes(size, "little")
+
+    def vanish(self) -> None:
+        """What a device that was pulled out leaves (PCI Express, 2.9.2): who reads it is answered with ones."""
+        with self.lock:
+            self.gone = True
+            self.config[:] = b"\xff" * len(self.config)
+            for view in self.registers.values():
+                view[:] = b"\xff" * len(view)
 
     def reset(self) -> None:
         """Function level reset."""

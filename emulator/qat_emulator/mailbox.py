@@ -67,6 +67,7 @@ class StandInPf:
     """Answers a VF as the kernel's PF driver does, or as the faults say."""
 
     keeps_mailbox = False
+    running = True
 
     def __init__(self, services: str) -> None:
         self.pairs: tuple[int, ...] | None = PAIRS[services]

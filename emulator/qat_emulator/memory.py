@@ -15,6 +15,8 @@ class DmaFault(LookupError):
 
 
 class Range(NamedTuple):
+    """`size` bytes at the I/O virtual address `start` are those of `file` from `offset` on."""
+
     start: int
     size: int
     file: mmap.mmap
@@ -49,6 +51,7 @@ class AddressSpace:
         return sum(r.size for r in gone)
 
     def overlaps(self, start: int, size: int) -> bool:
+        """Whether any of these addresses is mapped."""
         with self._lock:
             return any(r.start < start + size and start < r.start + r.size for r in self._ranges)
 

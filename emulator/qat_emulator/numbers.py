@@ -80,6 +80,7 @@ _PRIMES_BELOW_256 = math.prod(p for p in range(3, 256) if all(p % d for d in ran
 
 
 def probable_prime(m: int) -> bool:
+    """Whether m passes Miller-Rabin to a few small bases."""
     return m > 3 and m & 1 == 1 and all(m == base or miller_rabin(m, base) for base in _FEW)
 
 

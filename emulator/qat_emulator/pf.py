@@ -48,6 +48,8 @@ BEAT = 0.1
 
 
 class Pf(Function):
+    """BARs 0, 2 and 4; MSI-X; the functions of its VFs are notified of what its driver does to them."""
+
     device_id = 0x4940
     irqs = {MSIX: VECTORS}  # noqa: RUF012
     keeps_mailbox = True
@@ -76,10 +78,26 @@ class Pf(Function):
         struct.pack_into("<IIII", self.config, SRIOV_BARS, BARS_64, 0, BARS_64, 0)
         struct.pack_into("<II", self.config, ARI, 0x0E | 1 << 16, 0)
 
+    @property
+    def running(self) -> bool:
+        """A reset takes the firmware away; the driver has to load and start it again before any VF is served."""
+        return not self.gone and bool(self.get(r.PMISC, r.FCU_STATUS) & STARTED)
+
+    def vanish(self) -> None:
+        """With its VFs."""
+        with self.lock:
+            super().vanish()
+            self._heart = None
+            for vf in self.vfs:
+                vf.vanish()
+
     def reset(self) -> None:
+        """Function level reset: firmware, mailboxes and all rings are gone, those of the VFs, too."""
         with self.lock:
             super().reset()
             self._heart = None
+            if self.gone:
+                return
             for memory in self.registers.values():
                 memory[:] = bytes(len(memory))
             for vf in self.vfs:
@@ -92,12 +110,13 @@ class Pf(Function):
     def config_read(self, offset: int, size: int) -> bytes:
         """QEMU reads all of it when it makes the device, and would take SR-IOV away; a guest reads words."""
         data = bytearray(super().config_read(offset, size))
-        if size > 4 and offset <= SRIOV < offset + size:
+        if not self.gone and size > 4 and offset <= SRIOV < offset + size:
             data[SRIOV - offset : SRIOV - offset + 4] = bytes(4)
         return bytes(data)
 
     def config_write(self, offset: int, data: bytes) -> None:
-        if not SRIOV <= offset < ARI:
+        """SR-IOV: control, number of VFs, page size and the VFs' BARs can be written."""
+        if self.gone or not SRIOV <= offset < ARI:
             super().config_write(offset, data)
             return
         value = int.from_bytes(data, "little")
@@ -115,8 +134,9 @@ class Pf(Function):
     # -- registers -----------------------------------------------------------------------------------------------
 
     def read(self, bar: int, offset: int, size: int) -> int:
+        """Registers that are not plain memory: power, cycle counters, sources of errors."""
         with self.lock:
-            if bar == r.PMISC:
+            if bar == r.PMISC and not self.gone:
                 if offset == r.PM_STATUS:
                     return 0 if "nopower" in self.faults else r.POWERED_UP
                 if r.ENGINES <= offset < r.FIRMWARE and offset % r.ENGINE_SIZE == r.CYCLES:
@@ -127,7 +147,10 @@ class Pf(Function):
             return super().read(bar, offset, size)
 
     def write(self, bar: int, offset: int, size: int, value: int) -> None:
+        """Error logs are cleared by ones; a ring pair's reset is done at once; the rest follows from PMISC."""
         with self.lock:
+            if self.gone:
+                return
             if bar == r.PMISC and offset in (r.AE_CORRECTABLE_LOG, r.AE_UNCORRECTABLE_LOG, r.COMMAND_PARITY_LOG):
                 self.set(bar, offset, self.get(bar, offset) & ~value)  # write 1 to clear
                 return
@@ -137,7 +160,7 @@ class Pf(Function):
             elif (
                 bar == r.PF_RINGS and r.RESET_CONTROL <= offset < r.RESET_CONTROL + 8 * r.RING_PAIRS and not offset & 4
             ):
-                self.set(bar, offset + 4, 1)  # the ring pair's reset is done
+                self.set(bar, offset + r.RESET_STATUS - r.RESET_CONTROL, 1)
 
     def _written(self, offset: int, value: int) -> None:
         if offset == r.FCU_CONTROL:
@@ -198,7 +221,7 @@ class Pf(Function):
 
     def _admin(self, engine: int) -> None:
         """One admin message: the request is in memory, its answer goes behind it, the doorbell goes back to 0."""
-        if "noadmin" in self.faults:
+        if "noadmin" in self.faults or not self.running:
             return
         base = self.get(r.PMISC, r.ADMIN_HIGH) << 32 | self.get(r.PMISC, r.ADMIN_LOW)
         address = base + 2 * ADMIN_SIZE * engine
@@ -257,8 +280,13 @@ class Pf(Function):
             return sum((self.get(r.PMISC, log) != 0) << bit for bit, log in enumerate(logs))
         return 0
 
-    def report_errors(self) -> None:
-        """Make the errors happen that were asked for since the last call."""
+    def apply_faults(self) -> None:
+        """Make happen what was asked for since the last call."""
+        if "unplugged" in self.faults and not self.gone:
+            self.record(self.name, "unplugged")
+            self.vanish()
+        if self.gone:
+            return
         for name, log in (
             ("correctable", r.AE_CORRECTABLE_LOG),
             ("uncorrectable", r.AE_UNCORRECTABLE_LOG),
@@ -284,6 +312,7 @@ class PhysicalVf(Vf):
         pf.vfs.append(self)
 
     def config_read(self, offset: int, size: int) -> bytes:
+        """A VF's vendor and device read as ones (PCI Express, 9.3.4.1.1)."""
         if size <= 4 and offset < 4:
             return b"\xff" * size
         return super().config_read(offset, size)

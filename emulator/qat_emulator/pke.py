@@ -29,6 +29,8 @@ Function = Callable[..., Results | bool | None]
 
 
 class Entry(NamedTuple):
+    """A function in one size."""
+
     name: str
     function: Function
     inputs: list[int]
@@ -37,23 +39,28 @@ class Entry(NamedTuple):
 
 
 def encrypt(m: int, e: int, n: int) -> Results:
+    """RSA with exponent and modulus; every modular power."""
     return (numbers.power(m % n, e, n),)
 
 
 def decrypt_crt(c: int, p: int, q: int, dp: int, dq: int, qinv: int) -> Results:
+    """RSA with the second form of a private key (RFC 8017, 5.1.2)."""
     second = numbers.power(c % q, dq, q)
     return (second + q * (qinv * (numbers.power(c % p, dp, p) - second) % p),)
 
 
 def inverse(a: int, b: int) -> Results:
+    """1 / a mod b. ValueError where there is none."""
     return (pow(a, -1, b),)
 
 
 def make_key(p: int, q: int, e: int) -> Results:
+    """RSA: n and d."""
     return p * q, pow(e, -1, math.lcm(p - 1, q - 1))
 
 
 def make_key_crt(p: int, q: int, e: int) -> Results:
+    """RSA: n, d, and what decrypt_crt takes."""
     n, d = make_key(p, q, e)
     return n, d, d % (p - 1), d % (q - 1), pow(q, -1, p)
 

@@ -69,6 +69,7 @@ class RingPair:
                 self._set(register, ring, 0)
 
     def reset(self) -> None:
+        """Forget what waits; the registers are cleared already."""
         self._waiting.clear()
         self._set(HEAD, REQUESTS, 0)
 
@@ -93,6 +94,7 @@ class RingPair:
         self.flush()
 
     def flush(self) -> None:
+        """Put as many waiting answers into the ring as it has room for."""
         size = self._size(ANSWERS)
         while self._waiting and (self._get(TAIL, ANSWERS) - self._get(HEAD, ANSWERS)) % size < size - pke.ANSWER.size:
             self._put(self._waiting.popleft())

@@ -36,15 +36,17 @@ def preload() -> str:
     raise EmulatorError(f"{folder} has no _preload library", "install qat-emulator with pip, with gcc, on x86-64 Linux")
 
 
-def libraries(tree: str) -> str:
-    """The folder of libraries of an unpacked Debian. EmulatorError."""
+def unpacked(tree: str) -> tuple[str, str]:
+    """The root of an unpacked Debian, which is `tree` or (as fetch leaves it) tree/root, and its folder of libraries.
+    EmulatorError."""
     try:
         os.listdir(tree)
     except OSError as problem:
         raise EmulatorError(f"{tree} cannot be read: {problem.strerror}", FETCH) from problem
-    for folder in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64"):
-        if os.path.exists(f"{tree}/{folder}/{LIBC}"):
-            return os.path.abspath(f"{tree}/{folder}")
+    for root in (os.path.abspath(tree), os.path.abspath(f"{tree}/root")):
+        for folder in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64"):
+            if os.path.exists(f"{root}/{folder}/{LIBC}"):
+                return root, f"{root}/{folder}"
     raise EmulatorError(f"{tree} has no {LIBC}", FETCH)
 
 
@@ -65,7 +67,7 @@ def check_version(folder: str) -> None:
 def note_missing(folder: str) -> None:
     """Say so where the command will find no libqat; not every command needs it."""
     if not any(os.path.exists(f"{place}/{LIBQAT}") for place in (folder, "/usr/local/lib", "/usr/local/lib64")):
-        print(f"qat-emulator: {folder} has no {LIBQAT}; {FETCH}, then --tree DIR/root", file=sys.stderr)
+        print(f"qat-emulator: {folder} has no {LIBQAT}; {FETCH}, then --tree DIR", file=sys.stderr)
 
 
 def own_libraries() -> str:
@@ -92,7 +94,7 @@ def run(
     """Run the command; its exit status. What the devices did is written to stderr, and as JSON to `counts`.
     EmulatorError."""
     library = preload()
-    upper = libraries(tree) if tree else None
+    root, upper = unpacked(tree) if tree else ("", "")
     if upper:
         check_version(upper)
     note_missing(upper or own_libraries())
@@ -123,8 +125,8 @@ def run(
                 "QAT_EMULATOR_SOCKET": f"{place}/vfio",
                 "QAT_EMULATOR_DEVICE": str(vfio.device),
             }
-            if tree:
-                environment["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{os.path.abspath(tree)}/usr/bin"
+            if root:
+                environment["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{root}/usr/bin"
             status = _wait(command, environment)
         _tell(devices, counts)
         return status

@@ -90,7 +90,7 @@ def serve(folder: str, *, pf: bool, vfs: int, services: str, faults: Faults, rec
             faults.set(words[1])
             for function in functions.values():
                 if isinstance(function, Pf):
-                    function.report_errors()
+                    function.apply_faults()
             return {"fault": words[1]}
         raise ValueError(f"unknown order {' '.join(words)!r}: counts, or fault NAME[=N] or NAME=off")
 

@@ -38,6 +38,7 @@ def ring_map(services: str) -> int:
 
 
 def capabilities(services: str) -> int:
+    """Bits of what a VF with these services can do."""
     mask = 0
     for service in PAIRS[services]:
         mask |= _CAPABILITIES[service]

@@ -58,11 +58,14 @@ SHIFT = 40
 
 
 def refuse(number: int) -> OSError:
+    """What is raised for an ioctl that ends with this errno."""
     return OSError(number, os.strerror(number))
 
 
 @dataclass
 class Container:
+    """What one open of /dev/vfio/vfio is."""
+
     memory: AddressSpace = field(default_factory=AddressSpace)
     has_iommu: bool = False
 
@@ -77,7 +80,7 @@ class Group:
     file: int = -1
     """The device's file while the device is open."""
     eventfd: int = -1
-    """Who is told of interrupts."""
+    """Who is notified of interrupts."""
 
 
 @dataclass(frozen=True)

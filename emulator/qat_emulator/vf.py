@@ -47,6 +47,7 @@ class Counts:
     """Who opened the VF, each time, where the transport knows: process, and the libqat it has loaded."""
 
     def as_dict(self) -> dict[str, object]:
+        """For JSON."""
         return {**vars(self), "functions": dict(self.functions)}
 
 
@@ -58,11 +59,17 @@ class OtherEnd(Protocol):
     pairs: tuple[int, ...] | None
     """The service of each ring pair; None where only the firmware that a kernel has loaded knows."""
 
+    @property
+    def running(self) -> bool:
+        """Whether firmware runs on its engines. Without, requests stay where they are."""
+
     def written(self, vf: Vf, register: int, value: int) -> None:
         """The VF wrote PF2VF (to acknowledge) or VF2PF."""
 
 
 class Vf(Function):
+    """Rings in BAR 0, the mailbox in BAR 2, one MSI."""
+
     device_id = 0x4941
     irqs = {MSI: 1}  # noqa: RUF012
 
@@ -77,7 +84,6 @@ class Vf(Function):
         """Answers to requests from before a reset are dropped."""
         self._stopped = False
         """No request is taken until the next reset."""
-        self.gone = False
 
     def attach(self, registers: dict[int, memoryview]) -> None:
         """Keep the registers in this memory, which drivers read."""
@@ -87,6 +93,7 @@ class Vf(Function):
             self.registers = registers
 
     def reset(self) -> None:
+        """Function level reset: rings are off, requests under way are dropped."""
         with self.lock:
             self._era += 1
             self._stopped = False
@@ -102,6 +109,7 @@ class Vf(Function):
                 pair.reset()
 
     def write(self, bar: int, offset: int, size: int, value: int) -> None:
+        """A doorbell, the head of an answer ring, a ring's configuration, a message to the PF."""
         with self.lock:
             if bar == VF_RINGS:
                 self._write_ring(offset, size, value)
@@ -145,7 +153,7 @@ class Vf(Function):
             pair.show_empty()
 
     def _doorbell(self, pair: RingPair) -> None:
-        if self._stopped:
+        if self._stopped or not self.pf.running:
             return
         try:
             for request in pair.take():
@@ -166,17 +174,11 @@ class Vf(Function):
             self.faults.once(name)
             self._stopped = True
             if name == "gone":
-                self._vanish()
+                self.vanish()
             else:
                 self.tell(mailbox.word(mailbox.RESTARTING if name == "restarting" else mailbox.FATAL_ERROR))
             return True
         return False
-
-    def _vanish(self) -> None:
-        self.gone = True
-        self.config[:] = b"\xff" * len(self.config)
-        for view in self.registers.values():
-            view[:] = b"\xff" * len(view)
 
     def _perform(self, era: int, pair: RingPair, request: bytes) -> None:
         """One request, in a thread of the engines."""

@@ -93,7 +93,7 @@ class Connection:
         for fd in self._eventfds.values():
             os.close(fd)
 
-    # -- commands --------------------------------------------------------------------------------------------------
+    # -- commands: body and files of a message -> body of its reply ----------------------------------------------
 
     def version(self, body: bytes, fds: list[int]) -> bytes:
         return struct.pack("<HH", 0, 0) + json.dumps({"capabilities": LIMITS}).encode() + b"\0"

@@ -15,6 +15,7 @@ from qat_emulator import mailbox, pke
 from qat_emulator import registers as r
 from qat_emulator.faults import TABLE, BadFault, Faults
 from qat_emulator.mailbox import StandInPf, crc8
+from qat_emulator.pf import AUTHENTICATE, LOAD, START, Pf, PhysicalVf
 from qat_emulator.record import Record
 from qat_emulator.services import PAIRS, canonical
 from qat_emulator.vf import Vf, engines
@@ -27,13 +28,21 @@ SLOTS = 64
 class Driver:
     """What libqat does with one ring pair."""
 
-    def __init__(self, *faults: str, services: str = "asym", record: Record | None = None) -> None:
+    def __init__(
+        self, *faults: str, services: str = "asym", record: Record | None = None, pf: Pf | None = None
+    ) -> None:
+        """Of a VF of `pf`; without one, of a VF whose PF is the stand-in."""
         self.pool = engines(1)
-        self.vf = Vf("vf0", StandInPf(services), self.pool, Faults(faults), record or Record())
+        more = (self.pool, Faults(faults), record or Record())
+        self.vf = PhysicalVf("vf0", pf, 0, *more) if pf else Vf("vf0", StandInPf(services), *more)
         fd = os.memfd_create("guest")
         os.ftruncate(fd, 0x10000)
         self.vf.memory.map(REQUESTS, 0x10000, fd)
         os.close(fd)
+        self.configure()
+
+    def configure(self) -> None:
+        """Both rings, from their beginning."""
         self.vf.memory.write(ANSWERS, b"\x7f" * 2048)
         self.sent = self.seen = 0
         for register, value in (
@@ -264,3 +273,51 @@ def test_services_are_sets() -> None:
     assert set(PAIRS) == {canonical(name) for name in PAIRS}
     with pytest.raises(ValueError, match="dcc"):
         canonical("dcc")
+
+
+def bring_up(pf: Pf) -> None:
+    """What a kernel's driver has the firmware control unit do."""
+    for command in (AUTHENTICATE, LOAD, START):
+        pf.write(r.PMISC, r.FCU_CONTROL, 4, command)
+
+
+def test_vfs_are_served_as_long_as_their_pf_has_firmware(driver: Callable[..., Driver]) -> None:
+    pf = Pf("pf", 1, Faults(), Record())
+    one = driver(pf=pf)
+    one.send()
+    assert one.answers(1) == [], "no firmware was started yet"
+    bring_up(pf)
+    one.configure()
+    one.send(3)
+    assert len(one.answers(3)) == 3
+
+    pf.reset()  # nobody tells the driver of the VF, which goes on
+    one.configure()
+    one.send(3)
+    assert one.answers(3) == []
+    assert (one.vf.counts.requests, one.get(r.HEAD)) == (3, 0)
+    bring_up(pf)
+    one.ring(r.TAIL, 3 * 64)
+    assert len(one.answers(3)) == 3
+
+
+def test_a_pf_that_was_pulled_out_takes_its_vfs_along(driver: Callable[..., Driver]) -> None:
+    faults = Faults()
+    pf = Pf("pf", 1, faults, Record())
+    one = driver(pf=pf)
+    bring_up(pf)
+    faults.set("unplugged")
+    pf.apply_faults()
+    for function in (pf, one.vf):
+        assert function.config_read(0, 2) == b"\xff\xff"
+        function.config_write(4, b"\x06\x00")
+        function.reset()
+        assert set(function.config_read(0, 4096)) == {0xFF}
+    assert pf.read(r.PMISC, r.PM_STATUS, 4) == 0xFFFFFFFF
+    pf.write(r.PMISC, r.FCU_STATUS, 4, 0)
+    assert pf.read(r.PMISC, r.FCU_STATUS, 4) == 0xFFFFFFFF
+    one.send()
+    assert (one.answers(1), one.vf.counts.requests) == ([], 0)
+    faults.set("correctable")
+    pf.apply_faults()
+    assert pf.read(r.PMISC, r.ERRSOU0, 4) == 0xFFFFFFFF

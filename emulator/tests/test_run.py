@@ -14,6 +14,7 @@ import pytest
 from qat_emulator import VERSION, namespace
 from qat_emulator.errors import EmulatorError
 from qat_emulator.faults import TABLE
+from qat_emulator.run import unpacked
 
 CLIENT = str(Path(__file__).with_name("vfio_client.py"))
 DEADLINE = 60
@@ -140,6 +141,14 @@ def test_mistakes_are_told_in_a_sentence(arguments: list[str], status: int, word
         pytest.skip(done.stderr.strip())
     assert (done.returncode, words in done.stderr) == (status, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_tree_is_taken_as_fetch_leaves_it(tmp_path: Path) -> None:
+    libraries = tmp_path / "root/usr/lib/x86_64-linux-gnu"
+    libraries.mkdir(parents=True)
+    (libraries / "libc.so.6").touch()
+    expected = (str(tmp_path / "root"), str(libraries))
+    assert unpacked(str(tmp_path)) == unpacked(f"{tmp_path}/root") == expected
 
 
 def test_without_namespaces_it_says_what_to_allow(monkeypatch: pytest.MonkeyPatch) -> None:

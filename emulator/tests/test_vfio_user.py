@@ -162,12 +162,12 @@ def test_errors_are_reported_until_they_are_cleared(board: Board, kind: str, sou
     client, _, owner, _ = board(kind)
     eventfd = os.eventfd(0, os.EFD_NONBLOCK)
     client.ask(SET_IRQS, struct.pack("<IIIII", 20, 4 | 32, 2, r.MISC_VECTOR, 1), eventfd)
-    owner.report_errors()
+    owner.apply_faults()
     assert os.eventfd_read(eventfd) == 1
     assert client.read(r.PMISC, source) == bit
     client.write(r.PMISC, log, client.read(r.PMISC, log))
     assert client.read(r.PMISC, source) == 0
-    owner.report_errors()
+    owner.apply_faults()
     assert client.read(r.PMISC, source) == 0, "each happens once"
 
 
