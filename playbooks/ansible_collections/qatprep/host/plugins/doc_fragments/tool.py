@@ -22,6 +22,11 @@ options:
       - With C(QATPREP_STATE) in the environment the simulated host stays as a task left it.
     type: str
 attributes:
+  action_group:
+    description: Use C(group/qatprep.host.all) in C(module_defaults) to set options for every module of this collection.
+    support: full
+    membership:
+      - qatprep.host.all
   platform:
     description: Where the module runs.
     platforms: linux

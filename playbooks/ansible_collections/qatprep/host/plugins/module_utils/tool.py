@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 PLACES = ["/usr/local/bin", "/opt/qatprep/bin"]
@@ -18,6 +19,7 @@ CONFIG = {
 }
 """Options of doc_fragments/config.py."""
 LOCKED = 8
+NAMES = {"qat": "QAT", "cryptomb": "CryptoMB"}
 
 
 class Outcome:
@@ -40,6 +42,16 @@ class Outcome:
         }
         return {**known, **more}
 
+    def verdict(self):
+        """The verdicts as one text."""
+        said = self.document["outcome"]["verdicts"]
+        return "; ".join(f"{NAMES[one['for']]} {one['state'].upper()}: {one['text']}" for one in said)
+
+    def last_word(self):
+        """What qatprep decided about the node: verdicts, what remains for a person, what to do next."""
+        decided = self.document["outcome"]
+        return {key: decided[key] for key in ("verdicts", "remaining", "next")}
+
     @property
     def target(self):
         """The host in qatprep's own words."""
@@ -59,12 +71,15 @@ def config_arguments(params):
 def call(module, *arguments):
     """Run qatprep with these arguments and --output json. Fails the module when it gives no document."""
     executable = module.params["executable"] or module.get_bin_path("qatprep", opt_dirs=PLACES)
+    python = module.params["python"]
+    _require(module, "executable", None if python else os.X_OK)
+    _require(module, "python", os.X_OK)
     if not executable:
         module.fail_json(
             msg="there is no qatprep on this node",
             hint="install its package there, or let the role bring the single file: qatprep_pyz=dist/qatprep.pyz",
         )
-    argv = [module.params["python"]] if module.params["python"] else []
+    argv = [python] if python else []
     argv += [executable, *list(arguments), "--output", "json"]
     if module.params["simulate"]:
         argv += ["--simulate", module.params["simulate"]]
@@ -81,19 +96,41 @@ def call(module, *arguments):
             hint = "run it again: it goes on from there (or qatprep rollback undoes it)"
         outcome = Outcome(rc, {}, message, hint, seconds)
         module.fail_json(
-            msg=message or f"qatprep ended with status {rc} and gave no document",
+            msg=message or f"{executable} ended with status {rc} and gave no document: is it qatprep?",
             hint=hint,
             **outcome.result(status="locked" if rc == LOCKED else "failed", cmd=argv, stderr=err[-2000:]),
         )
     return Outcome(rc, document, message, hint, seconds)
 
 
+def _require(module, option, access):
+    """Fail the module where an option names no file, or one without the right `access` (None: reading is enough)."""
+    path = module.params[option]
+    if not path or (option == "python" and "/" not in path):
+        return
+    what = ""
+    if not os.path.exists(path):
+        what = "is not there"
+    elif not os.path.isfile(path):
+        what = "is not a file"
+    elif not os.access(path, os.R_OK if access is None else access):
+        what = "is not executable"
+    if what:
+        module.fail_json(
+            msg=f"{option}: {path} {what} on this node",
+            hint=f"give the path of qatprep on the node, or leave {option} out",
+            status="failed",
+        )
+
+
 def _said(err):
     """Message and hint of the last error on stderr: qatprep's own form."""
     message = hint = ""
     for line in err.splitlines():
-        if line.startswith("qatprep: "):
-            message, hint = line[len("qatprep: ") :], ""
-        elif line.startswith("  hint: "):
-            hint = line[len("  hint: ") :]
+        if line.startswith("error: "):
+            message, hint = line[len("error: ") :], ""
+        elif line.startswith("  cause: "):
+            message += ": " + line[len("  cause: ") :].strip()
+        elif line.startswith("  fix: "):
+            hint = line[len("  fix: ") :].strip()
     return message, hint

@@ -58,6 +58,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What happened, in one line.
+  returned: always
+  type: str
 status:
   description: What happened.
   returned: always
@@ -85,8 +89,23 @@ costs:
   returned: always
   type: list
   elements: str
+remaining:
+  description: Restarts, pods to be recreated, a reboot; what clears failures and is left to a person.
+  returned: always
+  type: list
+  elements: str
+next:
+  description: What to do next, in order; each has command and why.
+  returned: always
+  type: list
+  elements: dict
+verdicts:
+  description: For QAT and CryptoMB, the state and the reason, after the run.
+  returned: always
+  type: list
+  elements: dict
 reboot_required:
-  description: Whether it takes effect only after a reboot.
+  description: Whether only what is in RV(remaining) stands between the node and its configuration.
   returned: always
   type: bool
 hint:
@@ -138,13 +157,20 @@ def main() -> None:
         skipped_devices=document["skipped"],  # to Ansible, `skipped` means that the task did not run
         costs=sorted({cost for change in planned for cost in change["cost"]}),
         reboot_required=outcome.exit_status == REBOOT,
+        **outcome.last_word(),
     )
     if "diff" in document:
         result["diff"] = document["diff"]
     trouble, hint = judged(document, params["allow_skipped"])
     if trouble:
         module.fail_json(msg=trouble, hint=hint, **result)
-    module.exit_json(**result)
+    number = result["changes"]
+    done = {
+        "unchanged": "as it is configured to be",
+        "planned": f"{number} change{'s' if number != 1 else ''} planned",
+        "applied": f"{number} change{'s' if number != 1 else ''} made",
+    }
+    module.exit_json(msg=f"{done.get(document['status'], document['status'])}; {outcome.verdict()}", **result)
 
 
 def every_change(plan: dict) -> list:

@@ -47,6 +47,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What happened, in one line.
+  returned: always
+  type: str
 status:
   description: The worst result.
   returned: always
@@ -59,6 +63,16 @@ findings:
   elements: dict
 verdicts:
   description: For QAT and CryptoMB, the state and the reason.
+  returned: always
+  type: list
+  elements: dict
+remaining:
+  description: Restarts, pods to be recreated, a reboot; what clears failures and is left to a person.
+  returned: always
+  type: list
+  elements: str
+next:
+  description: What to do next, in order; each has command and why.
   returned: always
   type: list
   elements: dict
@@ -103,7 +117,7 @@ def main() -> None:
         changed=False,
         status=document["result"],
         findings=findings,
-        verdicts=document["verdicts"],
+        **outcome.last_word(),
         kernel=document["host"]["kernel"],
     )
     bad = {"never": (), "fail": ("fail",), "unknown": ("fail", "unknown")}[module.params["fail_on"]]
@@ -111,7 +125,7 @@ def main() -> None:
     if worst:
         told = "; ".join(f"{f['id']} {f['cause'] or f['title']}" for f in worst)
         module.fail_json(msg=told, hint=f"qatprep explain {worst[0]['id']}", **result)
-    module.exit_json(**result)
+    module.exit_json(msg=outcome.verdict(), **result)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What happened, in one line.
+  returned: always
+  type: str
 status:
   description: What happened.
   returned: always
@@ -92,7 +96,13 @@ def main() -> None:
     if document["status"] == "partial":
         not_undone = "; ".join(document["not_undone"])
         module.fail_json(msg=f"not everything could be undone: {not_undone}", hint="run this again", **result)
-    module.exit_json(**result)
+    number = len(changes)
+    undone = {
+        "unchanged": "there is nothing to undo",
+        "planned": f"{number} change{'s' if number != 1 else ''} would be undone",
+        "rolled back": f"{number} change{'s' if number != 1 else ''} undone",
+    }
+    module.exit_json(msg=undone.get(document["status"], document["status"]), **result)
 
 
 if __name__ == "__main__":
