@@ -7,7 +7,38 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+PYTHON = sys.executable
+
+
+class Row(NamedTuple):
+    """One ratio."""
+
+    what: str
+    ratio: float
+    peer: str
+    """What it is divided by."""
+    aim: float | None = None
+    """The most it is to be."""
+
+
+def markdown(rows: Iterable[Row]) -> str:
+    """Ratios with their aims, as a table."""
+    lines = ["| what | ratio | to | aim |", "| --- | ---: | --- | --- |"]
+    for row in rows:
+        aim = "" if row.aim is None else f"at most {row.aim:.2f}: {'met' if row.ratio <= row.aim else 'missed'}"
+        lines.append(f"| {row.what} | {row.ratio:.2f} | {row.peer} | {aim} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """CPU, number of CPUs, Python and day."""
+    texts = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(": ")[1].strip() for line in texts if line.startswith("model name")), "unknown CPU")
+    return f"{cpu}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}, {time.strftime('%Y-%m-%d')}"
 
 
 def process(argv: Sequence[str]) -> Callable[[], float]:
@@ -34,13 +65,3 @@ def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
         for name, run in cases.items():
             times[name].append(run())
     return {name: statistics.median(values) for name, values in times.items()}
-
-
-def table(medians: Mapping[str, float], peer: str) -> None:
-    """Print each median and its ratio to the peer."""
-    width = max(len(name) for name in medians)
-    for name, seconds in medians.items():
-        print(f"{name:<{width}}  {seconds * 1000:8.1f} ms  {seconds / medians[peer]:6.2f} x {peer}")
-
-
-PYTHON = sys.executable

@@ -16,9 +16,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from common import Row, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -89,18 +92,14 @@ class CallbackModule(CallbackBase):
 '''
 
 
-def main() -> None:
-    words = [word for word in sys.argv[1:] if word != "--ssh"]
-    nodes = int(words[0]) if words else 100
-    forks = int(words[1]) if len(words) > 1 else 10
-    over_ssh = "--ssh" in sys.argv
+def rows(nodes: int = 100, forks: int = 10, *, over_ssh: bool = False) -> Iterator[Row]:
+    """Nothing, with a word on stderr, where Ansible is not there."""
     if program("ansible-playbook") is None or (over_ssh and missing()):
-        print(f"skipped: {missing() if over_ssh else 'ansible-core is not installed'}")
+        print(f"skipped: {missing() if over_ssh else 'ansible-core is not installed'}", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        place = Path(directory)
-        measured = measure(place, stack, nodes, forks, over_ssh=over_ssh)
-    report(measured, nodes, forks, "over ssh" if over_ssh else "on this machine (connection local)")
+        measured = measure(Path(directory), stack, nodes, forks, over_ssh=over_ssh)
+    yield report(measured, nodes, forks, "over ssh" if over_ssh else "on this machine (connection local)")
 
 
 def measure(place: Path, stack: ExitStack, nodes: int, forks: int, *, over_ssh: bool) -> dict[str, Any]:
@@ -140,10 +139,12 @@ def measure(place: Path, stack: ExitStack, nodes: int, forks: int, *, over_ssh: 
     return found
 
 
-def report(measured: dict[str, Any], nodes: int, forks: int, how: str) -> None:
+def report(measured: dict[str, Any], nodes: int, forks: int, how: str) -> Row:
+    """Print each task's times on stderr; the ratio."""
     rows = measured["rows"]
-    print(f"{nodes} simulated nodes {how}, {forks} forks, {os.cpu_count()} CPUs")
-    print(f"{'task':<16} {'all nodes':>10} {'a node':>9} {'median of a node':>17} {'of it qatprep':>14}")
+    print(f"{nodes} simulated nodes {how}, {forks} forks, {os.cpu_count()} CPUs", file=sys.stderr)
+    head = f"{'task':<16} {'all nodes':>10} {'a node':>9} {'median of a node':>17} {'of it qatprep':>14}"
+    print(head, file=sys.stderr)
     share: dict[str, float] = {}
     module: dict[str, float] = {}
     for task in TASKS:
@@ -155,14 +156,16 @@ def report(measured: dict[str, Any], nodes: int, forks: int, how: str) -> None:
         module[task] = share[task] * (1 - sum(row["tool"] for row in mine) / latency)
         median = statistics.median(row["seconds"] for row in mine)
         tool = statistics.median(row["tool"] for row in mine)
-        print(f"{task:<16} {end - begin:8.1f} s {share[task]:7.2f} s {median:15.2f} s {tool:12.2f} s")
+        line = f"{task:<16} {end - begin:8.1f} s {share[task]:7.2f} s {median:15.2f} s {tool:12.2f} s"
+        print(line, file=sys.stderr)
     states = {row["node"]: row["status"] for row in rows if row["task"] == "bootstrap again"}
     assert set(states.values()) == {"unchanged"}, states
     ping = (share["ping"] + share["ping again"]) / 2
-    module_alone = module["bootstrap again"]
-    print(f"a bare ping: {ping:.2f} s a node; the module around qatprep: {module_alone:.2f} s a node,")
-    print(f"{module_alone / ping:.2f} times as much ('a node' is the time for all of them over their number)")
+    print(f"a bare ping: {ping:.2f} s a node ('a node' is the time for all of them over their number)", file=sys.stderr)
+    own = module["bootstrap again"] / ping
+    return Row(f"Ansible module without qatprep's own time, {nodes} nodes", own, "a bare ping in the same run")
 
 
 if __name__ == "__main__":
-    main()
+    words = [int(word) for word in sys.argv[1:] if word != "--ssh"]
+    print(markdown(rows(*words, over_ssh="--ssh" in sys.argv)))

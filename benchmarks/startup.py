@@ -1,30 +1,30 @@
-"""How long qatprep takes to start, against what the library it is built on takes to be imported.
-
-Aims: `qatprep --version` at most 1.5 times `import typer`, `qatprep doctor` at most 3 times.
-"""
+"""How long qatprep takes to start, against what the library it is built on takes to be imported."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
-from common import PYTHON, interleaved, process, table
+from common import PYTHON, Row, interleaved, markdown, process
 
 PEER = "python -c 'import typer'"
+QATPREP = (PYTHON, "-c", "from qatprep.__main__ import console; console()")
+CASES: dict[str, tuple[list[str], float | None]] = {
+    "qatprep --version": (["--version"], 1.5),
+    "qatprep doctor": (["doctor"], 3.0),
+    "qatprep device list": (["device", "list", "-o", "json"], None),
+    "qatprep plan, simulated": (["plan", "--simulate", "spr-2s"], None),
+}
+"""What is run, and the most it may take."""
 
 
-def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    qatprep = [PYTHON, "-c", "from qatprep.__main__ import console; console()"]
-    cases = {
-        PEER: process([PYTHON, "-c", "import typer"]),
-        "qatprep --version": process([*qatprep, "--version"]),
-        "qatprep doctor": process([*qatprep, "doctor"]),
-        "qatprep device list": process([*qatprep, "device", "list", "-o", "json"]),
-        "qatprep plan, simulated": process([*qatprep, "plan", "--simulate", "spr-2s"]),
-    }
-    print(f"start-up, whole processes, medians of {rounds} interleaved rounds")
-    table(interleaved(cases, rounds), PEER)
+def rows(rounds: int = 15) -> Iterator[Row]:
+    runs = {PEER: process([PYTHON, "-c", "import typer"])}
+    runs |= {name: process([*QATPREP, *words]) for name, (words, _) in CASES.items()}
+    medians = interleaved(runs, rounds)
+    for name, (_, aim) in CASES.items():
+        yield Row(name, medians[name] / medians[PEER], f"`{PEER}`", aim)
 
 
 if __name__ == "__main__":
-    main()
+    print(markdown(rows(*map(int, sys.argv[1:]))))
