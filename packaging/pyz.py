@@ -22,8 +22,6 @@ import tempfile
 import zipapp
 from pathlib import Path
 
-from elf import without_runpath
-
 ROOT = Path(__file__).resolve().parent.parent
 VENDORED = (
     "typer", "shellingham", "annotated-doc", "rich", "pyyaml", "fastjsonschema", "tomlkit", "sh", "pyudev",
@@ -151,10 +149,10 @@ def version() -> str:
 def stage(place: Path, native: Path | None) -> None:
     """Everything that runs without being compiled for one Python: qatprep, its simulated hosts, what it needs."""
     check()
-    copy_tree(ROOT / "qatprep", place / "qatprep", (".py", ".json", ".md"))
+    copy_tree(ROOT / "qatprep", place / "qatprep", (".py", ".json", ".md", ".css"))
     copy_tree(ROOT / "fixtures" / "sysfs", place / "qatprep" / "hosts", (".py", ".txt", ".yaml"))
     if native is not None:
-        (place / "qatprep" / NATIVE).write_bytes(without_runpath(native.read_bytes()))
+        shutil.copyfile(native, place / "qatprep" / NATIVE)
     for name in VENDORED:
         vendor(name, place)
     for name, text in REPLACED.items():

@@ -29,9 +29,11 @@ FILES = (
     ("/etc/qatprep.yaml", "The configuration: what the node should be. Without it the defaults hold."),
     ("/var/lib/qatprep/runs", "The journals of the runs, which rollback reads."),
     ("/run/qatprep.lock", "Held by the one qatprep that may change the node."),
+    ("/run/qatprep/proof.json", "What signed at this boot; READY is read from it."),
 )
 ENVIRONMENT = (
-    ("QATPREP_DEBUG", "Set to 1: the traceback of a mistake in qatprep itself is shown."),
+    ("QATPREP_DEBUG", "Set to 1: the traceback of an internal error is shown."),
+    ("QATPREP_LOG", "A file to which every read, write and program is appended, as with -v."),
     ("QATPREP_STATE", "A file that keeps the host of --simulate between calls."),
     ("NO_COLOR", "Set to anything: no colours."),
 )
@@ -49,6 +51,8 @@ def contents() -> dict[str, str]:
     """Path below /usr/share -> text."""
     from typer._completion_shared import get_completion_script
 
+    from qatprep.cli import complete
+
     def script(shell: str) -> str:
         return get_completion_script(prog_name="qatprep", complete_var="_QATPREP_COMPLETE", shell=shell) + "\n"
 
@@ -62,7 +66,7 @@ def contents() -> dict[str, str]:
     )
     if not found:
         raise SystemExit("typer's script for zsh has another form than before: see packaging/share.py")
-    return {PAGE: page(), BASH: script("bash"), ZSH: zsh, FISH: script("fish")}
+    return {PAGE: page(), BASH: complete.BASH, ZSH: zsh, FISH: script("fish")}
 
 
 # -- the manual page --------------------------------------------------------------------------------------------------
@@ -109,14 +113,20 @@ def _dated() -> bool:
     return "SOURCE_DATE_EPOCH" in os.environ
 
 
-def commands(group: Any, ctx: Any) -> Iterator[str]:
-    """Every command below a group, by its whole name."""
+def walk(group: Any, ctx: Any) -> Iterator[tuple[Any, Any]]:
+    """Every command below a group, each with its context."""
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
         below = command.context_class(command, info_name=name, parent=ctx)
         if hasattr(command, "list_commands"):
-            yield from commands(command, below)
-            continue
+            yield from walk(command, below)
+        else:
+            yield command, below
+
+
+def commands(group: Any, ctx: Any) -> Iterator[str]:
+    """The section of each command."""
+    for command, below in walk(group, ctx):
         yield f'.SS "{roff(below.command_path)} {roff(" ".join(command.collect_usage_pieces(below)))}"'
         yield from paragraphs(command.help or "")
         yield from options(command, below)

@@ -2,8 +2,7 @@
 
     python packaging/wheel.py [DIRECTORY]
 
-pip builds it; here the compiled module loses what only this machine knows, and the tag gets honest. `auditwheel show`
-agrees with it, which the tests check.
+pip builds it; here the tag gets honest. `auditwheel show` agrees with it, which the tests check.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from elf import glibc, without_runpath
+from elf import glibc
 from pyz import NATIVE, ROOT, stamp
 
 
@@ -36,9 +35,7 @@ def main(directory: Path) -> Path:
         native = f"qatprep/{NATIVE}"
         if native not in members:
             raise SystemExit("the native module was not built (no C compiler?): no wheel")
-        code = without_runpath(members[native][0])
-        members[native] = (code, members[native][1])
-        major, minor = glibc(code)
+        major, minor = glibc(members[native][0])
         old, new = f"linux_{platform.machine()}", f"manylinux_{major}_{minor}_{platform.machine()}"
         about = next(name for name in members if name.endswith(".dist-info/WHEEL"))
         members[about] = (members[about][0].replace(f"-{old}\n".encode(), f"-{new}\n".encode()), members[about][1])

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None, session: Session | None = None) -> int:
         except OSError as e:
             _silence()
             if e.errno != errno.EPIPE and sys.stderr:
-                sys.stderr.write(f"qatprep: cannot write the output: {e.strerror}\n")
+                sys.stderr.write(f"error: cannot write the output: {e.strerror}\n")
             return ExitCode.ERROR
         return ExitCode.OK
     from qatprep.cli.session import OutputGone, Session
@@ -43,18 +43,17 @@ def main(argv: list[str] | None = None, session: Session | None = None) -> int:
     except OutputGone as e:
         return _unheard(session, e.errno, str(e))
     except QatprepError as e:
-        _error(session, e.message, e.hint)
+        session.error(e.message, e.cause, e.hint)
         return e.code
     except KeyboardInterrupt:
-        session.say("interrupted")
-        return ExitCode.INTERRUPTED
+        return _interrupted(session)
     except ModuleNotFoundError as e:
         if e.name not in COMPILED:
             return _bug(session, e)
-        _error(
-            session,
-            f"this needs the Python package {e.name}, which this Python lacks",
-            f"install python3-{e.name}, or qatprep with pip: the single file does not bring it",
+        session.error(
+            f"this Python lacks the package {e.name}",
+            "the single file does not bring it along",
+            f"install python3-{e.name}, or qatprep with pip",
         )
         return ExitCode.ERROR
     except OSError as e:
@@ -69,8 +68,15 @@ def _unheard(session: Session, number: int | None, why: str) -> int:
     """The status of a command whose output could not be written; what it changed stands."""
     _silence()
     if number != errno.EPIPE:  # whoever has gone needs no telling
-        session.say(f"qatprep: cannot write the output: {why}")
+        session.error(f"cannot write the output: {why}")
     return ExitCode.ERROR if session.code is None else session.code
+
+
+def _interrupted(session: Session) -> int:
+    """Ctrl-C: of a command that had done its work, and was only telling so, what it changed stands."""
+    late = session.code not in (None, ExitCode.INTERRUPTED)
+    session.say("interrupted after the work was done; qatprep status says what there is" if late else "interrupted")
+    return ExitCode.INTERRUPTED
 
 
 def _silence() -> None:
@@ -92,22 +98,16 @@ def _call(argv: list[str], session: Session) -> int:
     try:
         return call(argv, session)
     except Abort:
-        session.say("interrupted")
-        return ExitCode.INTERRUPTED
+        return _interrupted(session)
     except TyperException as e:
-        ctx = getattr(e, "ctx", None)
         if type(e).__name__ == "NoArgsIsHelpError":
-            session.line(e.message)
+            session.line(e.message.rstrip("\n"))
             return ExitCode.USAGE
-        path = ctx.command_path if ctx is not None else "qatprep"
-        _error(session, e.format_message(), f"{path} --help")
+        from qatprep.cli.command import usage_mistake
+
+        what, fix = usage_mistake(e)
+        session.error(what, fix=fix)
         return ExitCode.USAGE
-
-
-def _error(session: Session, message: str, hint: str) -> None:
-    session.say(f"qatprep: {message}")
-    if hint:
-        session.say(f"  hint: {hint}")
 
 
 def _bug(session: Session, error: Exception) -> int:
@@ -119,10 +119,9 @@ def _bug(session: Session, error: Exception) -> int:
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-    _error(
-        session,
-        f"this is a mistake in qatprep, not yours: {type(error).__name__}: {error} ({where}){notes}",
-        "please report it, with what QATPREP_DEBUG=1 makes the same command print",
+    session.error(
+        f"internal error in qatprep: {type(error).__name__}: {error} ({where}){notes}",
+        fix="please report it, with what QATPREP_DEBUG=1 makes the same command print",
     )
     return ExitCode.ERROR
 
@@ -137,7 +136,7 @@ def console() -> None:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")  # a terminal without UTF-8 is no reason to fail
         code = main()
-    except KeyboardInterrupt:  # before main could take it, or a second one while the first was told
+    except KeyboardInterrupt:  # before main could take it, or a second one while the first was reported
         code = ExitCode.INTERRUPTED
         with contextlib.suppress(OSError):
             os.write(2, b"interrupted\n")
@@ -145,7 +144,7 @@ def console() -> None:
         try:
             import signal
 
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one, while Python ends, is no news
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one, while Python ends, is not news
             break
         except KeyboardInterrupt:
             continue  # it came before this was said

@@ -20,7 +20,8 @@ from qatprep.checks.text import BOOTSTRAP
 from qatprep.config import NodeConfig
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
-from qatprep.facts.pci import Services
+from qatprep.facts.health import running, signs_of_death
+from qatprep.facts.pci import DeviceNode, Services, Vf
 from qatprep.findings import CRASH, Finding, Status
 from qatprep.hardware import spell_services
 from qatprep.host.base import Host
@@ -43,7 +44,7 @@ class State(StrEnum):
     """What there is cannot be used."""
     UNKNOWN = "unknown"
     """No fault was found, but not everything could be seen."""
-    PARTIAL = "not judged"
+    PARTIAL = "not checked"
     """No fault was found in what --only and --skip left."""
 
 
@@ -106,28 +107,62 @@ class Assessment:
     def why(self, bdf: str, tried: frozenset[str] = frozenset()) -> Skipped | None:
         """Why a PF or VF is skipped, None when nothing keeps it from being prepared.
 
-        `tried`: PFs whose driver was just tried in vain. A PF is not skipped for one of its VFs alone.
+        `tried`: PFs whose driver was just tried without success. A PF is not skipped for one of its VFs alone.
         """
-        names = {bdf}
-        pf = self.facts.pci.pf(bdf)
-        want = self.config.of(pf) if pf else self.config.devices
-        unused = pf is not None and (not want.vfs or want.driver == "none")
-        for f in self.report.every:
-            stage = stage_of(f)
-            if f.id == CRASH or (f.subjects and not names & set(f.subjects)) or (unused and stage in _FOR_VFS):
+        unused = self._without_vfs(bdf)
+        for f, stage in self._in_the_way:
+            if (f.subjects and bdf not in f.subjects) or (unused and stage in _FOR_VFS):
                 continue
-            if f.status is Status.FAIL and stage in (*_ABOVE, *_OWN):
-                if f.step != BOOTSTRAP or (bdf in tried and stage is Stage.DRIVER):
-                    return Skipped(bdf, f.title, f.id)
-            elif f.status is Status.UNKNOWN and f.subjects and stage in (*_OWN, Stage.IOMMU):
+            if f.status is Status.UNKNOWN:
                 return Skipped(bdf, f.cause or f.title, f.id)
+            if f.step != BOOTSTRAP or (bdf in tried and stage is Stage.DRIVER):
+                return Skipped(bdf, f.title, f.id)
         return None
+
+    @cached_property
+    def _in_the_way(self) -> tuple[tuple[Finding, Stage | None], ...]:
+        """What can keep a device from being prepared, with its stage; in the order of the report."""
+        staged = [(f, stage_of(f)) for f in self.report.every if f.id != CRASH]
+        return tuple(
+            (f, stage)
+            for f, stage in staged
+            if (f.status is Status.FAIL and stage in (*_ABOVE, *_OWN))
+            or (f.status is Status.UNKNOWN and f.subjects and stage in (*_OWN, Stage.IOMMU))
+        )
+
+    def _without_vfs(self, bdf: str) -> bool:
+        """Whether this is a PF that is to have no VFs, or none for VFIO."""
+        pf = self.facts.pci.pf(bdf)
+        return pf is not None and (not self.config.of(pf).vfs or self.config.of(pf).driver == "none")
 
     def named(self, *stages: Stage) -> str:
         """The id of the first trouble of these stages, "" when doctor has none: for files and units that a planner
         leaves alone."""
         told = (f for f in self.report.every if f.status in (Status.FAIL, Status.WARN, Status.UNKNOWN))
         return next((f.id for f in told if stage_of(f) in stages), "")
+
+    def unusable(self, vf: Vf) -> str:
+        """Why a VF cannot serve TLS now, "" where it can: its PF answers and offers asym, a VFIO driver has the VF, and
+        the device node belongs to whom the configuration says. That somebody holds it does not count."""
+        pf, facts = self.facts.pci.pf(vf.pf or ""), self.facts
+        if pf is not None:
+            if not running(pf):
+                return f"its PF is {pf.state}" if isinstance(pf.state, str) else "its PF has no driver"
+            if signs_of_death(pf, facts.health.of(pf.bdf), facts.log):
+                return "its PF does not answer"
+            if not isinstance(pf.services, Services):
+                return "the services of its PF are unknown"
+            if "asym" not in pf.services.tokens:
+                return f"its PF offers {pf.services.text}, not asym"
+        if vf.bound is not True:
+            return f"on {vf.driver}" if isinstance(vf.driver, str) else "no driver"
+        if vf.noiommu or vf.neighbours or vf.reserved:
+            return "its IOMMU group cannot be used"
+        if not isinstance(vf.node, DeviceNode):
+            return "no device node"
+        if (vf.node.gid, vf.node.mode) != (facts.nodes.gid(self.config.group), self.config.mode):
+            return "its device node is not as configured"
+        return ""
 
     def wrong(self, bdfs: Iterable[str]) -> tuple[Finding, ...]:
         """What is still wrong with these PFs (in a VM, VFs) after they were set up: failures, and what cannot be seen.
@@ -137,7 +172,11 @@ class Assessment:
         """
         mine = set(bdfs)
         mine |= {vf.bdf for vf in self.facts.pci.all_vfs if vf.pf in mine}
-        touching = [f for f in self.report.findings if stage_of(f) in _SET_UP and mine & set(f.subjects)]
+        used = {bdf for bdf in mine if not self._without_vfs(bdf)}
+        about: dict[Stage | None, set[str]] = {
+            stage: used if stage in (*_FOR_VFS, Stage.NODES) else mine for stage in _SET_UP
+        }
+        touching = [f for f in self.report.findings if about.get(stage_of(f), set()) & set(f.subjects)]
         roots = {id for f in touching if f.status is Status.BLOCKED for id in f.blocked_by}
         return tuple(
             f
@@ -218,7 +257,7 @@ def _against(subject: Profile, mine: list[Finding], report: Report) -> Verdict |
         return Verdict(subject, State.NOT_READY, f"{broken[0].title}{more}", broken[0].id)
     skipped = sorted(id for id in report.left_out if subject in BY_ID[id].profiles)
     if skipped:
-        text = f"no fault in what was looked at; {plural(len(skipped), 'check')} left out"
+        text = f"no fault in what was read; {plural(len(skipped), 'check')} left out"
         return Verdict(subject, State.PARTIAL, text)
     unseen = [f for f in mine if f.status is Status.UNKNOWN and stage_of(f) is not Stage.LOG]
     if unseen:

@@ -5,18 +5,22 @@ One class per exit status rather than per place: `main` turns any of them into a
 
 from __future__ import annotations
 
+import errno
+
 from qatprep.exits import ExitCode
 
 
 class QatprepError(Exception):
-    """An operation failed. `message` says what, where and why (values quoted); `hint` what to do next."""
+    """An operation failed. `message` says what and where, with the value; `cause` why where that takes a line of its
+    own; `hint` what to do next."""
 
     code = ExitCode.ERROR
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", cause: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.cause = cause
 
 
 class InputError(QatprepError):
@@ -31,3 +35,11 @@ class NeedsRoot(QatprepError):
 
 class Locked(QatprepError):
     code = ExitCode.LOCKED
+
+
+WRITE_HINTS = {
+    errno.ENOSPC: "make room there, then run this again",
+    errno.EDQUOT: "make room there, then run this again",
+    errno.EROFS: "mount something writable there, then run this again",
+}
+"""What to do when a file cannot be written, by errno."""

@@ -13,7 +13,7 @@ class ExitCode(IntEnum):
     FINDINGS = 3
     """The command worked; the node is NOT READY, or changes are pending (plan, status, --check)."""
     ROLLED_BACK = 4
-    """A change failed and everything done before it was undone: the host is as it was."""
+    """A change failed and everything done before it was undone: what the run changed is as it was."""
     PARTIAL = 5
     """A change failed and not everything could be undone: the output names what was not undone."""
     REBOOT = 6

@@ -135,7 +135,7 @@ FAMILIES = (
            total_vfs=32),
 )  # fmt: skip
 OTHER = Family("other", 0, 0, "", "", ("", ""), "", (0, 0), 0, _FIXED, 0)
-"""Any PCI function that is no QAT: the low-level verbs bind those too."""
+"""Any PCI function that is not QAT: the low-level verbs bind those too."""
 
 SUPPORTED = tuple(family for family in FAMILIES if family.supported)
 DRIVERS = tuple(dict.fromkeys(family.driver for family in FAMILIES))
@@ -147,7 +147,7 @@ BY_PF_ID = {family.pf_id: family for family in FAMILIES}
 BY_VF_ID = {family.vf_id: family for family in FAMILIES}
 
 NEWER_QAT_IDS = range(0x494A, 0x4950)
-"""Ids beside the known ones: very likely a QAT newer than this program."""
+"""Ids next to the known ones: very likely a QAT newer than this program."""
 
 OOT_IDS = {0x18EE: "200xx", 0x6F54: "d15xx", 0x18A0: "c4xxx"}
 """PFs that only ever had an out-of-tree driver (DPDK doc/guides/cryptodevs/qat.rst)."""
@@ -223,4 +223,4 @@ OOT_FILES = (
     "/dev/qat_dev_processes",
     "/dev/usdm_drv",
 )
-"""Files only the out-of-tree stack leaves; beside them /etc/<family>_dev<N>.conf."""
+"""Files only the out-of-tree stack leaves; next to them /etc/<family>_dev<N>.conf."""

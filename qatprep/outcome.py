@@ -5,8 +5,9 @@ doctor, plan, status, bootstrap, features and metrics say what is decided here, 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from qatprep.assess import Assessment, State, Verdict, inventory
@@ -36,7 +37,7 @@ class Standing:
     """The devices (PFs; in a VM VFs) whose signatures the verdict on QAT needs."""
     holds: Mapping[str, Signed]
     void: Mapping[str, str]
-    """Device -> why its signature stands for nothing any more."""
+    """Device -> why its signature is void."""
     cryptomb: Signed | None
     unreadable: str = ""
     """Why the proof could not be had, "" when it was or there is none."""
@@ -70,6 +71,39 @@ class Outcome:
     """Changes that bootstrap would make."""
     skipped: bool
     """Whether the plan skips something."""
+    first: tuple[str, ...] = ()
+    """What has to be done before bootstrap can change anything: who has a VF open."""
+    busy: Mapping[str, str] = field(default_factory=dict)
+    """PF -> what may keep it from being taken down."""
+    idle: Mapping[str, str] = field(default_factory=dict)
+    """Device -> the finding for which bootstrap skips it."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """VF -> its PF."""
+    writable: bool = True
+    again: str = ""
+    """The options by which another command works on the same host."""
+
+    def advise(self, f: Finding) -> Finding:
+        """A finding whose commands work as they are: on this host, and bootstrap only where it would fix it."""
+        fix = tuple(here(step, self.again, writable=self.writable) for step in f.fix)
+        why = self._why_not(f) if f.step else ""
+        if not why:
+            return replace(f, fix=fix)
+        return replace(f, step="", instead=why, fix=fix if self.writable else ())
+
+    def _why_not(self, f: Finding) -> str:
+        """What to do instead of pasting bootstrap, "" where bootstrap does it."""
+        run = f"qatprep {f.step}{self.again}"
+        if not self.writable:
+            return f"On that host: sudo qatprep {f.step}"
+        if self.first:
+            return f"First {listed(self.first)}, then: {run}"
+        devices = {self.owners.get(bdf, bdf) for bdf in f.subjects}
+        if busy := [self.busy[bdf] for bdf in self.busy if bdf in devices]:
+            return f"First {busy[0]}, then: {run}"
+        if devices and devices <= self.idle.keys():
+            return f"First fix {listed(sorted({self.idle[bdf] for bdf in devices}))}; bootstrap skips it until then."
+        return ""
 
     def exit_status(self, *, asked: bool = False, strict: bool = False, require_proof: bool = False) -> ExitCode:
         """`asked`: the verb was asked about the configuration, and changes to make or what is skipped is 3. `strict`: 3
@@ -110,6 +144,12 @@ def conclude(
         bool(judged.report.of(Status.UNKNOWN)),
         len(plan.changes),
         bool(plan.skipped),
+        tuple(stop for stop, _ in _stops(plan)),
+        _busy(judged, plan),
+        {item.subject: item.finding for item in plan.skipped if item.finding},
+        {vf.bdf: vf.pf for vf in judged.facts.pci.all_vfs if vf.pf},
+        writable,
+        again,
     )
     return replace(outcome, next=tuple(_next(judged, plan, outcome, again, writable=writable)))
 
@@ -196,10 +236,8 @@ def _repairs(
 ) -> list[Next]:
     ids = list(dict.fromkeys(f.id for f in judged.failures))
     fixed = [id for id in ids if all(f.step == BOOTSTRAP for f in judged.failures if f.id == id)]
-    found: list[Next] = []
-    for refusal in plan.refused:
-        who = listed(dict.fromkeys(str(holder) for holder in refusal.holders))
-        found.append(Next(f"stop {who}" if who else f"release {refusal.subject}", refusal.reason))
+    found = [Next(stop, reason) for stop, reason in _stops(plan)]
+    found += [Next(text, "the change fails with EBUSY while it goes on") for text in set(outcome.busy.values())]
     if fixed and writable and not plan.empty:
         found.append(bootstrap._replace(why=_fixes(len(fixed), len(ids))))
     found += [Next(action, "then look again") for action in outcome.remaining if not fixed]
@@ -207,6 +245,44 @@ def _repairs(
         found.append(Next("on that host: sudo qatprep bootstrap", _fixes(len(fixed), len(ids))))
     found.append(Next(f"qatprep explain {ids[0]}", "the first cause"))
     return found
+
+
+def _stops(plan: Plan) -> list[tuple[str, str]]:
+    """Who has to let go of what, and why."""
+    found = []
+    for refusal in plan.refused:
+        who = listed(dict.fromkeys(str(holder) for holder in refusal.holders))
+        found.append((f"stop {who}" if who else f"release {refusal.subject}", refusal.reason))
+    return found
+
+
+def _busy(judged: Assessment, plan: Plan) -> dict[str, str]:
+    """PFs that are to be taken down, and that may serve algorithms the kernel uses: those without VFs, for the driver
+    gives them up when it makes VFs (qat_common/adf_sriov.c)."""
+    users = judged.facts.kernel.users
+    changed = {bdf for bdf, lane in plan.lanes.items() if any(change.kind == "set-services" for change in lane)}
+    text = f"stop what uses QAT in the kernel ({listed(users)}: dm-crypt, IPsec or zswap)"
+    free = [pf for pf in judged.facts.pci.pfs if pf.bdf in changed and pf.driver == pf.family.driver and not pf.vfs]
+    return {pf.bdf: text for pf in free} if users else {}
+
+
+_WITH_CONFIGURATION = ("bootstrap", "doctor", "gen-conf", "plan", "status")
+_OF_A_HOST = (*_WITH_CONFIGURATION, "capture", "device", "features", "metrics", "rollback", "smoke")
+_CHANGING = ("bootstrap", "device", "rollback")
+
+
+def here(step: str, again: str, *, writable: bool = True) -> str:
+    """A step of a fix; where it is a command of qatprep's, with the options by which it works on the same host."""
+    verb = step.split()[1] if step.startswith("qatprep ") and " " in step else ""
+    if verb in _CHANGING and not writable:
+        return f"On that host: sudo {step}"
+    if verb in _WITH_CONFIGURATION:
+        return step + again
+    if verb not in _OF_A_HOST or " --direct" in step:  # which talks to this machine's devices and no others
+        return step
+    words = shlex.split(again)
+    pairs = [words[n : n + 2] for n in range(0, len(words), 2) if words[n] in ("--root", "--simulate")]
+    return " ".join([step, *(shlex.join(pair) for pair in pairs)])
 
 
 def _fixes(some: int, every: int) -> str:

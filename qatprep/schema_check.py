@@ -52,6 +52,8 @@ def errors(kind: str, document: Any) -> tuple[list[Error], Any]:
             if not _follows(e, path, found):
                 found += _told(kind, e, path)
             if not _without(document, path, e):
+                if e.rule == "required":  # the check ends here, before it comes to keys that are not known
+                    found += _unknown(kind, e, path)
                 return found, None
 
 
@@ -83,7 +85,7 @@ def resolved(whole: dict[str, Any], definition: dict[str, Any]) -> dict[str, Any
 
 
 def _follows(error: Any, path: Path, found: list[Error]) -> bool:
-    """Whether something is missing only because what was there instead has been told already."""
+    """Whether something is missing only because what was there instead has been reported already."""
     below = any(len(one.path) > len(path) and one.path[: len(path)] == path for one in found)
     return below and error.rule in ("required", "minProperties")
 
@@ -100,7 +102,7 @@ def _path(document: Any, parts: list[Any]) -> Path:
 def _without(document: Any, path: Path, error: Any) -> bool:
     """Take what is wrong out of the document, so that the next mistake shows; False where that cannot be.
 
-    Where a value has to be, its definition's default stands in.
+    Where a value has to be, its definition's default is used.
     """
     where = _at(document, path)
     if error.rule == "additionalProperties":
@@ -139,13 +141,11 @@ def _told(kind: str, error: Any, path: Path) -> Iterator[Error]:
     here = name(path) or "this"
     value = shown(error.value)
     if error.rule == "additionalProperties":
-        known = list(definition.get("properties", {}))
-        for key in _extra(error):
-            where = f" in {here}" if path else ""
-            yield Error((*path, key), f"unknown key {shown(key)}{where}", _key_hint(kind, str(key), known))
+        yield from _unknown(kind, error, path)
     elif error.rule == "required":
+        slips = list(map(str, _extra(error))) if definition.get("additionalProperties") is False else []
         for key in definition["required"]:
-            if key not in error.value and not close(key, map(str, _extra(error))):  # a slip is told as that alone
+            if key not in error.value and not close(key, slips):  # a slip is reported alone
                 needed = resolved(schema(kind), definition["properties"][key])
                 yield Error(path, f"{here} lacks the key {key!r}", str(needed.get("description", "")))
     elif error.rule == "enum":
@@ -166,8 +166,17 @@ def _told(kind: str, error: Any, path: Path) -> Iterator[Error]:
         yield Error(path, f"{here}: {error.message.removeprefix(error.name).strip()}", hint)
 
 
+def _unknown(kind: str, error: Any, path: Path) -> Iterator[Error]:
+    """Keys of an object that its definition does not have."""
+    definition = resolved(schema(kind), error.definition)
+    known = list(definition.get("properties", {}))
+    where = f" in {name(path)}" if path else ""
+    for key in _extra(error) if definition.get("additionalProperties") is False else ():
+        yield Error((*path, key), f"unknown key {shown(key)}{where}", _key_hint(kind, str(key), known))
+
+
 def _key_hint(kind: str, key: str, known: list[str]) -> str:
-    """The key that was meant: beside it, or elsewhere by the same name."""
+    """The key that was meant: next to it, or elsewhere by the same name."""
     elsewhere = [leaf for leaf, _ in leaves(kind) if leaf.rsplit(".", 1)[-1] == key and "[]" not in leaf]
     if elsewhere:
         return f"did you mean {elsewhere[0]}?"

@@ -1,7 +1,7 @@
 """The one reader of YAML: bounded in depth and size, each value with its line and column.
 
-Refused everywhere: aliases (*name), which multiply what is read; merge keys (<<); a key that is in one mapping twice,
-of which YAML would take the last in silence.
+Refused everywhere: a key that is in one mapping twice, of which YAML would take the last in silence. Refused unless
+asked for: aliases (*name) and merge keys (<<); what they multiply counts as if it were written out.
 """
 
 from __future__ import annotations
@@ -71,23 +71,23 @@ def document(text: str, name: str) -> Document:
     return found[0] if found else Document(name, None, (), None)
 
 
-def documents(text: str, name: str) -> list[Document]:
+def documents(text: str, name: str, *, aliases: bool = False) -> list[Document]:
     """Every document of a text. InputError for what is not YAML, and for the first of the problems."""
-    found = list(_documents(text, name))
+    found = list(_documents(text, name, aliases=aliases))
     for place, problem in (problem for item in found for problem in item.problems):
         raise InputError(f"{place}: {problem}")
     return found
 
 
-def _documents(text: str, name: str) -> Iterator[Document]:
+def _documents(text: str, name: str, *, aliases: bool = False) -> Iterator[Document]:
     import yaml
 
     try:
-        _measure(text, name)
+        _measure(text, name, aliases=aliases)
         loader = _loader()(text)
         while loader.check_node():
             node = loader.get_node()
-            problems = tuple(_untrusted(node, name))
+            problems = tuple(_untrusted(node, name, merge=aliases))
             yield Document(name, None if problems else loader.construct_document(node), problems, node)
     except yaml.MarkedYAMLError as e:
         place = _place(name, e.problem_mark or e.context_mark)
@@ -101,7 +101,8 @@ def _documents(text: str, name: str) -> Iterator[Document]:
 
 @cache
 def _loader() -> Any:
-    """The loader in C where there is one; what is no value of its kind (a date, a number) is told with its place."""
+    """The loader in C where there is one; what is no value of its kind (a date, a number) is reported with its
+    place."""
     import yaml
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -114,25 +115,56 @@ def _loader() -> Any:
     return Loader
 
 
-def _measure(text: str, name: str) -> None:
+class _Part(NamedTuple):
+    """What an anchor names, written out."""
+
+    events: int
+    height: int
+    """Levels of nesting in it."""
+
+
+def _measure(text: str, name: str, *, aliases: bool) -> None:
     """Refuse what would grow beyond measure: nesting, and aliases that multiply. Nothing is built meanwhile."""
     import yaml
 
-    depth = 0
-    for number, event in enumerate(yaml.parse(text, Loader=_loader())):
+    total = 0
+    known: dict[str, _Part | None] = {}
+    open_: list[tuple[str | None, int, int]] = []  # anchor, events before it, levels found below it
+    for event in yaml.parse(text, Loader=_loader()):
+        here, height = 1, 0
         if isinstance(event, yaml.AliasEvent):
-            raise InputError(f"{_place(name, event.start_mark)}: aliases (*name) are not supported")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+            here, height = _written_out(event, known, name, aliases=aliases)
+        elif isinstance(event, yaml.DocumentStartEvent):
+            known = {}
+        elif isinstance(event, yaml.CollectionStartEvent):
+            known |= {event.anchor: None} if event.anchor else {}
+            open_.append((event.anchor, total, 0))
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST:
+            anchor, before, below = open_.pop()
+            height = below + 1
+            known |= {anchor: _Part(total + 1 - before, height)} if anchor else {}
+        elif isinstance(event, yaml.ScalarEvent) and event.anchor:
+            known[event.anchor] = _Part(1, 0)
+        if open_ and height > open_[-1][2]:
+            open_[-1] = (*open_[-1][:2], height)
+        total += here
+        if len(open_) + (height if isinstance(event, yaml.AliasEvent) else 0) > DEEPEST:
             raise InputError(f"{_place(name, event.start_mark)}: nested too deeply, at most {DEEPEST} levels are read")
-        if number > MOST:
+        if total > MOST:
             raise InputError(f"{_place(name, event.start_mark)}: too large, at most {MOST} YAML events are read")
 
 
-def _untrusted(node: Any, name: str) -> Iterator[Problem]:
+def _written_out(event: Any, known: dict[str, _Part | None], name: str, *, aliases: bool) -> _Part:
+    """What an alias means. InputError for one that is not read; YAML itself refuses one without an anchor."""
+    if not aliases:
+        raise InputError(f"{_place(name, event.start_mark)}: aliases (*name) are not supported")
+    part = known.get(event.anchor, _Part(1, 0))
+    if part is None:
+        raise InputError(f"{_place(name, event.start_mark)}: *{event.anchor} is part of what it names, without end")
+    return part
+
+
+def _untrusted(node: Any, name: str, *, merge: bool) -> Iterator[Problem]:
     import yaml
 
     todo = [node]
@@ -146,7 +178,7 @@ def _untrusted(node: Any, name: str) -> Iterator[Problem]:
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue
-            if key.tag == "tag:yaml.org,2002:merge":
+            if key.tag == "tag:yaml.org,2002:merge" and not merge:
                 yield Problem(_place(name, key.start_mark), "merge keys (<<) are not supported")
             if key.value in keys:
                 yield Problem(_place(name, key.start_mark), f"the key {key.value!r} stands here twice")

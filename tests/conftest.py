@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from io import StringIO
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from qat_emulator import namespace
+from qat_emulator.errors import EmulatorError
 from qatprep.cli.session import Session
 from qatprep.host.base import Host
 
@@ -56,6 +59,37 @@ def _refuse(event: str, path: Any) -> None:
 
 
 sys.addaudithook(_audit)
+
+
+def _own_run() -> str:
+    """Give this process, and all that it starts, a /run/qatprep of its own: programs that tests start as root sign on
+    this machine, and what they write as its proof must not be found there. Why that is impossible, "" when it is done.
+    """
+    try:
+        namespace.enter()
+        namespace.cover("/run/qatprep")
+    except (EmulatorError, OSError) as problem:
+        return str(problem)
+    return ""
+
+
+_SHARED_RUN = _own_run() if os.geteuid() == 0 else ""
+_SIGNING = {"smoke", "--prove", "--boot", "bootstrap"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_signs_where_its_proof_would_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not _SHARED_RUN:
+        return
+    start = subprocess.Popen.__init__
+
+    def checked(self: Any, args: Any, *more: Any, **named: Any) -> None:
+        words = args.split() if isinstance(args, str) else [os.fspath(word) for word in args]
+        if _SIGNING & set(words):
+            pytest.skip(f"this would write a proof into the machine's /run, which cannot be covered: {_SHARED_RUN}")
+        start(self, args, *more, **named)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", checked)
 
 
 class TooMuchWork(BaseException):
@@ -102,6 +136,13 @@ def guard() -> Iterator[None]:
     _Guard.on = False
 
 
+class Screen(StringIO):
+    """What a terminal shows."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class Called:
     """What one call of qatprep gave."""
 
@@ -118,10 +159,12 @@ class Called:
 
 
 def qatprep(*args: str, host: Host | None = None, env: dict[str, str] | None = None) -> Called:
-    """Call qatprep in this process, as its entry point would."""
+    """Call qatprep in this process, as its entry point would. With COLUMNS in `env`, its stdout is a terminal of that
+    width without colours."""
     from qatprep.__main__ import main
 
-    out, err = StringIO(), StringIO()
-    session = Session(out=out, err=err, env=env or {}, given_host=host)
+    env = env or {}
+    out, err = (Screen() if "COLUMNS" in env else StringIO()), StringIO()
+    session = Session(out=out, err=err, env={"NO_COLOR": "1", **env}, given_host=host)
     code = main(list(args), session)
     return Called(int(code), out.getvalue(), err.getvalue())

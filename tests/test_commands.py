@@ -1,4 +1,4 @@
-"""Every task of ./dev and every command in README.md and docs/ does what it says, or is marked there as not run.
+"""Every task of ./dev and every command in the documents does what it says, or is marked there as not run.
 
 A block of commands that cannot be run has a comment before it: <!-- not run by the tests: WHY -->. Verbs that would
 look at the machine or change it are given a simulated host.
@@ -15,51 +15,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import qatprep
+from tests.docs.blocks import Block, blocks, dead_marks, mistakes, named
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-_BLOCK = re.compile(r"(?:<!-- not run by the tests: (?P<why>[^>]+) -->\n+)?^```(?:sh)?\n(?P<text>.*?)^```", re.M | re.S)
-_COMMAND = re.compile(r"(\$ |sudo |cd |export |\./dev|qatprep |pip |python |ansible-|kubectl |podman |QATPREP_\w+=)")
 TASKS = {
     "try": "",  # installs from a package index
     "test": "",  # this test would run itself; lint and pytest are its parts
     "lint": "lint",
     "pytest": "pytest --version",
     "golden": "golden --collect-only -q",
+    "faults": "faults --help",
     "bench": "bench startup 1",
+    "docs": "",  # tests/docs builds the site
     "emulator": "",  # fetches Debian packages and starts namespaces; tests/emulated runs the same
+    "fuzz": "",  # installs atheris from a package index; tests/fuzz replays what it finds
     "vm": "vm --help",
 }
 """A task and how it is run here, "" for those that cannot be."""
 QATPREP = f"""\
 #!{sys.executable}
+import os
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from qatprep.__main__ import console
-HOSTED = ("doctor", "plan", "bootstrap", "rollback", "status", "device", "gen-conf", "metrics", "features", "capture")
+HOSTED = ("doctor", "plan", "bootstrap", "rollback", "status", "device", "gen-conf", "metrics", "features", "capture",
+          "report")
 if sys.argv[1] in HOSTED and not {{"--simulate", "--root"}} & set(sys.argv):
     sys.argv += ["--simulate", "spr-2s"]
+if "QATPREP_STATE" not in os.environ and "--simulate" in sys.argv:
+    os.environ["QATPREP_STATE"] = os.environ["STATES"] + "/" + sys.argv[sys.argv.index("--simulate") + 1]
 console()
 """
-
-
-def blocks() -> dict[str, list[str]]:
-    """document:line -> the commands of a block that is to be run."""
-    found = {}
-    for document in DOCUMENTS:
-        text = document.read_text()
-        for block in _BLOCK.finditer(text):
-            lines = block["text"].splitlines()
-            if lines and _COMMAND.match(lines[0]) and block["why"] is None:
-                name = f"{document.name}:{text[: block.start()].count(chr(10)) + 1}"
-                found[name] = [line for line in map(command, lines) if line]
-    return found
-
-
-def command(line: str) -> str:
-    """A line without its prompt, sudo, and the words that explain it."""
-    return re.split(r"\s{2,}|\s#\s", re.sub(r"^(\$ )?(sudo )?", "", line.strip()))[0]
 
 
 def test_every_task_is_known() -> None:
@@ -75,15 +61,23 @@ def test_a_task(task: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("block", blocks())
-def test_the_commands_of_a_document(block: str, tmp_path: Path) -> None:
-    lines = blocks()[block]
-    if lines[0].startswith("./dev") or lines == ["pip install ."]:
-        pytest.skip("test_a_task runs the tasks; pip and ./dev try install from a package index")
-    if (
-        any(line.startswith("ansible-playbook") for line in lines)
-        and shutil.which("ansible-playbook", path=path()) is None
-    ):
+def runs(block: Block) -> bool:
+    """Whether it is run here: test_a_task runs the tasks; pip installs from a package index."""
+    return not (block.why_not or block.commands[0].startswith("./dev") or block.commands == ("pip install .",))
+
+
+def checked(block: Block) -> str:
+    """A script that ends at the first command whose status is neither 0 nor 3."""
+    said = f"{{ echo 'FAILED in {block.name}: '"
+    return "\n".join(f"{line} || [ $? = 3 ] || {said}{line!r} >&2; exit 1; }}" for line in block.commands)
+
+
+@pytest.mark.parametrize("document", sorted({block.document for block in blocks() if runs(block)}))
+def test_the_commands_of_a_document(document: str, tmp_path: Path) -> None:
+    """All of a page in their order, in one shell as a reader would; each block begins in the same folder."""
+    mine = [block for block in blocks() if block.document == document and runs(block)]
+    ansible = any(line.startswith("ansible-playbook") for block in mine for line in block.commands)
+    if ansible and shutil.which("ansible-playbook", path=path()) is None:
         pytest.skip("ansible-core is not installed (pip install ansible-core)")
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -94,19 +88,25 @@ def test_the_commands_of_a_document(block: str, tmp_path: Path) -> None:
     work.mkdir()
     (work / "playbooks").symlink_to(ROOT / "playbooks")
     env = {
-        **os.environ, "PATH": f"{programs}:{path()}", "HOME": str(tmp_path), "QATPREP_STATE": str(tmp_path / "node"),
+        **os.environ, "PATH": f"{programs}:{path()}", "HOME": str(tmp_path), "STATES": str(tmp_path),
         "ANSIBLE_LOCALHOST_WARNING": "0",
     }  # fmt: skip
-    script = "\n".join(f"{line} || [ $? = 3 ] || {{ echo 'FAILED: '{line!r} >&2; exit 1; }}" for line in lines)
+    script = "\n".join(f'cd "{work}"\n{checked(block)}' for block in mine)
     done = subprocess.run(["bash", "-c", script], cwd=work, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
-def test_the_screen_is_what_qatprep_prints() -> None:
-    shown = (
-        (ROOT / "README.md").read_text().split("$ qatprep doctor --short --simulate spr-2s\n", 1)[1].split("```", 1)[0]
-    )
-    assert qatprep("doctor", "--short", "--simulate", "spr-2s", env={"COLUMNS": "110"}).out == shown
+@pytest.mark.parametrize("block", [block for block in blocks() if block.why_not], ids=lambda block: block.name)
+def test_commands_that_are_not_run_exist(block: Block) -> None:
+    assert [mistake for line in block.commands for mistake in mistakes(line)] == []
+
+
+def test_commands_that_a_sentence_names_exist() -> None:
+    assert [f"{document}: {mistake}" for document, line in named() for mistake in mistakes(line)] == []
+
+
+def test_every_mark_is_before_a_block_of_commands() -> None:
+    assert dead_marks() == []
 
 
 def path() -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from qatprep.findings.messages import BY_KEY
 from qatprep.hardware import FAMILIES, SERVICES, SUPPORTED, Family
-from qatprep.host.redact import _LOG_WORDS
+from qatprep.host.reduce import _LOG_WORDS
 from qatprep.mesh.render.kubernetes import device_plugin
 from qatprep.persist.host_files import VF_IDS
 from qatprep.simulator import services as model

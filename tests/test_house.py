@@ -12,7 +12,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qatprep"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
-GROUND = ("exits", "version", "text", "errors", "hardware", "instruction_sets", "yaml_text", "schema_check")
+GROUND = (
+    *("exits", "version", "text", "errors", "hardware", "instruction_sets"),
+    *("json_input", "yaml_text", "schema_check"),
+)
 """Modules at the top of the package that every room may import. Among themselves in this order."""
 BELOW = {
     "host": (),

@@ -92,8 +92,13 @@ class Check:
     something upstream is broken, else "skipped"."""
 
     saw: Callable[[Context], str] | None = None
-    """What it saw where the statement holds, with numbers: "128 of 128 VFs on vfio-pci". None: which devices it looked
-    at says enough."""
+    """What it saw where the statement holds, with numbers: "128 of 128 VFs on vfio-pci". doctor prints it in the line
+    of the stage."""
+    looked: Callable[[Context], str] | None = None
+    """The same for what that line has no room for: JSON and --all have it. None of both: which devices it looked at
+    says enough."""
+    absent: Callable[[Context], str] | None = None
+    """What is not here where `applies` is False, or where there is nothing to look at."""
 
     @property
     def title(self) -> str:

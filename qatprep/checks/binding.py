@@ -10,6 +10,7 @@ from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines, some_vfs, unseen, vfs
 from qatprep.facts.base import Unknown
 from qatprep.facts.iommu import MAPPINGS
+from qatprep.facts.nodes import Holder
 from qatprep.facts.pci import Pf, Vf
 from qatprep.findings import Evidence, Finding, failed, warned
 from qatprep.text import listed, plural
@@ -28,9 +29,13 @@ def _bound(ctx: Context) -> Iterable[Finding]:
     every = _mine(ctx)
     groups: dict[str | None, list[Vf]] = {}
     blind = [vf for vf in every if isinstance(vf.driver, Unknown)]
+    held = {holder.vf: holder for holder in ctx.facts.nodes.holders}
+    leaving = [vf for vf in every if vf.driver is None and vf.bdf in held]
     for vf in every:
-        if not isinstance(vf.driver, Unknown) and vf.driver not in hardware.VFIO_DRIVERS:
+        if not isinstance(vf.driver, Unknown) and vf.driver not in hardware.VFIO_DRIVERS and vf not in leaving:
             groups.setdefault(vf.driver, []).append(vf)
+    for vf in leaving:
+        yield _leaving(vf, held[vf.bdf])
     for vf in blind[:1]:
         if isinstance(vf.driver, Unknown):
             yield unseen("QP-VFIO-001", "cannot see the driver of some VFs", vf.driver, tuple(v.bdf for v in blind))
@@ -45,7 +50,7 @@ def _bound(ctx: Context) -> Iterable[Finding]:
             if driver is None and isinstance(vf.override, str)
         )[:2]
         if driver is None:
-            cause = "vfio-pci tried and refused: the kernel log tells." if log else _why_unbound(ctx, mine, len(every))
+            cause = "vfio-pci tried and refused: see the kernel log." if log else _why_unbound(ctx, mine, len(every))
             yield failed(
                 "QP-VFIO-001",
                 f"{who} {have(bdfs)} no driver",
@@ -65,11 +70,25 @@ def _bound(ctx: Context) -> Iterable[Finding]:
                 cause=f"{driver} is a kernel driver for VFs, of the out-of-tree stack: it uses the VFs for the "
                 "kernel's own cryptography."
                 if driver in native
-                else f"Somebody bound {driver} to {'it' if len(bdfs) == 1 else 'them'}. qatlib opens VFs through VFIO "
+                else f"They were bound {driver} to {'it' if len(bdfs) == 1 else 'them'}. qatlib opens VFs through VFIO "
                 "only.",
                 fix=for_each(bdfs, f"q=/sys/bus/pci/devices/$vf; echo $vf > $q/driver/unbind; {_BIND}", "vf"),
                 step=BOOTSTRAP,
             )
+
+
+def _leaving(vf: Vf, holder: Holder) -> Finding:
+    """A VF that has lost its driver in sysfs, and that a process still has open: the driver's remove waits for it
+    (drivers/base/dd.c, __device_release_driver; drivers/vfio/vfio_main.c, vfio_unregister_group_dev)."""
+    return failed(
+        "QP-VFIO-001",
+        f"VF {vf.bdf} is being taken from its driver, which waits for {holder}",
+        subjects=(vf.bdf,),
+        evidence=(attribute(vf.bdf, "driver", None), Evidence(holder.path, f"open in {holder}")),
+        cause="Its PF is being brought down, reset or given other services, or the VF is being unbound: the write "
+        f"blocks in the kernel until {holder.command} closes the VF.",
+        fix=(f"Stop {holder}. What waits then goes on, and the VF is gone or free; look again after that.",),
+    )
 
 
 def _taken(ctx: Context) -> str:
@@ -85,13 +104,14 @@ def _why_unbound(ctx: Context, mine: list[Vf], total: int) -> str:
     waiting = [vf for vf in mine if vf.override in hardware.VFIO_DRIVERS]
     closed = [pf for pf in ctx.facts.pci.pfs if pf.autoprobe is False and any(vf.pf == pf.bdf for vf in mine)]
     cause = (
-        "Nobody has bound them since they were made: no kernel driver takes a QAT VF by itself."
+        "They were not bound since they were created: no kernel driver takes a QAT VF by itself."
         if len(mine) == total
-        else "Whatever bound the others stopped half way, or skipped these."
+        else "The program that bound the others stopped partway, or skipped these."
     )
     if waiting and len(waiting) == len(mine):
         cause = (
-            "driver_override is set, but the driver was not told to look again (or refused, and the log has moved on)."
+            "driver_override is set, but the driver was not asked to probe again (or it refused, and the message has "
+            "been rotated out of the log)."
         )
     if closed:
         cause += " sriov_drivers_autoprobe is 0, which keeps drivers from taking them without an override."
@@ -157,7 +177,7 @@ def _mappings(ctx: Context) -> Iterable[Finding]:
             "QP-VFIO-004",
             f"a user of VFIO may have {limit} DMA mappings; the kernel's own limit is {_MAPPINGS}",
             evidence=(Evidence(MAPPINGS, str(limit)),),
-            cause="Somebody lowered vfio_iommu_type1's dma_entry_limit. Beyond it mapping memory fails with ENOSPC "
+            cause="vfio_iommu_type1's dma_entry_limit. Beyond it mapping memory fails with ENOSPC "
             '("No space left on device", errno=28).',
             fix=(
                 f"echo {_MAPPINGS} > {MAPPINGS}",

@@ -151,7 +151,7 @@ def _states(ctx: Context) -> Iterable[Finding]:
         fix += ("Or accept the vulnerability:", *without)
     elif guilty:
         evidence += [Evidence("/proc/cmdline", token) for token in guilty]
-        cause = f"The kernel was told not to: {' '.join(guilty)} on its command line."
+        cause = f"The kernel command line forbids it: {' '.join(guilty)} on its command line."
         fix = change_arguments(ctx.facts, remove=guilty)
     elif in_vm(ctx.facts):
         evidence += _machine(ctx)
@@ -160,7 +160,7 @@ def _states(ctx: Context) -> Iterable[Finding]:
             "XCR0): the kernel of this VM cannot switch them on."
         )
         fix = (
-            "Ask whoever runs the VM's host to give the VM the whole CPU with XSAVE (QEMU: -cpu host; Xen: no "
+            "Ask the administrator of the VM's host to give the VM the whole CPU with XSAVE (QEMU: -cpu host; Xen: no "
             "cpuid= limit; VMware: a newer EVC mode).",
             "Stop the VM and start it again: a reboot from inside keeps its CPU.",
         )
@@ -233,6 +233,12 @@ def _path(ctx: Context) -> Iterable[Finding]:
         )
 
 
+def _shown(ctx: Context, where: str) -> str:
+    cpu = ctx.facts.cpu
+    path = cpu.judge(_build(ctx).paths)[0] if cpu.known else None
+    return f"{path.name} in {where}" if path else where
+
+
 CHECKS = (
     Check(
         "QP-CPU-001",
@@ -245,6 +251,7 @@ CHECKS = (
         "QP-CPU-002",
         Stage.CPU,
         _states,
+        looked=lambda ctx: _shown(ctx, "XCR0"),
         needs=("QP-CPU-001",),
         profiles=_PROFILES,
     ),
@@ -252,6 +259,7 @@ CHECKS = (
         "QP-CPU-003",
         Stage.CPU,
         _agreement,
+        looked=lambda ctx: _shown(ctx, "cpuid and /proc/cpuinfo"),
         needs=("QP-CPU-001", "QP-CPU-002"),
         profiles=_PROFILES,
     ),
@@ -259,6 +267,7 @@ CHECKS = (
         "QP-CPU-004",
         Stage.CPU,
         _path,
+        looked=lambda ctx: _shown(ctx, "cpuid"),
         needs=("QP-CPU-001", "QP-CPU-002"),
         profiles=_PROFILES,
     ),

@@ -43,7 +43,7 @@ _AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
 """chassis_asset_tag of every Azure VM (cloud-init DataSourceAzure)."""
 _AZURE_SIZE = "On Azure, use another VM size: Dsv5, Esv5 (Intel Ice Lake or later), Dsv6, Esv6 (Intel Emerald Rapids)."
 _RESTART = "Stop the VM and start it again: a reboot from inside keeps its CPU."
-_ASK = "Ask whoever runs the VM's host; from inside the VM it cannot be changed."
+_ASK = "Ask the administrator of the VM's host: from inside the VM it cannot be changed."
 _LOOK = "On the VM's host, see whether its CPU has them: grep -o -w -E '{pattern}' /proc/cpuinfo | sort -u"
 
 OWNERS = (
@@ -97,7 +97,10 @@ OWNERS = (
     Owner(
         lambda cpu: _dmi("Xen")(cpu) or _signature("XenVMMXenVMM")(cpu),
         "Xen does not offer {what} to this VM ({model}).",
-        ("Ask whoever runs Xen: cpuid= of the VM's configuration or the pool's CPU level (XCP-ng) masks them.",),
+        (
+            "Ask the administrator of the Xen host: cpuid= of the VM's configuration or the pool's CPU level "
+            "(XCP-ng) masks them.",
+        ),
     ),
     Owner(
         lambda cpu: _dmi("Nutanix")(cpu) or _dmi("oVirt")(cpu) or _dmi("Red Hat", "RHEV")(cpu),
@@ -128,7 +131,7 @@ OWNERS = (
         "The VM has QEMU's CPU model EPYC-v4, which is a Zen 1 without AVX-512. SEV-SNP guests of Kata Containers get "
         "it from Kata, whatever the CPU below.",
         (
-            "Run the pod with a runtime class without SEV-SNP, or on nodes that are no VMs.",
+            "Run the pod with a runtime class without SEV-SNP, or on nodes that are not VMs.",
             "Or have QEMU started with -cpu EPYC-Genoa or -cpu EPYC-v4,{flags}. The host's CPU must be Zen 4 or later.",
         ),
     ),

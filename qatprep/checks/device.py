@@ -17,7 +17,7 @@ from qatprep.text import plural
 def _present(ctx: Context) -> Iterable[Finding]:
     pci = ctx.facts.pci
     if isinstance(pci.visible, Unknown):
-        yield unseen("QP-DEV-001", "the PCI bus cannot be looked at", pci.visible)
+        yield unseen("QP-DEV-001", "the PCI bus cannot be read", pci.visible)
         return
     if pci.pfs or pci.vfs or pci.strangers:
         return
@@ -34,7 +34,7 @@ def _present(ctx: Context) -> Iterable[Finding]:
             "off), or the BIOS hides it."
         )
     if not pci.visible:
-        fix = ("If this is a container, look at the host: qatprep doctor --root, with the host's / mounted.",)
+        fix = ("If this is a container, check the host: qatprep doctor --root, with the host's / mounted.",)
     elif in_vm(ctx.facts):
         fix = ("On the VM's host, pass a VF through to this VM; qatprep makes the VFs there.",)
     else:
@@ -58,6 +58,13 @@ def _found(ctx: Context) -> str:
     return f"{', '.join(f'{plural(count, what)} {name}' for name, count in kinds.items()) or 'others only'}{where}"
 
 
+def _families(ctx: Context) -> str:
+    every: tuple[Pf | Vf, ...] = (*ctx.facts.pci.pfs, *ctx.facts.pci.all_vfs)
+    kinds = Counter(f.family.name for f in every)
+    known = ", ".join(f"{plural(count, 'function')} {name}" for name, count in kinds.items())
+    return known or "none of a known family"
+
+
 def _known(ctx: Context) -> Iterable[Finding]:
     strangers = ctx.facts.pci.strangers
     status = Status.WARN if ctx.facts.has_qat else Status.FAIL
@@ -69,7 +76,7 @@ def _known(ctx: Context) -> Iterable[Finding]:
             f"{plural(len(newer), 'device')} with an id newer than this qatprep",
             subjects=tuple(s.bdf for s in newer),
             evidence=tuple(attribute(s.bdf, "device", f"{s.device_id:#06x}") for s in newer),
-            cause="The id lies beside those of the known QAT devices, and this version has no table entry for it.",
+            cause="The id is next to those of the known QAT devices, but this version has no table entry for it.",
             fix=("Get a newer qatprep; until then set such a device up by hand.",),
         )
     for name in sorted({s.name for s in strangers if s.name}):
@@ -81,7 +88,7 @@ def _known(ctx: Context) -> Iterable[Finding]:
             subjects=tuple(s.bdf for s in mine),
             evidence=tuple(attribute(s.bdf, "device", f"{s.device_id:#06x}") for s in mine),
             cause=f"{name} only ever had Intel's out-of-tree driver; qatlib and Envoy cannot use it.",
-            fix=("Use another machine for QAT; CryptoMB may do: qatprep doctor --profile cryptomb",),
+            fix=("Use another machine for QAT; CryptoMB may work: qatprep doctor --profile cryptomb",),
         )
 
 
@@ -125,7 +132,7 @@ def _of_the_host(ctx: Context) -> Iterable[Finding]:
         bdfs = tuple(pf.bdf for pf in mine)
         yield failed(
             "QP-DEV-004",
-            f"{some_pfs(ctx, bdfs)} {'was' if len(bdfs) == 1 else 'were'} passed into this VM whole",
+            f"{some_pfs(ctx, bdfs)} {'was' if len(bdfs) == 1 else 'were'} passed into this VM as a PF",
             subjects=bdfs,
             evidence=(
                 *(attribute(bdf, "sriov_totalvfs", None) for bdf in bdfs),
@@ -180,12 +187,14 @@ CHECKS = (
         Stage.DEVICE,
         _known,
         needs=_ALL,
+        looked=_families,
     ),
     Check(
         "QP-DEV-003",
         Stage.DEVICE,
         _drivable,
         needs=_ALL,
+        looked=_families,
     ),
     Check(
         "QP-DEV-004",

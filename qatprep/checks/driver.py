@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import BOOTSTRAP, attribute, for_each, log_lines, pfs, some_pfs, unseen
+from qatprep.checks.text import (
+    BOOTSTRAP,
+    FIND_HOLDERS,
+    attribute,
+    for_each,
+    log_lines,
+    pfs,
+    some_pfs,
+    supported,
+    unseen,
+)
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, Status, failed
@@ -31,7 +41,8 @@ class _Reason(NamedTuple):
 _REASONS = (
     _Reason(
         "numa",
-        "The BIOS does not tell the device's NUMA node, and the driver refuses it then on a machine of several nodes.",
+        "The BIOS does not report the device's NUMA node, and without it the driver refuses the device "
+        "on a machine of several nodes.",
         ("Update the BIOS, or look there for NUMA and sub-NUMA clustering settings.",),
         again=False,
         bind=False,
@@ -39,14 +50,14 @@ _REASONS = (
     _Reason(
         "fused",
         "All acceleration units of this device are fused off: this CPU is sold without QAT.",
-        ("Use another machine for QAT; CryptoMB may do: qatprep doctor --profile cryptomb",),
+        ("Use another machine for QAT; CryptoMB may work: qatprep doctor --profile cryptomb",),
         again=False,
         bind=False,
     ),
     _Reason(
         "power",
         "The device could not be powered up.",
-        ("Switch the machine off altogether and on again; look for power settings of the accelerators in the BIOS.",),
+        ("Switch the machine off completely, then on again; look for power settings of the accelerators in the BIOS.",),
         again=False,
         bind=False,
     ),
@@ -54,8 +65,8 @@ _REASONS = (
         "engines",
         "Its acceleration engines do not come out of reset: the device is dead until its power was off.",
         (
-            "Switch the machine off altogether and on again (a reboot keeps the device powered).",
-            "If that does not help, update the BIOS, then have the CPU looked at.",
+            "Switch the machine off completely, then on again (a reboot keeps the device powered).",
+            "If that does not help, update the BIOS, then have the CPU checked.",
         ),
         again=False,
         bind=False,
@@ -82,14 +93,15 @@ _REASONS = (
     ),
     _Reason(
         "probe-failed",
-        "The driver tried the device and gave up; the lines before that one in the log tell why.",
+        "The driver tried the device and gave up; the lines before that one in the log say why.",
         (),
         again=True,
     ),
 )
 _SILENT = _Reason(
     "",
-    "The driver is loaded but does not have the device: somebody unbound it, or its attempt has left the log since.",
+    "The driver is loaded but does not have the device: it was unbound by hand, or its probe error has been "
+    "rotated out of the kernel log.",
     (),
     again=True,
 )
@@ -100,6 +112,8 @@ def _bound(ctx: Context) -> Iterable[Finding]:
     for pf in ctx.pfs:
         if isinstance(pf.driver, Unknown):
             yield unseen("QP-PF-001", f"cannot see the driver of PF {pf.bdf}", pf.driver, (pf.bdf,))
+        elif pf.driver is None and isinstance(pf.num_vfs, Unknown) and not pf.num_vfs.denied:
+            yield _leaving(ctx, pf, pf.num_vfs)
         elif pf.driver != pf.family.driver:
             key = "" if pf.driver else _why(ctx, pf)
             held = isinstance(pf.override, str) and pf.override != pf.family.driver
@@ -138,6 +152,20 @@ def _bound(ctx: Context) -> Iterable[Finding]:
             )
 
 
+def _leaving(ctx: Context, pf: Pf, blocked: Unknown) -> Finding:
+    """The kernel takes the driver's link away first, then has it remove the VFs, with the device locked
+    (drivers/base/dd.c, __device_release_driver)."""
+    return failed(
+        "QP-PF-001",
+        f"PF {pf.bdf} is being removed from its driver",
+        subjects=(pf.bdf,),
+        evidence=(attribute(pf.bdf, "driver", None), *log_lines(ctx, "held", bdf="")),
+        cause=f"{blocked.reason}: the PF is being unbound or removed from the bus, and the kernel waits until "
+        "every process has closed its VF.",
+        fix=(FIND_HOLDERS, "Stop the processes that hold a VF, then run doctor again."),
+    )
+
+
 def _cause_before(ctx: Context, bdf: str) -> str:
     """The cause of the first known line before the driver gave up, "" when none is known."""
     log = ctx.facts.log
@@ -168,7 +196,7 @@ def _wrong_driver(
         cause += " Only VFs go to vfio-pci. " + (
             "driver_override was set on the PF (driverctl, dpdk-devbind or a script with the wrong BDF)."
             if held
-            else "Somebody bound the PF itself, or gave its id to vfio-pci."
+            else "The PF itself was bound, or its id was given to vfio-pci."
         )
     return failed(
         "QP-PF-001",
@@ -190,7 +218,10 @@ def _up(ctx: Context) -> Iterable[Finding]:
         if isinstance(pf.state, Unknown):
             yield unseen("QP-PF-002", f"cannot see whether PF {pf.bdf} is up", pf.state, (pf.bdf,))
         elif pf.state not in (None, "up"):  # kernels before 6.0 tell no state: a PF with a driver is up
-            down.append(pf)
+            if held := log_lines(ctx, "held") if isinstance(pf.num_vfs, Unknown) or pf.num_vfs else ():
+                yield _going_down(pf, held)
+            else:
+                down.append(pf)
     keys = ("start-failed", "reset-failed", "hang", "cold-reset", "heartbeat-lost")
     for told in (True, False):
         mine = [pf for pf in down if bool(_own_lines(ctx, keys, pf)) is told]
@@ -204,13 +235,26 @@ def _up(ctx: Context) -> Iterable[Finding]:
             evidence=tuple(attribute(pf.bdf, "qat/state", pf.state) for pf in mine)
             + tuple(line for pf in mine[:2] for line in _own_lines(ctx, keys, pf)),
             cause="The last start or reset of the device failed, and the driver left it down; the lines before in "
-            "the log tell why."
+            "the log say why."
             if told
-            else 'Somebody wrote "down" (a service change that stopped half way, qat_init.sh, an administrator), or a '
+            else '"down" was written (by an incomplete service change, qat_init.sh, an administrator), or a '
             "start failed. A PF that is down has no VFs.",
             fix=for_each(bdfs, "echo up > /sys/bus/pci/devices/$pf/qat/state"),
             step=BOOTSTRAP,
         )
+
+
+def _going_down(pf: Pf, held: tuple[Evidence, ...]) -> Finding:
+    """Its VFs go before "down" is done (qat_common/adf_sriov.c, adf_disable_sriov); vfio-pci said that one waits."""
+    return failed(
+        "QP-PF-002",
+        f"PF {pf.bdf} is going down",
+        subjects=(pf.bdf,),
+        evidence=(attribute(pf.bdf, "qat/state", pf.state), *held),
+        cause='"down" was written, or its services are being changed, and the kernel waits until every '
+        "process has closed its VF.",
+        fix=(FIND_HOLDERS, "Stop the processes that hold a VF, then run doctor again."),
+    )
 
 
 def _own_lines(ctx: Context, keys: tuple[str, ...], pf: Pf) -> tuple[Evidence, ...]:
@@ -232,7 +276,6 @@ CHECKS = (
         _up,
         needs=("QP-PF-001",),
         about=pfs,
-        saw=lambda ctx: f"{len(ctx.pfs)} of {plural(len([p for p in ctx.facts.pci.pfs if p.family.supported]), 'PF')} "
-        "bound to their driver, and up",
+        saw=lambda ctx: f"{len(ctx.pfs)} of {plural(len(supported(ctx)), 'PF')} bound to their driver, and up",
     ),
 )  # fmt: skip

@@ -63,7 +63,7 @@ _ERRATA = (
 def _errata(ctx: Context) -> Iterable[Finding]:
     kernel = ctx.facts.kernel
     if isinstance(kernel.version, Unknown):
-        yield unseen("QP-KRN-005", "the kernel's version cannot be told", kernel.version)
+        yield unseen("QP-KRN-005", "the kernel's version is unknown", kernel.version)
         return
     exact = _stable_version(kernel.release, kernel.build)
     for erratum in _ERRATA:
@@ -78,7 +78,7 @@ def _errata(ctx: Context) -> Iterable[Finding]:
                 "QP-KRN-005",
                 f"cannot tell whether this kernel has a known erratum: {erratum.title}",
                 Unknown(
-                    f"neither {_RELEASE} ({kernel.release}) nor uname -v ({kernel.build}) tells the stable release"
+                    f"neither {_RELEASE} ({kernel.release}) nor uname -v ({kernel.build}) names the stable release"
                 ),
             )
         elif exact is not None and low <= exact < high:
@@ -111,5 +111,6 @@ CHECKS = (
         _errata,
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003"),
         about=functions,
+        saw=lambda ctx: "no known erratum",
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import log_lines, pfs, some_pfs
-from qatprep.facts.pci import Pf
+from qatprep.facts.pci import Pf, Services
 from qatprep.findings import Evidence, Finding, Status
 from qatprep.hardware import FIRMWARE_SUFFIXES, Family
 from qatprep.text import listed
@@ -17,15 +17,24 @@ _GIT = "https://git.kernel.org/pub/scm/linux/kernel/git/firmware/linux-firmware.
 
 
 def _images(ctx: Context) -> Iterable[Finding]:
-    groups: dict[tuple[tuple[str, str], bool], list[Pf]] = {}
+    groups: dict[tuple[tuple[str, str], bool, bool], list[Pf]] = {}
     for pf in ctx.pfs:
         if ctx.facts.firmware.lacking(pf.family):
-            groups.setdefault((pf.family.firmware, pf.driver == pf.family.driver), []).append(pf)
-    for (names, runs), mine in groups.items():
-        yield _missing(ctx, names, runs, mine)
+            runs = pf.driver == pf.family.driver
+            groups.setdefault((pf.family.firmware, runs, runs and _to_be_started(ctx, pf)), []).append(pf)
+    for (names, runs, started), mine in groups.items():
+        yield _missing(ctx, names, mine, runs=runs, started=started)
 
 
-def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -> Finding:
+def _to_be_started(ctx: Context, pf: Pf) -> bool:
+    """Whether the configuration takes a PF that runs down, to start it again: for its services, and for VFs that it
+    does not have (qat_common/adf_sriov.c, adf_sriov_configure)."""
+    want = ctx.config.of(pf)
+    services = isinstance(pf.services, Services) and want.services not in (None, pf.services.tokens)
+    return (services and pf.configurable is True) or (want.vfs and pf.num_vfs == 0)
+
+
+def _missing(ctx: Context, names: tuple[str, str], mine: list[Pf], *, runs: bool, started: bool) -> Finding:
     images = [ctx.facts.firmware.images[name] for name in names]
     lacking = [image for image in images if not image.found]
     bdfs = tuple(pf.bdf for pf in mine)
@@ -82,11 +91,12 @@ def _missing(ctx: Context, names: tuple[str, str], runs: bool, mine: list[Pf]) -
         cause += (
             f" {who[0].upper()}{who[1:]} run{'s' if len(bdfs) == 1 else ''} today: the firmware was loaded before it "
         )
-        cause += "went away, or from the initramfs. The next loading of the driver will fail."
+        cause += "went away, or from the initramfs. The next loading of the driver will fail"
+        cause += "; so would their start after a change of services, or with VFs." if started else "."
         again = again[:1]
     return Finding(
         "QP-FW-001",
-        Status.WARN if runs else Status.FAIL,
+        Status.WARN if runs and not started else Status.FAIL,
         title,
         subjects=bdfs,
         evidence=tuple(evidence),

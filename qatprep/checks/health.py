@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import BOOTSTRAP, attribute, for_each, pfs, some_pfs
+from qatprep.checks.text import BOOTSTRAP, attribute, for_each, pfs, some_pfs, supported
 from qatprep.facts.base import Unknown
 from qatprep.facts.health import COUNTERS, FATAL, Sign, counter, recovered, running, signs_of_death
 from qatprep.facts.pci import Pf
-from qatprep.findings import Evidence, Finding, Status, failed, warned
+from qatprep.findings import SEEN, Evidence, Finding, Status, failed, warned
 from qatprep.findings.pages import title
 from qatprep.text import plural
 
@@ -48,11 +48,11 @@ def _looked_at(ctx: Context) -> Finding:
     bdfs = tuple(pfs(ctx))
     beating = [bdf for bdf in bdfs if ctx.facts.health.of(bdf).beats]
     told = (
-        f"{len(beating)} of {plural(len(bdfs), 'PF')} answered"
+        Evidence(SEEN, f"{len(beating)} of {len(supported(ctx))} heartbeats")
         if beating
-        else f"not asked of {plural(len(bdfs), 'PF')}"
+        else Evidence("heartbeat/status", f"not asked of {plural(len(bdfs), 'PF')}")
     )
-    return Finding("QP-PF-003", Status.OK, title("QP-PF-003"), bdfs, (Evidence("heartbeat/status", told),))
+    return Finding("QP-PF-003", Status.OK, title("QP-PF-003"), bdfs, (told,))
 
 
 def _errors(ctx: Context) -> Iterable[Finding]:
@@ -74,7 +74,7 @@ def _errors(ctx: Context) -> Iterable[Finding]:
         else "The device corrected them itself and nothing was lost; many of them announce worse.",
         fix=(
             *for_each(bdfs, "grep . /sys/bus/pci/devices/$pf/qat_ras/errors_*"),
-            "Look again in a day. If the numbers grow, update BIOS and firmware, then have the CPU looked at.",
+            "Look again in a day. If the numbers grow, update BIOS and firmware, then have the CPU checked.",
         ),
     )
 
@@ -91,7 +91,7 @@ def _restarted(ctx: Context) -> Iterable[Finding]:
             cause="The device works again. Programs that had a VF open at that time lost their requests.",
             fix=(
                 "Restart programs that used its VFs and sign no more. If it happens again, update BIOS and firmware, "
-                "then have the CPU looked at.",
+                "then have the CPU checked.",
             ),
         )
 

@@ -116,7 +116,7 @@ def _runs(ctx: Context) -> Iterable[Finding]:
             evidence=(Evidence(UNITS, "empty: the kernel runs none"), Evidence(ACPI_TABLES, table.reason)),
             cause="It is off in the BIOS setup, or in the kernel; which of the two cannot be seen here.",
             fix=(
-                "Look at the host itself as root, or at the start of its log: dmesg | grep -i -e DMAR -e AMD-Vi",
+                "Check the host itself as root, or the start of its log: dmesg | grep -i -e DMAR -e AMD-Vi",
                 "In the BIOS setup, switch on Intel VT for Directed I/O (VT-d), on AMD the IOMMU.",
             ),
         )
@@ -171,7 +171,7 @@ def _half_seen(ctx: Context, hidden: tuple[Evidence, ...]) -> Finding:
         Status.UNKNOWN,
         "cannot see whether an IOMMU argument waits for a reboot",
         evidence=hidden,
-        cause=f"Not to be read: {listed(f'{e.path} ({e.value})' for e in hidden)}.{told}",
+        cause=f"Cannot be read: {listed(f'{e.path} ({e.value})' for e in hidden)}.{told}",
         fix=(AS_ROOT,) if any(why.denied for why in kernel.hidden.values()) else (),
     )
 
@@ -230,7 +230,7 @@ def _unsafe(ctx: Context) -> Iterable[Finding]:
                 Status.WARN,
                 title,
                 evidence=(Evidence(path, "Y"), *log_lines(ctx, "no-remapping")),
-                cause=f"Somebody switched it on, by hand, in modprobe.d or on the command line. {cause}",
+                cause=f"It was switched on by hand, in modprobe.d or on the command line. {cause}",
                 fix=(
                     f"echo N > {path}",
                     "Take the option out of /etc/modprobe.d or the kernel command line, and switch on VT-d with "
@@ -286,5 +286,6 @@ CHECKS = (
         _reserved,
         needs=(*_DEVICE, "QP-IOMMU-002", "QP-IOMMU-004"),
         about=lambda ctx: [vf.bdf for vf in ctx.vfs],
+        absent=lambda ctx: "no VFs yet",
     ),
 )

@@ -94,7 +94,7 @@ class _Off(NamedTuple):
 
     @property
     def default_on(self) -> str:
-        """The option by which this kernel runs the IOMMU without being told to, "" for none."""
+        """The option by which this kernel runs the IOMMU without an argument, "" for none."""
         config = self.ctx.facts.kernel.config
         return "" if isinstance(config, Unknown) else next((o for o in _DEFAULT_ON if config.get(o) == "y"), "")
 
@@ -148,11 +148,11 @@ _REASONS = (
     _Reason(
         lambda off: bool(off.coming) and off.old,
         lambda off: (
-            f"{off.coming} was in {listed(off.files)} already when this host was booted, and the kernel has it not: "
-            "it was booted from another entry, or the boot loader reads another file."
+            f"{off.coming} was in {listed(off.files)} already when this host was booted, but the kernel does not "
+            "have it: it was booted from another entry, or the boot loader reads another file."
         ),
         lambda off: (
-            "Look at the boot menu, and which entry is its default.",
+            "Check the boot menu and its default entry.",
             *change_arguments(off.ctx.facts, add=off.add),
         ),
         _staged_evidence,
@@ -167,8 +167,7 @@ _REASONS = (
     _Reason(
         lambda off: bool(off.add and off.mistaken),
         lambda off: (
-            f"{listed(off.mistaken)}: the kernel takes no such value and goes on without it. "
-            "intel_iommu= takes on; pt belongs to iommu=."
+            f"{listed(off.mistaken)}: the kernel ignores such a value. intel_iommu= takes on; pt belongs to iommu=."
         ),
         lambda off: change_arguments(off.ctx.facts, add=off.add, remove=off.mistaken),
     ),
@@ -177,7 +176,7 @@ _REASONS = (
         lambda off: (
             f"{listed(off.guilty)} on the kernel command line switches it off."
             + (
-                " Guides for the out-of-tree QAT stack of old ask for that."
+                " Old guides for the out-of-tree QAT stack ask for that."
                 if off.table == "DMAR" or off.guilty[0].startswith("iommu=")
                 else ""
             )
@@ -192,12 +191,12 @@ _REASONS = (
     ),
     _Reason(
         lambda off: bool(off.add and off.default_on),
-        lambda off: f"The kernel has {off.default_on}, and yet it is off: the start of the kernel log tells why.",
+        lambda off: f"The kernel has {off.default_on}, and yet it is off: the start of the kernel log says why.",
         lambda off: change_arguments(off.ctx.facts, add=off.add),
     ),
     _Reason(
         lambda off: bool(off.add),
-        lambda off: "This kernel leaves the IOMMU off unless it is told to use it by intel_iommu=on.",
+        lambda off: "This kernel leaves the IOMMU off unless intel_iommu=on is on its command line.",
         lambda off: _staging(off) or change_arguments(off.ctx.facts, add=off.add),
     ),
     _Reason(

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from qatprep import hardware
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import attribute, change_arguments, functions, have, pfs, share, some_pfs, unseen
+from qatprep.checks.text import attribute, change_arguments, functions, have, pfs, share, some_pfs, supported, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.kernel import argument
 from qatprep.facts.pci import DeviceNode, Pf, Services
 from qatprep.findings import Evidence, Finding, failed, warned
-from qatprep.text import listed
+from qatprep.text import listed, plural
 
 _RELEASE = "/proc/sys/kernel/osrelease"
 
@@ -27,19 +27,22 @@ def _knows(ctx: Context) -> Iterable[Finding]:
     for family in hardware.FAMILIES:
         mine = [pf for pf in ctx.pfs if pf.family == family]
         module = ctx.facts.modules.get(family.module)
-        # Backports are common: the version only speaks where the driver itself is nowhere to be seen.
         if not mine or isinstance(kernel.version, Unknown) or kernel.version[:2] >= family.since:
             continue
         lost = [pf.bdf for pf in mine if pf.driver is None]
-        if lost and module.file is None and module.present is False:
+        # Backports are common: the version only speaks where no module here says that it knows the device.
+        absent = module.file is None and module.present is False
+        if lost and (absent or ctx.facts.modules.claims(family.module, family.pf_id) is not True):
             major, minor = family.since
             yield failed(
                 "QP-KRN-001",
                 f"Linux {kernel.release} is older than the driver for {share(lost, len(mine), f'{family.name} PF')}",
                 subjects=tuple(lost),
                 evidence=(_release(ctx), *(attribute(bdf, "device", f"{family.pf_id:#06x}") for bdf in lost)),
-                cause=f"{family.module} knows {family.name} from Linux {major}.{minor} on, and no backport of it is "
-                "here.",
+                cause=f"{family.module} knows {family.name} from Linux {major}.{minor} on, and "
+                + (
+                    "no backport of it is here." if absent else f"the {family.module} of this kernel is not a backport."
+                ),
                 fix=(f"Install a kernel from {major}.{minor} on, and reboot.",),
             )
     stuck: dict[str, list[Pf]] = {}
@@ -160,7 +163,7 @@ def _debugfs(ctx: Context) -> Iterable[Finding]:
     kernel = ctx.facts.kernel
     if isinstance(kernel.debugfs, Unknown):
         yield unseen(
-            "QP-KRN-003", "debugfs, the only place that tells this kernel's services, is closed", kernel.debugfs
+            "QP-KRN-003", "debugfs, the only place that shows this kernel's services, is closed", kernel.debugfs
         )
         return
     mine = _needs_debugfs(ctx)
@@ -168,7 +171,7 @@ def _debugfs(ctx: Context) -> Iterable[Finding]:
         off = not isinstance(kernel.cmdline, Unknown) and {"off", "no-mount"} & set(kernel.argument("debugfs"))
         yield failed(
             "QP-KRN-003",
-            "debugfs is not mounted, and this kernel tells the services nowhere else",
+            "debugfs is not mounted, and this kernel shows the services nowhere else",
             evidence=(
                 Evidence(hardware.DEBUGFS, "empty or not there"),
                 *(attribute(pf.bdf, "qat/cfg_services", None) for pf in mine[:1]),
@@ -188,11 +191,11 @@ def _debugfs(ctx: Context) -> Iterable[Finding]:
             return  # QP-SVC-002 asks for root first
         yield failed(
             "QP-KRN-003",
-            "kernel lockdown closes debugfs, and this kernel tells the services nowhere else",
+            "kernel lockdown closes debugfs, and this kernel shows the services nowhere else",
             evidence=(Evidence("/sys/kernel/security/lockdown", str(kernel.lockdown)),),
             cause="Secure Boot puts the kernel into lockdown, and kernels of this age then refuse even to read "
             "debugfs.",
-            fix=("Install a kernel from 6.0 on: there qat/cfg_services in sysfs tells the same.",),
+            fix=("Install a kernel from 6.0 on: there qat/cfg_services in sysfs shows the same.",),
         )
 
 
@@ -206,7 +209,7 @@ def _is_qat(text: str) -> bool:
 
 
 def _ids(ctx: Context) -> list[tuple[Evidence, str]]:
-    """Every id that vfio-pci is told to take, and by whom."""
+    """Every id that vfio-pci is set to take, and where."""
     found: list[tuple[Evidence, str]] = []
     tokens = () if isinstance(ctx.facts.kernel.cmdline, Unknown) else ctx.facts.kernel.cmdline
     for token in tokens:
@@ -225,19 +228,19 @@ def _grabbed(ctx: Context) -> Iterable[Finding]:
     pf_list = [pf for pf in ctx.pfs if pf.family.pf_id in taken]
     now = [pf.bdf for pf in pf_list if pf.driver == hardware.VFIO_PCI]
     later = [pf.bdf for pf in pf_list if pf.driver != hardware.VFIO_PCI]
-    for bdfs, tell, words in (
-        (now, failed, "{} {} taken by vfio-pci, as it was told"),
-        (later, warned, "vfio-pci is told to take {}, and will when it comes first"),
+    for bdfs, tell, sentence in (
+        (now, failed, "{} {} bound to vfio-pci, as its option ids asks"),
+        (later, warned, "the ids of vfio-pci include {}: it takes them if it loads first"),
     ):
         if bdfs:
             sources = tuple(dict.fromkeys(taken[pf.family.pf_id] for pf in pf_list if pf.bdf in bdfs))
             verb = "is" if len(bdfs) == 1 else "are"
             yield tell(
                 "QP-KRN-004",
-                words.format(some_pfs(ctx, bdfs), verb),
+                sentence.format(some_pfs(ctx, bdfs), verb),
                 subjects=tuple(bdfs),
                 evidence=sources + tuple(attribute(bdf, "driver", hardware.VFIO_PCI) for bdf in bdfs if bdf in now),
-                cause="The id of the PF stands among vfio-pci's ids. Only VFs may go to vfio-pci: without its own "
+                cause="The id of the PF is among vfio-pci's ids. Only VFs may go to vfio-pci: without its own "
                 "driver a PF has neither services nor VFs.",
                 fix=_without_ids(ctx, sources),
             )
@@ -246,10 +249,10 @@ def _grabbed(ctx: Context) -> Iterable[Finding]:
     if sources:
         yield warned(
             "QP-KRN-004",
-            "vfio-pci takes new VFs the moment they are made, before anybody sets their permissions",
+            "vfio-pci takes new VFs as soon as they are created, before their permissions are set",
             evidence=sources,
             cause="Intel's qatlib (before 26.02) gives the nodes to the group qat only when it binds the VFs "
-            "itself; those that are bound already stay root's. qatprep sets the permissions whoever bound them.",
+            "itself; those that are bound already stay root's. qatprep sets the permissions in both cases.",
             fix=_without_ids(ctx, sources, reboot=False),
         )
 
@@ -271,6 +274,18 @@ def _without_ids(ctx: Context, sources: tuple[Evidence, ...], reboot: bool = Tru
     return tuple(steps)
 
 
+def _can_set(ctx: Context) -> str:
+    able = [pf for pf in ctx.pfs if pf.configurable is True]
+    waiting = [pf for pf in ctx.pfs if pf.driver is None]
+    if len(waiting) == len(ctx.pfs):
+        return f"Linux {ctx.facts.kernel.release}"
+    return f"services can be set on {len(able)} of {plural(len(supported(ctx)), 'PF')}"
+
+
+def _there(ctx: Context) -> str:
+    return "has SR-IOV and VFIO" if ctx.pfs else "has VFIO"
+
+
 _DEVICE = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
 
 CHECKS = (
@@ -280,6 +295,7 @@ CHECKS = (
         _knows,
         needs=_DEVICE,
         about=pfs,
+        looked=_can_set,
     ),
     Check(
         "QP-KRN-002",
@@ -287,6 +303,7 @@ CHECKS = (
         _built,
         needs=_DEVICE,
         about=functions,
+        saw=_there,
     ),
     Check(
         "QP-KRN-003",
@@ -295,6 +312,7 @@ CHECKS = (
         needs=_DEVICE,
         applies=lambda ctx: bool(_needs_debugfs(ctx)),
         about=lambda ctx: [pf.bdf for pf in _needs_debugfs(ctx)],
+        absent=lambda ctx: "no PF whose services only debugfs shows",
     ),
     Check(
         "QP-KRN-004",
@@ -302,5 +320,6 @@ CHECKS = (
         _grabbed,
         needs=_DEVICE,
         about=functions,
+        looked=lambda ctx: f"{plural(len(_ids(ctx)), 'id')} given to vfio-pci, none of them QAT's",
     ),
 )

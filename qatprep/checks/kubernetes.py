@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.runtime import Run
 from qatprep.checks.text import pfs, unseen, vfs
 from qatprep.facts.base import Unknown, whole
 from qatprep.facts.kubernetes import Predicted, can_sign, predict
@@ -76,7 +75,7 @@ def _registered(ctx: Context) -> Iterable[Finding]:
                 cause=_why_missing(ctx, known, resource),
                 fix=(
                     "kubectl -n kube-system logs -l app=intel-qat-plugin",
-                    "qatprep inspect log tells what its lines mean.",
+                    "qatprep inspect log explains its lines.",
                 ),
             )
     for name in sorted(set(known) - set(expected)):
@@ -141,8 +140,8 @@ def _truncated(ctx: Context) -> Iterable[Finding]:
             Evidence("the plugin's command line", ctx.facts.runtime.plugin or "not seen: 64 by default"),
             Evidence(CHECKPOINT, f"{have} devices"),
         ),
-        cause="-max-num-devices takes the first VFs it comes by, so that whole PFs can be missing. The default is 64 "
-        "since v0.27 and was 32 before; it was never 16, as Intel's guide says.",
+        cause="-max-num-devices takes the first VFs it finds, so that all VFs of a PF can be missing. The default is "
+        "64 since v0.27 and was 32 before; it was never 16, as Intel's guide says.",
         fix=(f"In the plugin's DaemonSet: -max-num-devices={expected}", "qatprep render kubernetes --as device-plugin"),
     )
 
@@ -171,7 +170,7 @@ def _qatlib_service(ctx: Context) -> Iterable[Finding]:
     if pid:
         yield failed(
             "QP-K8S-004",
-            "qatlib's own service runs beside the device plugin: both give the same VFs away",
+            "qatlib's own service runs next to the device plugin: both give the same VFs away",
             evidence=(Evidence(f"/proc/{pid}/comm", "qatmgr"),),
             cause="qat.service binds VFs and hands them to processes of the host; the plugin hands them to containers.",
             fix=("systemctl disable --now qat.service",),
@@ -193,8 +192,11 @@ def _cpu_manager(ctx: Context) -> Iterable[Finding]:
             evidence=(Evidence(kubelet.source or "/var/lib/kubelet/cpu_manager_state", f"cpuManagerPolicy {policy}"),),
             cause="Envoy's workers share caches and CPUs with everything else on the node; results vary with it.",
             fix=(
-                "In the kubelet's configuration: cpuManagerPolicy: static, and reservedSystemCPUs",
-                "rm /var/lib/kubelet/cpu_manager_state && systemctl restart kubelet",
+                "In the kubelet's configuration: cpuManagerPolicy: static, and reservedSystemCPUs. Then, for its state "
+                "file names the old policy:",
+                "kubectl drain NODE --ignore-daemonsets",
+                "systemctl stop kubelet && rm /var/lib/kubelet/cpu_manager_state && systemctl start kubelet",
+                "kubectl uncordon NODE",
                 "The pod then needs whole CPUs, requests equal to limits (qatprep render kubernetes does so).",
             ),
         )
@@ -222,22 +224,74 @@ def _same_pf(ctx: Context) -> Iterable[Finding]:
             )
 
 
-def _check(
-    id: str,
-    run: Run,
-    applies: Callable[[Context], bool],
-    needs: tuple[str, ...] = (),
-    about: Callable[[Context], Iterable[str]] | None = None,
-) -> Check:
-    return Check(id, Stage.KUBERNETES, run, needs, applies=applies, about=about)
+# -- what is seen where nothing is wrong -------------------------------------------------------------------------------
+
+
+def _resources(ctx: Context) -> str:
+    return listed(f"{count} {name}" for name, count in _expected(ctx).items()) or "no PF that gives a resource"
+
+
+def _known_devices(ctx: Context) -> str:
+    registered = ctx.facts.kubernetes.registered
+    have = 0 if isinstance(registered, Unknown) else sum(len(ids) for ids in (registered or {}).values())
+    return f"the kubelet knows {have} of {plural(sum(_expected(ctx).values()), 'device')}"
+
+
+def _policy(ctx: Context) -> str:
+    kubelet = ctx.facts.kubernetes.kubelet
+    return f"cpuManagerPolicy {'' if isinstance(kubelet, Unknown) else kubelet.cpu_manager or 'static'}"
+
+
+def _given(ctx: Context) -> str:
+    several = [given for given in ctx.facts.kubernetes.pods if len(given.devices) > 1]
+    return f"{plural(len(ctx.facts.kubernetes.pods), 'container')} with VFs, {len(several)} with several"
+
+
+def _label(ctx: Context) -> str:
+    api = ctx.facts.kubernetes.node
+    return f"node {api.name}" if api is not None and not isinstance(api, Unknown) else "the API server"
+
+
+def _no_plugin(ctx: Context) -> str:
+    return "no QAT device plugin on this node"
 
 
 CHECKS = (
-    _check("QP-K8S-003", _signs, node, ("QP-SRIOV-001",), pfs),
-    _check("QP-K8S-002", _truncated, _served),
-    _check("QP-K8S-001", _registered, _served, ("QP-VFIO-001",), vfs),
-    _check("QP-K8S-004", _qatlib_service, _served),
-    _check("QP-K8S-007", _cpu_manager, node),
-    _check("QP-K8S-009", _same_pf, _served),
-    _check("QP-K8S-012", _labelled, _asked),
+    Check("QP-K8S-003", Stage.KUBERNETES, _signs, ("QP-SRIOV-001",), applies=node, about=pfs, looked=_resources),
+    Check(
+        "QP-K8S-002",
+        Stage.KUBERNETES,
+        _truncated,
+        applies=_served,
+        looked=lambda ctx: f"{sum(_expected(ctx).values())} devices; the plugin's limit is {_most(ctx)}",
+        absent=_no_plugin,
+    ),
+    Check(
+        "QP-K8S-001",
+        Stage.KUBERNETES,
+        _registered,
+        ("QP-VFIO-001",),
+        applies=_served,
+        about=vfs,
+        saw=_known_devices,
+        absent=_no_plugin,
+    ),
+    Check(
+        "QP-K8S-004",
+        Stage.KUBERNETES,
+        _qatlib_service,
+        applies=_served,
+        looked=lambda ctx: "no process qatmgr",
+        absent=_no_plugin,
+    ),
+    Check("QP-K8S-007", Stage.KUBERNETES, _cpu_manager, applies=node, saw=_policy),
+    Check("QP-K8S-009", Stage.KUBERNETES, _same_pf, applies=_served, looked=_given, absent=_no_plugin),
+    Check(
+        "QP-K8S-012",
+        Stage.KUBERNETES,
+        _labelled,
+        applies=_asked,
+        saw=lambda ctx: f"label {QAT_LABEL}=true on {_label(ctx)}",
+        absent=lambda ctx: "no kubectl or kubeconfig for asking the API server",
+    ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import NamedTuple
 
 from qatprep.checks.base import Check, Context, Stage
@@ -18,7 +18,7 @@ from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
 from qatprep.facts.log import LogLine
 from qatprep.facts.pci import Pf, Stranger, Vf
-from qatprep.findings import Evidence, Finding, Status, warned
+from qatprep.findings import SEEN, Evidence, Finding, Status, warned
 from qatprep.findings.messages import BY_KEY
 from qatprep.host.kmsg import WARNING
 from qatprep.text import plural
@@ -131,12 +131,12 @@ _PLAIN = Reading()
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+", re.IGNORECASE)
 
 
-def _ours(facts: Facts, line: LogLine) -> bool:
-    """Whether a line is about QAT on this node: not about a NIC, nor about VFs that are gone."""
+def _ours(here: Set[str], line: LogLine) -> bool:
+    """Whether a line is about QAT on this node, whose functions are `here`: not about a NIC, nor about VFs that are
+    gone."""
     if line.key == "out-of-tree" and "disagrees about version" in line.text:
         return line.driver
-    functions: tuple[Pf | Vf | Stranger, ...] = (*facts.pci.pfs, *facts.pci.all_vfs, *facts.pci.strangers)
-    if line.bdf and line.bdf not in {f.bdf for f in functions}:
+    if line.bdf and line.bdf not in here:
         return not line.key and line.driver
     return bool(line.bdf or line.key) or line.driver
 
@@ -166,8 +166,11 @@ class _Sorted(NamedTuple):
 
 def _sort(ctx: Context, lines: Iterable[LogLine]) -> _Sorted:
     found = _Sorted({}, [], [])
+    pci = ctx.facts.pci
+    functions: tuple[Pf | Vf | Stranger, ...] = (*pci.pfs, *pci.all_vfs, *pci.strangers)
+    here = {f.bdf for f in functions}
     for line in lines:
-        if not _ours(ctx.facts, line):
+        if not _ours(here, line):
             continue
         loud = line.level is None or line.level <= WARNING
         if not line.key:
@@ -236,13 +239,19 @@ def _unexplained(ctx: Context) -> Iterable[Finding]:
         )
     if found.aside:
         number = plural(len(found.aside), "line")
+        seen = () if found.trouble or found.unknown else (Evidence(SEEN, _read(ctx)),)
         yield Finding(
             "QP-LOG-001",
             Status.OK,
             f"kernel log: {number} of no concern: history, harmless, or explained by another finding",
             subjects=_named(found.aside),
-            evidence=quote(found.aside),
+            evidence=(*seen, *quote(found.aside)),
         )
+
+
+def _read(ctx: Context) -> str:
+    """Without a number: a capture leaves out lines that say nothing."""
+    return "nothing about these devices that needs attention"
 
 
 def reservation(findings: Iterable[Finding]) -> str:
@@ -258,6 +267,8 @@ CHECKS = (
         Stage.LOG,
         _unexplained,
         needs=("QP-DEV-001",),
+        saw=_read,
+        absent=lambda ctx: "no kernel log to read",
         applies=lambda ctx: not isinstance(ctx.facts.log.lines, Unknown) or ctx.facts.log.lines.denied,
     ),
 )

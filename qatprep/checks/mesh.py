@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Profile, Stage
-from qatprep.checks.runtime import with_devices
+from qatprep.checks.containers import with_devices
 from qatprep.facts.base import whole
 from qatprep.findings import Evidence, Finding, Status, warned
-from qatprep.text import plural
+from qatprep.text import listed, plural
 
 _BOTH = frozenset({Profile.QAT, Profile.CRYPTOMB})
 
@@ -73,7 +73,18 @@ def _isolated(ctx: Context) -> Iterable[Finding]:
             )
 
 
+def _seen(ctx: Context) -> str:
+    found = [c for c in ctx.facts.runtime.containers if c.envoy_workers]
+    return listed(
+        f"{plural(c.envoy_workers or 0, 'worker')} on {plural(count_cpus(c.cpus), 'CPU')} in {c.label}" for c in found
+    )
+
+
+def _no_envoy(ctx: Context) -> str:
+    return "no Envoy in a container"
+
+
 CHECKS = (
-    Check("QP-ENVOY-010", Stage.MESH, _workers, profiles=_BOTH, applies=envoys),
-    Check("QP-ENVOY-011", Stage.MESH, _isolated, profiles=_BOTH, applies=envoys),
+    Check("QP-ENVOY-010", Stage.MESH, _workers, profiles=_BOTH, applies=envoys, saw=_seen, absent=_no_envoy),
+    Check("QP-ENVOY-011", Stage.MESH, _isolated, profiles=_BOTH, applies=envoys, looked=_seen, absent=_no_envoy),
 )

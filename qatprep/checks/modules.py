@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import BOOTSTRAP, change_arguments, functions, pfs, unseen
+from qatprep.checks.text import BOOTSTRAP, change_arguments, functions, no_vfio, pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.modules import Ban, Module
 from qatprep.facts.pci import Pf
@@ -51,8 +51,8 @@ def _shipped(ctx: Context) -> Iterable[Finding]:
             )
         else:
             cause = (
-                f"This kernel was built without {option}. Debian's kernels (6.1, 6.12 and 7.2 were looked at) all "
-                "are: they have QAT of generation 2 only."
+                f"This kernel was built without {option}. Debian's kernels (6.1, 6.12 and 7.2 were checked) are built "
+                "so: they have QAT of generation 2 only."
             )
             fix = (
                 f"Run a kernel that has {option}=m: qatlib's INSTALL names Fedora from 36 and RHEL from 8.4 on; on "
@@ -71,7 +71,7 @@ def _shipped(ctx: Context) -> Iterable[Finding]:
 def _allowed(ctx: Context) -> Iterable[Finding]:
     wanted: dict[str, tuple[str, ...]] = {name: tuple(pf.bdf for pf in mine) for name, mine in _by_module(ctx).items()}
     every = tuple(bdf for bdfs in wanted.values() for bdf in bdfs)
-    wanted |= {name: every for name in ("intel_qat",) if wanted}  # every QAT module stands on it
+    wanted |= {name: every for name in ("intel_qat",) if wanted}  # every QAT module depends on it
     yield from _banned(ctx, "QP-MOD-002", wanted)
 
 
@@ -134,7 +134,7 @@ def _loaded(ctx: Context) -> Iterable[Finding]:
             f"{name} is not loaded",
             subjects=subjects,
             evidence=(Evidence(f"/sys/module/{name}", "not there"),),
-            cause="The kernel ships it and nothing forbids it, but nobody has loaded it since boot, or it was "
+            cause="The kernel ships it and nothing forbids it, but it was not loaded since boot, or it was "
             "unloaded. As a rule udev loads it when the device is found.",
             fix=(f"modprobe {name}",),
             step=BOOTSTRAP,
@@ -175,7 +175,7 @@ def _vfio(ctx: Context) -> Iterable[Finding]:
 
 
 def _variant_wanted(ctx: Context) -> tuple[str, ...]:
-    """The PFs whose VFs shall have the variant driver: the others do without its module."""
+    """The PFs whose VFs are to have the variant driver: the others need no module of it."""
     return tuple(pf.bdf for pf in ctx.pfs if ctx.config.of(pf).driver == VFIO_VARIANT)
 
 
@@ -214,6 +214,7 @@ CHECKS = (
         _loaded,
         needs=(*_DEVICE, "QP-MOD-001", "QP-MOD-002"),
         about=pfs,
+        saw=lambda ctx: f"{listed(_by_module(ctx))} loaded",
     ),
     Check(
         "QP-MOD-005",
@@ -221,6 +222,7 @@ CHECKS = (
         _vfio_allowed,
         needs=(*_DEVICE, "QP-KRN-002", "QP-DEV-004"),
         applies=lambda ctx: bool(_vfio_modules(ctx)),
+        absent=no_vfio,
         about=functions,
     ),
     Check(
@@ -229,6 +231,7 @@ CHECKS = (
         _vfio,
         needs=(*_DEVICE, "QP-KRN-002", "QP-MOD-005", "QP-DEV-004"),
         applies=lambda ctx: bool(_vfio_modules(ctx)),
+        absent=no_vfio,
         about=functions,
         saw=lambda ctx: f"{listed(_vfio_modules(ctx))} loaded",
     ),

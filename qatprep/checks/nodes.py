@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import BOOTSTRAP, functions, some_vfs, unseen, vfs
+from qatprep.checks.text import BOOTSTRAP, functions, no_vfio, some_vfs, unseen, vfs
 from qatprep.facts.base import Unknown
 from qatprep.facts.nodes import CONTAINER_NODE
 from qatprep.facts.pci import DeviceNode, Vf
@@ -40,10 +40,10 @@ def _group(ctx: Context) -> Iterable[Finding]:
     elif gid is None:
         yield failed(
             "QP-NODE-004",
-            f"the group {ctx.config.group}, which shall own the device nodes, does not exist",
+            f"the group {ctx.config.group}, which is to own the device nodes, does not exist",
             evidence=(Evidence("/etc/group", f"no {ctx.config.group}"),),
-            cause="Nobody has made it: qatlib's packages do when they are installed. Groups from a directory "
-            "service are not looked at.",
+            cause="It was never created: qatlib's packages do when they are installed. Groups from a directory "
+            "service are not read.",
             fix=(
                 f"groupadd --system {ctx.config.group}",
                 "Or name a group that exists: --set nodes.group=NAME",
@@ -58,22 +58,22 @@ def _open_to_all(ctx: Context) -> Iterable[Finding]:
     for vf in every:
         if isinstance(vf.node, DeviceNode) and vf.node.mode & _ALL:
             groups.setdefault(_words(ctx, vf.node), []).append(vf)
-    for words, mine in groups.items():
+    for access, mine in groups.items():
         bdfs = tuple(vf.bdf for vf in mine)
         configured = bool(ctx.config.mode & _ALL)
         mode = mine[0].node.mode if isinstance(mine[0].node, DeviceNode) else 0
         cause = (
             f"The configuration ({ctx.config.source}) says mode {ctx.config.mode:04o}."
             if configured
-            else "Somebody gave them away by chmod, as guides do (chmod a+rw /dev/vfio/*)."
+            else "They were opened to all users by chmod, as guides do (chmod a+rw /dev/vfio/*)."
             if mode & 0o002
-            else "Somebody used chmod a+r, as guides do. It opens the nodes to everybody for reading and still is "
+            else "chmod a+r was used, as guides do. It opens the device nodes to all users for reading and still is "
             "not enough: VFIO is used through read and write."
         )
         yield Finding(
             "QP-NODE-002",
             Status.WARN if configured else Status.FAIL,
-            f"everybody on this host may open {some_vfs(ctx, bdfs)} ({words})",
+            f"every user of this host may open {some_vfs(ctx, bdfs)} ({access})",
             subjects=bdfs,
             evidence=_evidence(ctx, mine),
             cause=cause + " Every user and every container with the node can then use or block the device.",
@@ -96,7 +96,7 @@ def _owned(ctx: Context) -> Iterable[Finding]:
             wrong.setdefault(_words(ctx, vf.node), []).append(vf)
     for vf in blind[:1]:
         if isinstance(vf.node, Unknown):
-            yield unseen("QP-NODE-001", "cannot look at some device nodes", vf.node, tuple(v.bdf for v in blind))
+            yield unseen("QP-NODE-001", "some device nodes cannot be read", vf.node, tuple(v.bdf for v in blind))
     if missing:
         bdfs = tuple(vf.bdf for vf in missing)
         yield failed(
@@ -106,22 +106,22 @@ def _owned(ctx: Context) -> Iterable[Finding]:
             evidence=tuple(Evidence(f"{VFIO_DEV}/<group of {bdf}>", "not there") for bdf in bdfs),
             cause="The VF is bound, so the kernel has made its node in devtmpfs: this /dev is another one (a "
             "container's, or that of a recorded host), or something removed the node.",
-            fix=("Look at /dev of the host itself: with --root, or outside the container.", "udevadm trigger -s vfio"),
+            fix=("Check /dev of the host itself: with --root, or outside the container.", "udevadm trigger -s vfio"),
         )
-    for words, mine in wrong.items():
+    for access, mine in wrong.items():
         bdfs = tuple(vf.bdf for vf in mine)
         fresh = all(isinstance(vf.node, DeviceNode) and (vf.node.gid, vf.node.mode) == (0, 0o600) for vf in mine)
         yield failed(
             "QP-NODE-001",
             f"the {'node' if len(bdfs) == 1 else 'nodes'} of {some_vfs(ctx, bdfs)} "
-            f"{'is' if len(bdfs) == 1 else 'are'} {words}, not of {config}",
+            f"{'is' if len(bdfs) == 1 else 'are'} {access}, not of {config}",
             subjects=bdfs,
             evidence=_evidence(ctx, mine),
             cause="This is how the kernel makes them, at every boot, binding and making of VFs. Only root can use "
             "them so "
-            '("No device found" for everybody else).'
+            '("No device found" for all others).'
             if fresh
-            else "Somebody set them differently, or a udev rule does.",
+            else "They were set differently by hand or by a udev rule.",
             fix=_repair(ctx, mine),
             step=BOOTSTRAP,
         )
@@ -137,17 +137,32 @@ def _repair(ctx: Context, mine: list[Vf]) -> tuple[str, ...]:
     if len(paths) <= 16:
         joined = " ".join(paths)
         return (f"chgrp {ctx.config.group} {joined}", f"chmod {mode} {joined}")
-    return (
-        f"chgrp {ctx.config.group} {paths[0]}; chmod {mode} {paths[0]}",
-        f"The same for the other {len(paths) - 1}: --output json lists them.",
-    )
+    numbers = sorted(int(path.rsplit("/", 1)[1]) for path in paths if path.rsplit("/", 1)[1].isdecimal())
+    others = [path for path in paths if not path.rsplit("/", 1)[1].isdecimal()]
+    joined = " ".join((*(_names(first, last) for first, last in _runs(numbers)), *others))
+    return (f"chgrp {ctx.config.group} {joined}", f"chmod {mode} {joined}")
+
+
+def _names(first: int, last: int) -> str:
+    return f"$(seq -f /dev/vfio/%g {first} {last})" if last > first else f"/dev/vfio/{first}"
+
+
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """First and last of each row of consecutive numbers."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
 
 
 def _container(ctx: Context) -> Iterable[Finding]:
     node = ctx.facts.nodes.container
     gid = ctx.facts.nodes.gid(ctx.config.group)
     if isinstance(node, Unknown):
-        yield unseen("QP-NODE-003", f"cannot look at {CONTAINER_NODE}", node)
+        yield unseen("QP-NODE-003", f"cannot read {CONTAINER_NODE}", node)
     elif node is None:
         yield failed(
             "QP-NODE-003",
@@ -165,7 +180,7 @@ def _container(ctx: Context) -> Iterable[Finding]:
                 f"only root may use {CONTAINER_NODE} ({_words(ctx, node)})",
                 evidence=(Evidence(node.path, _words(ctx, node)),),
                 cause="The kernel makes it 0666, which is safe: it gives access to no device by itself. A udev or "
-                "tmpfiles rule, or a hardening script, closed it. Whoever opens a VF needs it too.",
+                "tmpfiles rule, or a hardening script, closed it. Every program that opens a VF needs it too.",
                 fix=(
                     f"chmod 0666 {CONTAINER_NODE}",
                     "Find the rule, or it will be back: grep -r vfio /etc/udev /etc/tmpfiles.d",
@@ -180,6 +195,8 @@ CHECKS = (
         _group,
         needs=("QP-STACK-001", "QP-DEV-001", "QP-DEV-003"),
         applies=lambda ctx: bool(_drivers(ctx) - {"none"}),
+        absent=no_vfio,
+        saw=lambda ctx: f"group {ctx.config.group} exists",
         about=functions,
     ),
     Check(

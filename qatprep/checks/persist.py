@@ -51,7 +51,7 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
             "QP-PERS-001",
             "nothing prepares this node at boot: others than root can change this qatprep",
             evidence=(Evidence(" ".join(found.program), found.doubt),),
-            cause="The unit at boot runs as root. Whoever can change the program, its interpreter or its packages "
+            cause="The unit at boot runs as root. A user who can change the program, its interpreter or its packages "
             "would be root at the next boot, so no unit is installed for it.",
             fix=(
                 "Install qatprep for the whole host: the Debian package, or the single file as root's in "
@@ -66,7 +66,7 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
     fixable = [gap for gap in gaps if gap not in blind and gap not in foreign]
     for gap in blind[:1]:
         fact = found.files[gap.file.path]
-        yield unseen("QP-PERS-001", f"cannot look at {gap.file.path}", _reason(fact, gap.why))
+        yield unseen("QP-PERS-001", f"cannot read {gap.file.path}", _reason(fact, gap.why))
     for gap in foreign:
         if gap.file.path == facts_of.CONFIG:
             yield warned(
@@ -80,7 +80,7 @@ def _lasting(ctx: Context) -> Iterable[Finding]:
         else:
             yield warned(
                 "QP-PERS-001",
-                f"{gap.file.path} is somebody else's file",
+                f"{gap.file.path} belongs to another user",
                 evidence=(Evidence(gap.file.path, f"does not say {facts_of.MARKER!r} at its head"),),
                 cause="qatprep replaces only files of its own, so what belongs there is not installed.",
                 fix=(f"mv {gap.file.path} {gap.file.path}.before-qatprep", f"qatprep {BOOTSTRAP}"),
@@ -117,7 +117,7 @@ def _program(ctx: Context) -> Iterable[Finding]:
                 Evidence(facts_of.APPLY, f"ExecStart={' '.join(found.starts)}"),
                 Evidence(program, found.starts_doubt),
             ),
-            cause="Whoever can change the program is root at the next boot.",
+            cause="A user who can change the program is root at the next boot.",
             fix=("systemctl disable qatprep-apply.service", "Install qatprep for the whole host, then:"),
             step=BOOTSTRAP,
         )
@@ -139,6 +139,10 @@ def _program(ctx: Context) -> Iterable[Finding]:
         )
 
 
+def _not_wanted(ctx: Context) -> str:
+    return "persist: false in the configuration" if ctx.config.persist is False else "no qatprep installed on this host"
+
+
 _NEEDS = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
 
 CHECKS = (
@@ -148,11 +152,15 @@ CHECKS = (
         _lasting,
         needs=_NEEDS,
         applies=_wanted,
+        absent=_not_wanted,
+        saw=lambda ctx: f"{_UNIT} is enabled",
     ),
     Check(
         "QP-PERS-002",
         Stage.PERSISTENCE,
         _program,
         applies=lambda ctx: ctx.facts.persist.text(facts_of.APPLY) is not None,
+        absent=lambda ctx: f"no {_UNIT}",
+        looked=lambda ctx: f"{_UNIT} starts {' '.join(ctx.facts.persist.starts)}",
     ),
 )

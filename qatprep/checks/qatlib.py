@@ -32,7 +32,7 @@ class _Erratum(NamedTuple):
     title: str
     cause: str
     fix: str = ""
-    """What helps beside a newer release."""
+    """What helps besides a newer release."""
 
 
 def _compression_alone(ctx: Context) -> list[Evidence]:
@@ -139,7 +139,7 @@ def _huge_pages(ctx: Context) -> Iterable[Finding]:
             Evidence(f"{HUGE_PAGES}/nr_hugepages", str(library.pages)),
             Evidence(f"{HUGE_PAGES}/free_hugepages", str(library.free)),
         ),
-        cause="Releases 25.08 and 26.02 take huge pages wherever some are set aside, and do not go on without them: "
+        cause="Releases 25.08 and 26.02 take huge pages wherever some are set aside, and do not start without them: "
         '"unable to get ringbuf(v:(nil)...)". Here they are set aside for other software. Source: qatlib README, '
         "QAT20-42018. This is the host's library; containers bring their own.",
         fix=(
@@ -154,6 +154,11 @@ def _takes_huge_pages(ctx: Context) -> bool:
     return release is not None and _HUGE_PAGES_FROM <= release < _HUGE_PAGES_FIXED
 
 
+def _no_library(ctx: Context) -> str:
+    release = ctx.facts.qatlib.release
+    return "no qatlib on the host itself" if release is None else f"qatlib {spell(release)} takes no huge pages"
+
+
 _NEEDS = ("QP-STACK-001", "QP-DEV-001", "QP-DEV-003")
 
 CHECKS = (
@@ -163,6 +168,8 @@ CHECKS = (
         _errata,
         needs=_NEEDS,
         applies=lambda ctx: ctx.facts.qatlib.release is not None,
+        absent=_no_library,
+        saw=lambda ctx: f"qatlib {spell(ctx.facts.qatlib.release or (0, 0))}: no known error concerns this host",
         about=functions,
     ),
     Check(
@@ -171,6 +178,8 @@ CHECKS = (
         _huge_pages,
         needs=_NEEDS,
         applies=_takes_huge_pages,
+        absent=_no_library,
+        looked=lambda ctx: f"{ctx.facts.qatlib.free} of {ctx.facts.qatlib.pages} huge pages free",
         about=functions,
     ),
 )

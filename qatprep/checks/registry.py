@@ -1,4 +1,4 @@
-"""Facts in, report out: runs the checks, and blocks what hangs on something broken.
+"""Facts in, report out: runs the checks, and blocks what depends on something broken.
 
 What a failure breaks depends on what it is about. One about devices takes these (a PF with its VFs) out of every check
 that needs the failed one, directly or not; the other devices are judged on. One about the whole host blocks all such
@@ -18,7 +18,8 @@ from qatprep.checks.text import BOOTSTRAP
 from qatprep.config import NodeConfig
 from qatprep.errors import InputError
 from qatprep.facts import Facts
-from qatprep.findings import CRASH, SEEN, Evidence, Finding, Status, worst
+from qatprep.findings import CRASH, LOOKED, SEEN, Evidence, Finding, Status, worst
+from qatprep.findings.pages import Page, pages
 from qatprep.text import plural
 
 
@@ -35,7 +36,7 @@ class Report:
     every: tuple[Finding, ...]
     """The same with what was looked at only because the checks that were asked for need it."""
     left_out: frozenset[str]
-    """Ids that --only and --skip kept from being told."""
+    """Ids that --only and --skip kept out of the report."""
 
     @property
     def worst(self) -> Status:
@@ -81,7 +82,7 @@ def evaluate(
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
 ) -> Report:
-    """Judge a host. `only` and `skip` are ids, globs or stages; what `only` needs is looked at but not told.
+    """Judge a host. `only` and `skip` are ids, globs or stages; what `only` needs is checked but not reported.
 
     InputError for a name that is none, or when nothing is left to do.
     """
@@ -90,7 +91,8 @@ def evaluate(
     judged = (Profile.QAT, Profile.CRYPTOMB) if profile is Profile.AUTO else (profile,)
     checks = [check for check in CHECKS if check.profiles & set(judged)]
     told = [check for check in checks if check.id in chosen]
-    if not told:
+    elsewhere = [page for page in pages().values() if page.id in chosen and page.id not in BY_ID]
+    if not told and not elsewhere:
         raise InputError(
             f"--only {','.join(only)} names no check of the profile {profile}",
             "leave --profile out, or name another one",
@@ -117,8 +119,16 @@ def evaluate(
         findings += results
         if check.id in chosen:
             shown += results
+    shown += map(_of_page, elsewhere)
     left_out = frozenset(c.id for c in checks) - frozenset(c.id for c in told if c.id not in skipped)
     return Report(profile, judged, tuple(shown), tuple(findings), left_out)
+
+
+def _of_page(page: Page) -> Finding:
+    """What only a dump, a log or a signature tells: not judged here, and explained all the same."""
+    cause, how = " ".join(page.section("What it means")), " ".join(page.section("How it is found"))
+    fix = page.section("How to fix")
+    return Finding(page.id, Status.SKIPPED, page.title, evidence=(Evidence("found by", how),), cause=cause, fix=fix)
 
 
 def _no_qat_at_all(facts: Facts) -> bool:
@@ -145,7 +155,7 @@ def _run(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
     """What one check finds, and what it cannot look at for something upstream."""
     try:
         if check.applies is not None and not check.applies(whole):
-            return [_left_out(check, _absent(check, whole.facts))]
+            return [_left_out(check, _absent(check, whole))]
         ctx = replace(whole, broken=frozenset(upstream.devices))
         blind = _blind(check, whole, upstream)
         if upstream.host:
@@ -155,7 +165,7 @@ def _run(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
         if check.about is not None and not left:
             if upstream.devices:
                 return [*blind, _blocked(check, tuple(lost), upstream.roots(upstream.devices))]
-            return [_left_out(check, _not_here(whole.facts))]
+            return [_left_out(check, _absent(check, whole))]
         found = list(check.run(ctx))
         if not any(f.status is not Status.OK for f in found):
             found = found or [Finding(check.id, Status.OK, check.title, left, _saw(check, ctx))]
@@ -171,17 +181,19 @@ def _saw(check: Check, ctx: Context) -> tuple[Evidence, ...]:
     """What a check that passed looked at, and what it saw: every count against its whole."""
     if check.saw is not None:
         return (Evidence(SEEN, check.saw(ctx)),)
+    if check.looked is not None:
+        return (Evidence(LOOKED, check.looked(ctx)),)
     if check.about is None:
         return ()
     looked = set(check.about(ctx))
     kinds = (("PF", [pf.bdf for pf in ctx.facts.pci.pfs]), ("VF", [vf.bdf for vf in ctx.facts.pci.all_vfs]))
     counts = [f"{len(looked & set(bdfs))} of {plural(len(bdfs), noun)}" for noun, bdfs in kinds if looked & set(bdfs)]
-    return (Evidence("looked at", ", ".join(counts)),) if counts else ()
+    return (Evidence(LOOKED, ", ".join(counts)),) if counts else ()
 
 
 def _blind(check: Check, whole: Context, upstream: _Broken) -> list[Finding]:
     """What cannot be read of devices for which all that is broken upstream is what bootstrap fixes: it would go on with
-    them, so it is told although the check is blocked."""
+    them, so it is reported although the check is blocked."""
     if not (upstream.host or upstream.devices) or check.about is None:
         return []
     given = {f.id for f in whole.findings if f.status is Status.FAIL and f.step != BOOTSTRAP}
@@ -198,7 +210,7 @@ def _about(check: Check, ctx: Context) -> tuple[str, ...]:
 
 
 def _lost(ctx: Context, upstream: _Broken, everything: tuple[str, ...], left: tuple[str, ...]) -> list[str]:
-    """What a check would look at if it were not broken; a broken PF stands for the VFs it does not have yet."""
+    """What a check would look at if it were not broken; a broken PF counts for the VFs it does not have yet."""
     kept = set(left)
     lost = [bdf for bdf in everything if bdf not in kept]
     named = {*lost, *kept}
@@ -213,14 +225,8 @@ def _blocked(check: Check, subjects: tuple[str, ...], roots: tuple[str, ...]) ->
     return Finding(check.id, Status.BLOCKED, check.title, subjects=subjects, blocked_by=roots)
 
 
-def _not_here(facts: Facts) -> str:
-    if not facts.has_qat:
-        return "there is no device here that qatlib drives"
-    if not facts.pci.pfs:
-        return "a VM sees VFs without their PF"
-    return "nothing here depends on it"
-
-
+NOTHING = "nothing that it checks is here"
+"""Where a check does not say what it lacks; no host that is known does."""
 _ABSENT: dict[Stage, tuple[str, Callable[[Facts], bool]]] = {
     Stage.PERSISTENCE: ("no systemd", lambda facts: facts.persist.systemd is False),
     Stage.MEMLOCK: ("no container runtime", lambda facts: facts.runtime.runtime is None),
@@ -231,9 +237,17 @@ _ABSENT: dict[Stage, tuple[str, Callable[[Facts], bool]]] = {
 """What a stage needs to have a meaning on a host, and how its absence shows."""
 
 
-def _absent(check: Check, facts: Facts) -> str:
+def _absent(check: Check, ctx: Context) -> str:
+    """What a check that has no meaning on this host would need: named, so that nobody takes it for looked at."""
+    facts = ctx.facts
+    if Profile.CRYPTOMB not in check.profiles and not facts.has_qat:
+        return "no device here that qatlib drives"
     name, missing = _ABSENT.get(check.stage, ("", lambda facts: False))
-    return name if name and missing(facts) else _not_here(facts)
+    if missing(facts):
+        return str(name)
+    if check.about is not None and not facts.pci.pfs and not _about(check, ctx):
+        return "a VM sees VFs without their PF"
+    return check.absent(ctx) if check.absent is not None else NOTHING
 
 
 def _crash(check: Check, error: Exception) -> Finding:
@@ -250,7 +264,7 @@ def _crash(check: Check, error: Exception) -> Finding:
 
 
 def _weigh(facts: Facts, profile: Profile, f: Finding) -> Finding:
-    """With profile auto, what rules out only one of the two ways is no failure of a node that has the other."""
+    """With profile auto, what rules out only one of the two ways is not a failure of a node that has the other."""
     if profile is not Profile.AUTO or f.status is not Status.FAIL or f.id == CRASH:
         return f
     stage = BY_ID[f.id].stage

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.containers import (
+    allowed,
+    applies,
+    files,
+    no_containers,
+    owner,
+    runs_with,
+    soft,
+    users,
+    wanted,
+    with_devices,
+)
 from qatprep.checks.text import BOOTSTRAP, unseen
-from qatprep.config import memlock_for
 from qatprep.facts.base import Unknown
-from qatprep.facts.runtime import Container, OwnLimit, hard_limit
+from qatprep.facts.runtime import Container, OwnLimit, RuntimeFacts, hard_limit, ownership
 from qatprep.facts.systemd import UnitLimit
 from qatprep.findings import Evidence, Finding, Status, failed, warned
 from qatprep.runtime import containerd, crio
+from qatprep.runtime.dump import Answer
 from qatprep.runtime.memlock import PER_VF, Limit, drop_in, drop_in_name, spell
 from qatprep.runtime.units import drop_in_path
 from qatprep.text import listed, plural
@@ -19,37 +31,6 @@ from qatprep.text import listed, plural
 Run = Callable[[Context], Iterable[Finding]]
 
 RECREATE = "Delete these pods (kubectl delete pod NAME), so that they are created again."
-
-
-def applies(ctx: Context) -> bool:
-    """Whether containers are run here; a runtime that is merely installed does not count."""
-    facts = ctx.facts.runtime
-    running = facts.runtime is not None and (facts.daemon_pid > 0 or ctx.facts.kubernetes.here)
-    return running or isinstance(facts.processes, Unknown)
-
-
-def wanted(ctx: Context) -> int:
-    """Bytes a container should be allowed to lock: what the configuration says, else for one VF of each PF that can
-    sign.
-    """
-    return memlock_for(ctx.facts, ctx.config)
-
-
-def with_devices(ctx: Context) -> list[tuple[Container, int]]:
-    """Running containers that have QAT VFs, and how many: by the kubelet's checkpoint, else by who holds VFs open."""
-    by_pod: dict[str, int] = {}
-    for given in ctx.facts.kubernetes.pods:
-        by_pod[given.pod] = by_pod.get(given.pod, 0) + len(given.devices)
-    held: dict[str, int] = {}
-    for holder in ctx.facts.nodes.holders:
-        held[holder.container] = held.get(holder.container, 0) + 1
-    found = []
-    for container in ctx.facts.runtime.containers:
-        number = by_pod.get(container.pod, 0) if container.pod else 0
-        number = number or held.get(container.holder, 0)
-        if number:
-            found.append((container, number))
-    return found
 
 
 def _unreadable(ctx: Context, id: str) -> Finding | None:
@@ -77,10 +58,17 @@ def _unit(ctx: Context) -> Iterable[Finding]:
     elif isinstance(facts.daemon, Limit) and facts.daemon.soft >= size:
         return  # what runs decides; QP-MEM-002 compares it with the files
     elif unit is not None and unit.limit.soft < size:
+        evidence: tuple[Evidence, ...] = (
+            Evidence(unit.source or "systemd's default", f"LimitMEMLOCK={spell(unit.limit.soft)}"),
+        )
+        now = unit.limit.soft
+        if isinstance(facts.daemon, Limit):
+            now = facts.daemon.soft
+            evidence = (Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(now)}"), *evidence)
         yield _too_small(
             ctx,
-            f"containers of {facts.runtime.name} may lock {spell(unit.limit.soft)} of memory; QAT needs {spell(size)}",
-            Evidence(unit.source or "systemd's default", f"LimitMEMLOCK={spell(unit.limit.soft)}"),
+            f"containers of {facts.runtime.name} may lock {spell(now)} of memory; QAT needs {spell(size)}",
+            evidence,
             "A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
             "for it: a container inherits the limit of the daemon that started it. Intel's 16777216 is one VF "
             "and nothing else.",
@@ -92,7 +80,7 @@ def _unit(ctx: Context) -> Iterable[Finding]:
             ctx,
             f"containers of {facts.runtime.name} may lock {spell(facts.daemon.soft)} of memory; "
             f"QAT needs {spell(size)}",
-            Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
+            (Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),),
             "A container inherits the limit of the daemon that started it, and systemd has no unit file for this one.",
             (
                 f"Raise the limit where the daemon is started (ulimit -l {-(-size // 1024)}), and start it again.",
@@ -105,15 +93,13 @@ def _unit(ctx: Context) -> Iterable[Finding]:
 def _by_own_limit(ctx: Context, own: OwnLimit, size: int) -> Finding:
     runtime = ctx.facts.runtime.runtime
     assert runtime is not None
-    asked = f"qatprep bootstrap --set containers.memlock={size}"
-    by_hand = f"Set soft and hard of RLIMIT_MEMLOCK to {size} or more in {own.path}"
     return _too_small(
         ctx,
         f"{own.setting} in {own.path} lets containers lock {spell(own.limit.soft)} of memory; QAT needs {spell(size)}",
-        Evidence(own.path, f"{own.setting}: memlock {spell(own.limit.soft)}"),
+        (Evidence(own.path, f"{own.setting}: memlock {spell(own.limit.soft)}"),),
         f"{own.setting} overrules the limit of {runtime.name}: a drop-in for the unit changes nothing.",
         (
-            asked if runtime.kind == "crio" else by_hand,
+            f"qatprep bootstrap --set containers.memlock={size}",
             f"systemctl restart {runtime.name}",
             "Then delete and recreate the pods that use QAT: those that run keep the limit they were started with.",
         ),
@@ -122,7 +108,7 @@ def _by_own_limit(ctx: Context, own: OwnLimit, size: int) -> Finding:
 
 
 def _too_small(
-    ctx: Context, title: str, evidence: Evidence, cause: str, fix: tuple[str, ...], *, bootstrap: bool
+    ctx: Context, title: str, evidence: tuple[Evidence, ...], cause: str, fix: tuple[str, ...], *, bootstrap: bool
 ) -> Finding:
     runtime = ctx.facts.runtime.runtime
     assert runtime is not None
@@ -131,7 +117,7 @@ def _too_small(
         "QP-MEM-001",
         Status.FAIL if kubernetes else Status.WARN,
         title,
-        evidence=(evidence, Evidence(runtime.name, runtime.why)),
+        evidence=(*evidence, Evidence(runtime.name, runtime.why)),
         cause=cause,
         fix=fix,
         step=BOOTSTRAP if bootstrap and kubernetes else "",
@@ -207,7 +193,7 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             f"{listed(dict.fromkeys(c.label for c, _ in small))}",
             evidence=tuple(
                 Evidence(
-                    f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {_soft(c.limit)}, for {plural(number, 'VF')}"
+                    f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {soft(c.limit)}, for {plural(number, 'VF')}"
                 )
                 for c, number in small[:8]
             ),
@@ -216,10 +202,6 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             fix=(RECREATE, "Before that make sure that the limit is right: QP-MEM-001 and QP-MEM-002."),
             cleared_by=tuple(dict.fromkeys(f"recreate {c.label} ({c.command})" for c, _ in small)),
         )
-
-
-def _soft(limit: Limit | Unknown) -> str:
-    return limit.reason if isinstance(limit, Unknown) else spell(limit.soft)
 
 
 def _ignored(ctx: Context) -> Iterable[Finding]:
@@ -265,16 +247,19 @@ def _ownership(ctx: Context) -> Iterable[Finding]:
         return
     if facts.runtime.kind == "docker":
         return
-    state, where, why = _state(ctx)
-    if isinstance(state, Unknown):
-        yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.name}", state)
-    elif state is False:
+    state = ownership(facts)
+    if isinstance(state.on, Unknown):
+        yield unseen("QP-RT-001", f"cannot read the configuration of {facts.runtime.name}", state.on)
+    elif state.on is False:
         users = [c for c, _ in with_devices(ctx) if isinstance(c.uid, int) and c.uid != 0]
         yield Finding(
             "QP-RT-001",
             Status.FAIL if users and not _open_by_group(ctx) else Status.WARN,
             "device nodes in containers belong to root: pods that do not run as root cannot open their VFs",
-            evidence=(Evidence(where, f"{containerd.KEY} {why}"),),
+            evidence=(
+                Evidence(state.where, f"{containerd.KEY} {state.said}"),
+                *_asked_by(facts),
+            ),
             cause=f"{containerd.KEY} is off, which is every runtime's default.",
             fix=(
                 "qatprep bootstrap --set containers.device_ownership=true",
@@ -304,43 +289,20 @@ def _open_by_group(ctx: Context) -> bool:
     return ctx.config.mode & 0o006 == 0o006
 
 
-def _state(ctx: Context) -> tuple[bool | Unknown | None, str, str]:
-    """(on, the file, what it says); None where the daemon would not start."""
-    facts = ctx.facts.runtime
-    assert facts.runtime is not None
-    if facts.runtime.kind == "crio":
-        if isinstance(facts.crio, Unknown):
-            return facts.crio, "", ""
-        judged = crio.judge(facts.crio)
-        return (
-            (None if judged.broken else judged.ownership),
-            judged.where or crio.MAIN,
-            _said(judged.ownership, judged.where),
-        )
-    if facts.runtime.kind in ("k3s", "rke2"):
-        file = facts.generated
-        if isinstance(file, Unknown):
-            return file, "", ""
-        text = (file.text if file else None) or ""
-        on = f"{containerd.KEY} = true" in text
-        return on, file.path if file else "", _said(on, containerd.KEY if containerd.KEY in text else "")
-    if facts.containerd is None or isinstance(facts.containerd, Unknown):
-        state = Unknown("containerd's configuration was not read") if facts.containerd is None else facts.containerd
-        return state, "", ""
-    verdict = containerd.judge(facts.containerd, facts.version)
-    return verdict.on, verdict.where or facts.containerd.main.path, _said(bool(verdict.on), verdict.where)
-
-
-def _said(on: bool, where: str) -> str:
-    return f"= {str(on).lower()}" if where else "is not set"
-
-
 _KINDS: dict[str, tuple[str, ...]] = {
     "QP-RT-002": ("not-toml", "version", "wrong-type", "ignored-v1"),
     "QP-RT-003": ("replaced",),
     "QP-RT-004": ("cri-disabled",),
     "QP-RT-005": ("wrong-table", "misspelt", "dropin-version", "imports-in-table", "not-imported"),
 }
+
+
+def _asked_by(facts: RuntimeFacts) -> list[Evidence]:
+    """What containerd itself said, or why it was not asked."""
+    answer = facts.answer
+    if isinstance(answer, Unknown):
+        return [Evidence("containerd", answer.reason)]
+    return [Evidence(answer.command, f"{containerd.KEY} = {str(answer.on).lower()}")] if answer else []
 
 
 def _problems(id: str) -> Run:
@@ -353,20 +315,42 @@ def _problems(id: str) -> Run:
                     yield failed(id, f"CRI-O does not start with {path}: {why}", evidence=(Evidence(path, why),))
             return
         docker = facts.runtime is not None and facts.runtime.kind == "docker"
-        for problem in containerd.judge(files, facts.version).problems:
+        answer = facts.answer if isinstance(facts.answer, Answer) else None
+        problems = containerd.judge(files, facts.version).problems
+        for problem in problems:
             if problem.kind not in _KINDS[id] or (problem.kind == "cri-disabled" and docker):
                 continue
+            if problem.kind == "replaced" and answer and not (answer.refused or answer.lost):
+                continue  # the later table says all that the former did
             bad = id in ("QP-RT-003", "QP-RT-004") or problem.fatal
             yield Finding(
                 id,
                 Status.FAIL if bad else Status.WARN,
                 f"{problem.path}: {problem.text}",
-                evidence=(Evidence(problem.path, problem.kind),),
+                evidence=(Evidence(problem.path, problem.kind), *_lost(problem, answer)),
                 cause=_CAUSES[id],
                 fix=_FIXES[id],
             )
+        if answer:
+            yield from _said_by(answer, id, problems)
 
     return run
+
+
+def _lost(problem: containerd.Problem, answer: Answer | None) -> list[Evidence]:
+    lost = answer.lost if answer and problem.kind == "replaced" else ()
+    return [Evidence(answer.command, f"lost: {listed(lost[:8])}")] if answer and lost else []
+
+
+def _said_by(answer: Answer, id: str, problems: tuple[containerd.Problem, ...]) -> Iterable[Finding]:
+    """What containerd minds that its files do not show."""
+    if id == "QP-RT-002" and answer.refused and not any(problem.fatal for problem in problems):
+        title = f"containerd refuses its configuration: {answer.refused}"
+        yield failed(id, title, evidence=(Evidence(answer.command, answer.refused),), cause=_CAUSES[id], fix=_FIXES[id])
+    ignored = [key for key in answer.ignored if key.split()[-1:] == [containerd.KEY]]
+    if id == "QP-RT-005" and ignored and not any(problem.kind in _KINDS[id] for problem in problems):
+        title = f"containerd ignores {containerd.KEY} where it is written: {'.'.join(ignored[0].split())}"
+        yield warned(id, title, evidence=(Evidence(answer.command, ignored[0]),), cause=_CAUSES[id], fix=_FIXES[id])
 
 
 _CAUSES = {
@@ -380,24 +364,32 @@ _CAUSES = {
 _FIXES: dict[str, tuple[str, ...]] = {
     "QP-RT-002": ("Fix the file, then check it: containerd config dump",),
     "QP-RT-003": ("Put the keys into the main file and take the drop-in away.", "containerd config dump"),
-    "QP-RT-004": ("Take cri out of disabled_plugins, if Kubernetes shall use this containerd.",),
+    "QP-RT-004": ("Take cri out of disabled_plugins, if Kubernetes is to use this containerd.",),
     "QP-RT-005": ("qatprep bootstrap --set containers.device_ownership=true", "containerd config dump"),
 }
 
 
-def _check(id: str, stage: Stage, run: Run) -> Check:
-    return Check(id, stage, run, applies=applies)
+def _check(
+    id: str,
+    stage: Stage,
+    run: Run,
+    *,
+    saw: Callable[[Context], str] | None = None,
+    looked: Callable[[Context], str] | None = None,
+    applies: Callable[[Context], bool] = applies,
+) -> Check:
+    return Check(id, stage, run, applies=applies, saw=saw, looked=looked, absent=no_containers)
 
 
 CHECKS = (
-    _check("QP-MEM-001", Stage.MEMLOCK, _unit),
-    _check("QP-MEM-002", Stage.MEMLOCK, _daemon),
-    _check("QP-MEM-003", Stage.MEMLOCK, _containers),
-    _check("QP-MEM-004", Stage.MEMLOCK, _ignored),
-    _check("QP-MEM-006", Stage.MEMLOCK, _ipc_lock),
-    _check("QP-RT-002", Stage.RUNTIME, _problems("QP-RT-002")),
-    _check("QP-RT-004", Stage.RUNTIME, _problems("QP-RT-004")),
-    _check("QP-RT-003", Stage.RUNTIME, _problems("QP-RT-003")),
-    _check("QP-RT-005", Stage.RUNTIME, _problems("QP-RT-005")),
-    Check("QP-RT-001", Stage.RUNTIME, _ownership, applies=_asked),
+    _check("QP-MEM-001", Stage.MEMLOCK, _unit, saw=allowed),
+    _check("QP-MEM-002", Stage.MEMLOCK, _daemon, looked=runs_with),
+    _check("QP-MEM-003", Stage.MEMLOCK, _containers, saw=users),
+    _check("QP-MEM-004", Stage.MEMLOCK, _ignored, looked=runs_with),
+    _check("QP-MEM-006", Stage.MEMLOCK, _ipc_lock, looked=users),
+    _check("QP-RT-002", Stage.RUNTIME, _problems("QP-RT-002"), looked=files),
+    _check("QP-RT-004", Stage.RUNTIME, _problems("QP-RT-004"), looked=files),
+    _check("QP-RT-003", Stage.RUNTIME, _problems("QP-RT-003"), looked=files),
+    _check("QP-RT-005", Stage.RUNTIME, _problems("QP-RT-005"), looked=files),
+    _check("QP-RT-001", Stage.RUNTIME, _ownership, saw=owner, applies=_asked),
 )

@@ -56,21 +56,18 @@ def _readable(ctx: Context) -> Iterable[Finding]:
 
 
 def _configured(ctx: Context) -> Iterable[Finding]:
-    wrong: dict[tuple[str, str, bool, bool], list[Pf]] = {}
+    wrong: dict[tuple[str, str, bool], list[Pf]] = {}
     for pf in ctx.pfs:
         want = ctx.config.of(pf).services
         if want is None or not isinstance(pf.services, Services) or pf.services.tokens == want:
             continue
-        starts = not ctx.facts.firmware.lacking(pf.family)
-        wrong.setdefault((pf.services.text, spell_services(want), bool(pf.vfs), starts), []).append(pf)
-    for (text, wanted, has_vfs, starts), mine in wrong.items():
+        wrong.setdefault((pf.services.text, spell_services(want), bool(pf.vfs)), []).append(pf)
+    for (text, wanted, has_vfs), mine in wrong.items():
         bdfs = tuple(pf.bdf for pf in mine)
         cause = _cause(ctx, text, wanted, mine)
         busy = tuple(line for pf in mine[:2] for line in log_lines(ctx, "busy", "order", bdf=pf.bdf))
         if any("busy" in line.value or "in use" in line.value for line in busy):
             cause += " An attempt failed: users inside the kernel (dm-crypt, IPsec, zswap) keep the device busy."
-        if not starts:
-            cause += " Its firmware is not where the kernel looks: taken down for a change, it would not start again."
         if has_vfs:
             cause += " Changing services takes the VFs of the PF away for a moment."
         holders = [h for h in ctx.facts.nodes.holders if any(vf.bdf == h.vf for pf in mine for vf in pf.vfs)]
@@ -85,23 +82,22 @@ def _configured(ctx: Context) -> Iterable[Finding]:
             )
             + busy[-2:],
             cause=cause,
-            fix=(("Install the firmware first: see QP-FW-001.",) if not starts else ())
-            + (("Stop the processes that have a VF open: the write blocks until they close it.",) if holders else ())
+            fix=(("Stop the processes that have a VF open: the write blocks until they close it.",) if holders else ())
             + for_each(
                 bdfs,
                 "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; "
                 f"echo '{wanted}' > $q/cfg_services; echo up > $q/state",
             ),
-            step=BOOTSTRAP if starts else "",
+            step=BOOTSTRAP,
         )
 
 
 def _cause(ctx: Context, text: str, wanted: str, mine: list[Pf]) -> str:
     tokens = parse_services(text)
-    cause = "Nobody has set them since the driver was loaded. "
+    cause = "They were not set since the driver was loaded. "
     if tokens in ({"dc"}, {"asym", "sym"}):
         cause = (
-            "Nobody has set them since the driver was loaded: it gives sym;asym to every other PF and dc "
+            "They were not set since the driver was loaded: it gives sym;asym to every other PF and dc "
             "(compression) to the rest, in the order of probing. "
         )
     if "asym" in parse_services(wanted) and "asym" not in tokens:

@@ -109,7 +109,7 @@ def _others(ctx: Context) -> Iterable[Finding]:
             "QP-PERS-005",
             f"{setter.kind} sets up QAT devices at boot as well: {setter.path.rsplit('/', 1)[-1]}"[:100],
             evidence=(Evidence(setter.path, setter.says),),
-            cause="It writes services, VFs or drivers of its own. Whoever comes last wins, and a change of services "
+            cause="It writes services, VFs or drivers of its own. The last writer wins, and a change of services "
             "destroys the VFs that were made before.",
             fix=(
                 _WAYS[setter.kind].format(unit=setter.path.rsplit("/", 1)[-1]),
@@ -138,8 +138,33 @@ def _systemd(ctx: Context) -> bool:
     return ctx.facts.persist.systemd is True and ctx.facts.has_qat
 
 
+def _counted(ctx: Context, *kinds: Kind) -> str:
+    return f"{plural(len(_of(ctx, *kinds)), 'setting')} of {listed(kinds)}, none against the configuration"
+
+
 CHECKS = (
-    Check("QP-PERS-003", Stage.PERSISTENCE, _qatlib, needs=_NEEDS, applies=_systemd),
-    Check("QP-PERS-004", Stage.PERSISTENCE, _overrides, needs=_NEEDS, applies=lambda ctx: ctx.facts.has_qat),
-    Check("QP-PERS-005", Stage.PERSISTENCE, _others, needs=_NEEDS, applies=lambda ctx: ctx.facts.has_qat),
+    Check(
+        "QP-PERS-003",
+        Stage.PERSISTENCE,
+        _qatlib,
+        needs=_NEEDS,
+        applies=_systemd,
+        looked=lambda ctx: "qat.service is not enabled",
+    ),
+    Check(
+        "QP-PERS-004",
+        Stage.PERSISTENCE,
+        _overrides,
+        needs=_NEEDS,
+        applies=lambda ctx: ctx.facts.has_qat,
+        looked=lambda ctx: _counted(ctx, Kind.DRIVERCTL),
+    ),
+    Check(
+        "QP-PERS-005",
+        Stage.PERSISTENCE,
+        _others,
+        needs=_NEEDS,
+        applies=lambda ctx: ctx.facts.has_qat,
+        saw=lambda ctx: "no udev rule, unit or script sets up these devices",
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
-from qatprep.checks.text import BOOTSTRAP, attribute, for_each, have, log_lines, pfs, some_pfs, unseen
+from qatprep.checks.text import BOOTSTRAP, FIND_HOLDERS, attribute, for_each, have, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, failed, warned
@@ -38,7 +38,7 @@ def _possible(ctx: Context) -> Iterable[Finding]:
         )
 
 
-_NOBODY = "Nobody has made them since boot, or the PF was down in between: VFs do not survive either."
+_NOT_CREATED = "They were not created since boot, or the PF was down in between: VFs survive neither."
 # drivers/pci/iov.c, qat_common/adf_sriov.c
 _TROUBLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mmio": (
@@ -52,16 +52,9 @@ _TROUBLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "An attempt to make them failed: users inside the kernel (dm-crypt, IPsec, zswap) kept the device busy.",
         ("Stop these users; their references are counted here: grep -B1 -A9 qat /proc/crypto",),
     ),
-    "start-failed": ("An attempt to make them failed: the device did not start again; the log tells why.", ()),
+    "start-failed": ("An attempt to make them failed: the device did not start again; the log says why.", ()),
     "iommu-off": ("An attempt to make them failed for want of the IOMMU, which runs now.", ()),
 }
-
-
-_NO_FIRMWARE = "no-firmware"
-_NOT_STARTING = (
-    "Its firmware is not where the kernel looks. Making VFs restarts the PF (qat_common/adf_sriov.c), and would fail.",
-    ("Install the firmware first: see QP-FW-001.",),
-)
 
 
 def _made(ctx: Context) -> Iterable[Finding]:
@@ -72,11 +65,10 @@ def _made(ctx: Context) -> Iterable[Finding]:
         if isinstance(pf.num_vfs, Unknown):
             yield _blocked_read(ctx, pf, pf.num_vfs)
         elif wanted and (not pf.num_vfs or not pf.vfs):
-            starts = not ctx.facts.firmware.lacking(pf.family)
             known = (key for key in _TROUBLES if ctx.facts.log.of(key, bdf=pf.bdf))
-            none.setdefault(next(known, "") if starts else _NO_FIRMWARE, []).append(pf)
+            none.setdefault(next(known, ""), []).append(pf)
         elif wanted and pf.lost:
-            yield _incomplete(pf)
+            yield _unplugged(ctx, pf) if pf.dangling else _incomplete(pf)
         elif wanted and isinstance(pf.total_vfs, int) and pf.num_vfs != pf.total_vfs:
             yield failed(
                 "QP-SRIOV-001",
@@ -96,7 +88,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
     for key, mine in none.items():
         bdfs = tuple(pf.bdf for pf in mine)
         total = mine[0].total_vfs if isinstance(mine[0].total_vfs, int) else mine[0].family.total_vfs
-        cause, advice = _NOT_STARTING if key == _NO_FIRMWARE else _TROUBLES.get(key, (_NOBODY, ()))
+        cause, advice = _TROUBLES.get(key, (_NOT_CREATED, ()))
         log = [line for pf in mine[:2] for line in ctx.facts.log.of(*_TROUBLES, bdf=pf.bdf)[-2:]]
         yield failed(
             "QP-SRIOV-001",
@@ -106,7 +98,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
             + tuple(Evidence("kernel log", line.text) for line in log),
             cause=cause,
             fix=(*advice, *for_each(bdfs, f"echo {total} > /sys/bus/pci/devices/$pf/sriov_numvfs")),
-            step="" if key in ("mmio", _NO_FIRMWARE) else BOOTSTRAP,
+            step="" if key == "mmio" else BOOTSTRAP,
         )
     if surplus:
         bdfs = tuple(pf.bdf for pf in surplus)
@@ -139,27 +131,44 @@ def _incomplete(pf: Pf) -> Finding:
     """VFs that sriov_numvfs counts and that are not there."""
     base = f"/sys/bus/pci/devices/{pf.bdf}"
     again = f"q={base}; echo down > $q/qat/state; cat $q/sriov_totalvfs > $q/sriov_numvfs"
-    cause = "Making them failed half way; sriov_numvfs counts them all the same."
-    fix: tuple[str, ...] = (again,)
-    if pf.dangling:
-        cause = (
-            "Somebody removed it from the bus (echo 1 > remove); sriov_numvfs still counts it, and its link is still "
-            "there. A rescan finds no VFs, and the kernel cannot make new ones beside the old link (EEXIST)."
-        )
-        fix = (f"echo 1 > {base}/remove; echo 1 > /sys/bus/pci/rescan", "Or reboot.")
+    shown = pf.lost[:3] if len(pf.lost) > 4 else pf.lost
+    more = f" and {len(pf.lost) - len(shown)} more" if len(pf.lost) > len(shown) else ""
     return failed(
         "QP-SRIOV-001",
-        f"PF {pf.bdf} has {len(pf.vfs)} of its {pf.num_vfs} VFs: {listed(pf.lost[:3])} "
-        f"{'leads nowhere' if pf.dangling else 'is not there' if len(pf.lost) == 1 else 'are not there'}",
+        f"PF {pf.bdf} has {len(pf.vfs)} of its {pf.num_vfs} VFs: {', '.join(shown) if more else listed(shown)}{more} "
+        f"{'is' if len(pf.lost) == 1 else 'are'} not there",
         subjects=(pf.bdf,),
-        evidence=(
-            attribute(pf.bdf, "sriov_numvfs", pf.num_vfs),
-            *(attribute(pf.bdf, name, "leads nowhere" if name in pf.dangling else None) for name in pf.lost[:4]),
-        ),
-        cause=cause,
-        fix=(*fix, "This takes the other VFs of the PF away for a moment: stop the programs that use them first."),
-        step="" if pf.dangling else BOOTSTRAP,
+        evidence=_counted(pf),
+        cause="Creating them failed partway; sriov_numvfs counts them nevertheless.",
+        fix=(again, "This removes the other VFs of the PF for a moment: stop the programs that use them first."),
+        step=BOOTSTRAP,
     )
+
+
+def _unplugged(ctx: Context, pf: Pf) -> Finding:
+    """Hot-plug removes the functions of a slot from the last to the first, so VFs before their PF, and each as if it
+    were no VF: the PF keeps its link (drivers/pci/hotplug/pciehp_pci.c, pciehp_unconfigure_device)."""
+    mine = {vf.bdf for vf in pf.vfs}
+    who = listed(dict.fromkeys(str(holder) for holder in ctx.facts.nodes.holders if holder.vf in mine))
+    return failed(
+        "QP-SRIOV-001",
+        f"PF {pf.bdf} is being taken out of its slot: {len(pf.lost)} of its {pf.num_vfs} VFs "
+        f"{'is' if len(pf.lost) == 1 else 'are'} gone",
+        subjects=(pf.bdf,),
+        evidence=_counted(pf),
+        cause="Hot-plug removes its VFs one by one, the last one first, then the PF. It waits for "
+        f"{who or 'every process that has one of the others open'}.",
+        fix=(
+            *(() if who else (FIND_HOLDERS,)),
+            f"Stop {who or 'the processes that hold a VF'}: the PF goes then. It comes back when its slot has power "
+            "again (/sys/bus/pci/slots/*/power).",
+        ),
+    )
+
+
+def _counted(pf: Pf) -> tuple[Evidence, ...]:
+    lost = (attribute(pf.bdf, name, "leads nowhere" if name in pf.dangling else None) for name in pf.lost[:4])
+    return attribute(pf.bdf, "sriov_numvfs", pf.num_vfs), *lost
 
 
 def _blocked_read(ctx: Context, pf: Pf, fact: Unknown) -> Finding:
@@ -172,9 +181,9 @@ def _blocked_read(ctx: Context, pf: Pf, fact: Unknown) -> Finding:
         finding.title,
         finding.subjects,
         log_lines(ctx, "held", bdf=""),
-        cause=f"{fact.reason}. Somebody is making or removing VFs of this PF right now; removing waits without end for "
-        "whoever has a VF open.",
-        fix=("ls -l /proc/*/fd 2>/dev/null | grep /dev/vfio/", "Stop those who hold a VF, then look again."),
+        cause=f"{fact.reason}. VFs of this PF are being created or removed right now; the removal waits until every "
+        "process has closed its VF.",
+        fix=(FIND_HOLDERS, "Stop the processes that hold a VF, then run doctor again."),
     )
 
 

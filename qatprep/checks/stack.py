@@ -30,7 +30,7 @@ def _two_stacks(ctx: Context) -> Iterable[Finding]:
     if stack.active:
         yield failed(
             "QP-STACK-001",
-            "Intel's out-of-tree QAT driver is installed beside the kernel's own",
+            "Intel's out-of-tree QAT driver is installed alongside the kernel's own",
             evidence=evidence + log,
             cause="The out-of-tree stack (qat_service, usdm_drv, adf_ctl) brings its own modules and firmware and "
             "wants the IOMMU off; qatlib, Envoy and the Kubernetes plugin want the kernel's driver and the IOMMU "

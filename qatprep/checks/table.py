@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are made and told: what a check needs stands before it."""
+"""All checks, in the order in which they are made and told: what a check needs comes before it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ BY_ID = {check.id: check for check in CHECKS}
 
 
 def select(patterns: Iterable[str]) -> frozenset[str]:
-    """The ids that patterns name: an id, a glob of ids (QP-IOMMU-*) or a stage, several joined by commas.
+    """The ids that patterns name: an id, a glob of ids (QP-IOMMU-*) or a stage, several joined by commas. Ids that no
+    look at the node finds are among them only where a pattern names nothing else.
 
     InputError, with what comes close, for one that names nothing.
     """
@@ -70,6 +71,7 @@ def select(patterns: Iterable[str]) -> frozenset[str]:
             for check in CHECKS
             if fnmatch.fnmatchcase(check.id, pattern.upper()) or same_stage(check.stage, pattern)
         }
+        found = found or {page.id for page in pages().values() if fnmatch.fnmatchcase(page.id, pattern.upper())}
         if not found:
             raise _no_check(pattern)
         chosen |= found
@@ -77,10 +79,5 @@ def select(patterns: Iterable[str]) -> frozenset[str]:
 
 
 def _no_check(pattern: str) -> InputError:
-    named = [page for page in pages().values() if fnmatch.fnmatchcase(page.id, pattern.upper())]
-    if named:
-        return InputError(
-            f"{pattern!r} names no check of the node", f"qatprep explain {named[0].id} says how it is found"
-        )
     hint = "qatprep explain lists all ids; a stage (iommu, nodes) or a glob (QP-IOMMU-*) will do as well"
     return InputError(f"no check or stage is called {pattern!r}", close(pattern, hint))

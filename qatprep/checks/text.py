@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qatprep.checks.base import Context
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Pf
 from qatprep.findings import Evidence, Finding, Status
 from qatprep.findings.messages import BY_KEY
 from qatprep.hardware import PCI_DEVICES
@@ -15,9 +16,10 @@ from qatprep.text import plural
 
 BOOTSTRAP = "bootstrap"
 """Finding.step: the verb that fixes what qatprep can fix."""
+FIND_HOLDERS = "ls -l /proc/*/fd 2>/dev/null | grep /dev/vfio/"
 AS_ROOT = "Run qatprep as root to see it."
 _LOOP_LIMIT = 8
-"""Devices that one pasted command names; more of them make a line nobody can read."""
+"""Devices that one pasted command names one by one; more of them make a line nobody can read."""
 _LOG_LIMIT = 4
 """Lines of the log that one finding quotes."""
 
@@ -38,9 +40,14 @@ def share(some: Sequence[str], total: int, noun: str) -> str:
     return f"{len(some)} of {plural(total, noun)}"
 
 
+def supported(ctx: Context) -> list[Pf]:
+    """All PFs of the host that qatlib can drive, whatever is broken among them: the whole that counts are against."""
+    return [pf for pf in ctx.facts.pci.pfs if pf.family.supported]
+
+
 def some_pfs(ctx: Context, bdfs: Sequence[str]) -> str:
     """These PFs, against all of the host, whatever is broken among them."""
-    return share(bdfs, len([pf for pf in ctx.facts.pci.pfs if pf.family.supported]), "PF")
+    return share(bdfs, len(supported(ctx)), "PF")
 
 
 def some_vfs(ctx: Context, bdfs: Sequence[str]) -> str:
@@ -63,17 +70,27 @@ def attribute(bdf: str, name: str, value: object) -> Evidence:
 
 
 def for_each(bdfs: Sequence[str], body: str, name: str = "pf") -> tuple[str, ...]:
-    """A command for one device or several; `body` uses $pf. More than a screen takes are not spelt out."""
+    """Commands for one device or several; `body` uses $pf. Many are named by bus: PFs as a rule have the same VFs."""
     if len(bdfs) == 1:
         return (body.replace(f"${name}", bdfs[0]),)
     if len(bdfs) <= _LOOP_LIMIT:
         return (f"for {name} in {' '.join(bdfs)}; do {body}; done",)
-    return (body.replace(f"${name}", bdfs[0]), f"The same for the other {len(bdfs) - 1}: --output json lists them.")
+    buses: dict[str, list[str]] = {}
+    for bdf in bdfs:
+        bus, _, rest = bdf.rpartition(":")
+        buses.setdefault(bus, []).append(rest)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for bus, functions in buses.items():
+        alike.setdefault(tuple(functions), []).append(bus)
+    return tuple(
+        f"for b in {' '.join(mine)}; do for f in {' '.join(functions)}; do {name}=$b:$f; {body}; done; done"
+        for functions, mine in alike.items()
+    )
 
 
 def log_lines(ctx: Context, *keys: str, bdf: str = "") -> tuple[Evidence, ...]:
     """The newest lines of the kernel log of these kinds that name this device, or none; before a line that says only
-    that something failed, the lines that may tell why."""
+    that something failed, the lines that may say why."""
     log = ctx.facts.log
     lines = [line for line in log.of(*keys) if not bdf or line.bdf in ("", bdf)][-_LOG_LIMIT:]
     told = [other for line in lines for other in (*(log.before(line) if BY_KEY[line.key].leading else ()), line)]
@@ -98,6 +115,11 @@ def vfs(ctx: Context) -> list[str]:
     """VFs that are to be used through VFIO."""
     drivers = {pf.bdf: ctx.config.of(pf).driver for pf in ctx.pfs}
     return [vf.bdf for vf in ctx.vfs if drivers.get(vf.pf or "", ctx.config.devices.driver) != "none"]
+
+
+def no_vfio(ctx: Context) -> str:
+    """Why nothing about VFIO matters: for Check.absent."""
+    return "no VFs for VFIO in the configuration"
 
 
 def change_arguments(facts: Facts, add: Sequence[str] = (), remove: Sequence[str] = ()) -> tuple[str, ...]:

@@ -6,36 +6,48 @@ import importlib
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typer.exceptions import Abort
 
+from qatprep.cli.command import App, Group
 from qatprep.cli.session import Session
 from qatprep.version import VERSION
 
-VERBS = {
-    "doctor": "Say what this node can do, and what is in the way.",
-    "plan": "Show every change that bootstrap would make.",
-    "bootstrap": "Make the node ready: services, VFs, binding, device nodes.",
-    "rollback": "Undo what a run changed.",
-    "status": "Show the node as it is, its last run, and whether it has drifted.",
-    "smoke": "Sign with RSA on what the node has, and check every signature.",
-    "bench": "Measure what this node signs and encrypts with each library it has.",
-    "tune": "Find the provider and the poll delay for a load, or say that acceleration does not pay.",
-    "render": "Print configuration for Envoy, Istio and Kubernetes.",
-    "inspect": "Read Envoy's dumps, statistics and logs, and say whether acceleration is really used.",
-    "config": "Make, check and show the configuration of this node.",
-    "gen-conf": "Print or write the files that keep a node prepared, for hosts where no tool may run.",
-    "metrics": "Print or write the node's state for Prometheus.",
-    "features": "Print labels for node-feature-discovery.",
-    "capture": "Record this node in one file, without secrets, for a bug report or to look at elsewhere.",
-    "explain": "Tell what a finding means and how to fix it.",
-    "device": "List devices, set services, create and remove VFs, bind and unbind.",
-    "hosts": "List the hosts that --simulate knows.",
+GROUPS = {
+    "Look (no root, nothing changes)": {
+        "doctor": "Find what is wrong, with cause and fix.",
+        "status": "Show the node on one screen.",
+        "plan": "Show what bootstrap would change, and what it costs.",
+        "explain": "Show the page of a finding.",
+    },
+    "Change (root; undone when a step fails)": {
+        "bootstrap": "Make the node match its configuration.",
+        "rollback": "Undo a run.",
+        "device": "List, bind, services, vfs, reset: one device at a time.",
+        "config": "Make, check or show the configuration of this node.",
+    },
+    "Prove and measure": {
+        "smoke": "Sign with RSA on each provider, and check every signature.",
+        "bench": "Measure what this node signs and encrypts with each library.",
+        "tune": 'Find provider and poll delay for a load, or say "do not accelerate".',
+    },
+    "Envoy, Istio, Kubernetes": {
+        "render": "Print configuration that works on this node.",
+        "inspect": "Read config dumps, statistics, logs, manifests; try a handshake.",
+    },
+    "Fleets and reports": {
+        "gen-conf": "Print the files that keep a node prepared, for images.",
+        "metrics": "Print the node's state for Prometheus.",
+        "features": "Print labels for node-feature-discovery.",
+        "capture": "Record the node in one file, without secrets.",
+        "report": "Write the node on one page, as HTML or Markdown.",
+        "hosts": "List the simulated hosts, or show the story of one.",
+    },
 }
 """In the order of --help. A verb's module is qatprep.cli.<verb>, dashes as underscores."""
+VERBS = {verb: words for verbs in GROUPS.values() for verb, words in verbs.items()}
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """A group whose commands come from qatprep.cli.<verb>."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -45,7 +57,6 @@ class LazyGroup(TyperGroup):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"qatprep.cli.{cmd_name.replace('-', '_')}")
-        module.app._add_completion = False
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
@@ -56,18 +67,17 @@ class LazyGroup(TyperGroup):
         except KeyboardInterrupt as e:  # typer would make a status of it, and no word
             raise Abort from e
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+    def sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        return {
+            **{heading: list(verbs.items()) for heading, verbs in GROUPS.items()},
+            "No hardware? Every command takes --simulate HOST": [
+                ("qatprep doctor --simulate spr-2s", "a node with nothing set up"),
+                ("qatprep hosts", "all simulated hosts"),
+            ],
+        }
 
 
-app = typer.Typer(
-    cls=LazyGroup,
-    name="qatprep",
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+app = App(cls=LazyGroup, name="qatprep", no_args_is_help=True, add_completion=True)
 
 
 def _version(ctx: typer.Context, value: bool) -> None:
@@ -85,18 +95,17 @@ def _verbose(ctx: typer.Context, value: bool) -> None:
 @app.callback()
 def qatprep(
     verbose: Annotated[
-        bool,
-        typer.Option("--verbose", "-v", callback=_verbose, help="Tell every read, write and program on stderr."),
+        bool, typer.Option("--verbose", "-v", callback=_verbose, help="Print every read, write and program to stderr.")
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Make a Linux node ready for accelerated TLS: Intel QAT or AVX-512 CryptoMB under Envoy and Istio.
+    """Make a Linux node ready for accelerated TLS (Intel QAT, AVX-512 CryptoMB) under Envoy and Istio, and prove it by
+    a signature.
 
-    Start with `qatprep doctor`. Everything can be tried on a simulated host: `qatprep bootstrap --simulate spr-2s`.
-    Exit status: 0 done, 1 failed, 2 usage, 3 findings or changes pending, 4 rolled back, 5 partly undone,
-    6 reboot needed, 7 needs root, 8 locked by another run, 130 interrupted.
+    Exit status: 0 done or ready, 1 failed, 2 usage, 3 findings or changes pending, 4 rolled back, 5 partly undone, 6
+    restart or reboot needed, 7 needs root, 8 locked by another run, 130 interrupted.
     """
 
 

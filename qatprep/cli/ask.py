@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from qatprep.errors import InputError
+from qatprep.text import printable
 
 
 def agreed(costs: Sequence[str], question: str) -> bool:
@@ -16,17 +17,19 @@ def agreed(costs: Sequence[str], question: str) -> bool:
     """
     if sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
         for cost in costs:
-            sys.stderr.write(f"cost: {cost}\n")
+            sys.stderr.write(f"cost: {printable(cost)}\n")
         return _answer(question)
     if costs:
-        raise InputError(f"this would cost something, and nobody is here to be asked: {'; '.join(costs)}", "say --yes")
+        raise InputError(
+            f"this has a cost that must be confirmed, and stdin is not a terminal: {'; '.join(costs)}", "say --yes"
+        )
     return True
 
 
 def _answer(question: str) -> bool:
     # Not typer.confirm, which reads with input() and so writes the end of its question to stdout, among the data.
     while True:
-        sys.stderr.write(f"{question} [y/N]: ")
+        sys.stderr.write(f"{printable(question)} [y/N]: ")
         sys.stderr.flush()
         answer = sys.stdin.readline()
         if not answer:  # Ctrl-D

@@ -6,31 +6,38 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import Output, OutputOption
 from qatprep.cli.session import Session
 from qatprep.crypto.keys import KeyKind
 from qatprep.exits import ExitCode
 from qatprep.host.base import Host
 
-app = typer.Typer(no_args_is_help=True, help="Measure signing and encryption on this machine, side by side.")
+app = App(no_args_is_help=True, help="Measure signing and encryption on this machine, side by side.")
 
 ChartOption = Annotated[str, typer.Option("--chart", metavar="FILE", help="Draw it, too: FILE.svg or FILE.png.")]
 LibraryOption = Annotated[
     str,
-    typer.Option(
-        "--library", metavar="PATH", help="The crypto_mb to use, or `bundled`; all that are here unless given."
-    ),
+    typer.Option("--library", metavar="PATH", help="The crypto_mb to use, or bundled (default: all that are here)."),
 ]
-KeysOption = Annotated[list[KeyKind], typer.Option("--key", help="Kinds of key; again for more.")]
+KeysOption = Annotated[
+    list[KeyKind], typer.Option("--key", metavar="KIND", help="rsa-2048, rsa-3072, rsa-4096 or p-256; again for more.")
+]
 
 
 @app.command()
 def rsa(
     ctx: typer.Context,
     key: KeysOption = [KeyKind.RSA_2048, KeyKind.RSA_3072, KeyKind.RSA_4096],  # noqa: B006  # typer copies it
-    workers: Annotated[list[int], typer.Option("--workers", min=1, max=512, help="Threads; again for more.")] = [1],  # noqa: B006
-    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Turns each provider gets.")] = 5,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.01, max=60, help="Length of a turn.")] = 0.3,
+    workers: Annotated[
+        list[int], typer.Option("--workers", min=1, max=512, metavar="THREADS", help="Threads; again for more.")
+    ] = [1],  # noqa: B006
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, max=1000, metavar="N", help="Turns each provider gets.")
+    ] = 5,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, max=60, metavar="SECONDS", help="Length of a turn.")
+    ] = 0.3,
     library: LibraryOption = "",
     chart: ChartOption = "",
     output: OutputOption = Output.human,
@@ -62,7 +69,7 @@ def rsa(
 @app.command()
 def aes(
     ctx: typer.Context,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, max=100, help="Rounds of 20 s each.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=100, metavar="N", help="Rounds of 20 s each.")] = 3,
     openssl: Annotated[str, typer.Option("--openssl", metavar="PROGRAM", help="The openssl to run.")] = "openssl",
     chart: ChartOption = "",
     output: OutputOption = Output.human,
@@ -76,8 +83,13 @@ def aes(
     session: Session = ctx.obj
     host = this_machine(session)
     charts.check(chart)
+
+    def first(notes: tuple[str, ...]) -> None:
+        if output is not Output.json:
+            report.print_notes(session.console(), notes)
+
     with Meter(session.talk(), "bench aes") as meter:
-        result = bench.aes(host, openssl=openssl, rounds=rounds, progress=meter)
+        result = bench.aes(host, openssl=openssl, rounds=rounds, progress=meter, first=first)
     if chart:
         from qatprep.host.user_files import write_file
 
@@ -92,10 +104,16 @@ def aes(
 @app.command()
 def queue(
     ctx: typer.Context,
-    key: Annotated[KeyKind, typer.Option("--key", help="Kind of key.")] = KeyKind.RSA_2048,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=512, help="Threads.")] = 1,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Turns each of the two gets.")] = 15,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.01, max=60, help="Length of a turn.")] = 0.1,
+    key: Annotated[
+        KeyKind, typer.Option("--key", metavar="KIND", help="rsa-2048, rsa-3072, rsa-4096 or p-256.")
+    ] = KeyKind.RSA_2048,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=512, metavar="THREADS", help="Threads.")] = 1,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, max=1000, metavar="N", help="Turns each of the two gets.")
+    ] = 15,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, max=60, metavar="SECONDS", help="Length of a turn.")
+    ] = 0.1,
     library: LibraryOption = "",
     output: OutputOption = Output.human,
 ) -> ExitCode:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import (
     ConfigOption,
     DeviceOption,
@@ -20,10 +21,11 @@ from qatprep.cli.session import Session
 from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
+    from qatprep.crypto.prove import Proven
     from qatprep.host.base import Host
     from qatprep.plan.model import Plan
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -51,14 +53,15 @@ def bootstrap(
     """
     from qatprep import config
     from qatprep.cli.ask import agreed
-    from qatprep.cli.look import look
-    from qatprep.cli.select import chooser, name_of, same_host, to_undo
+    from qatprep.cli.look import look, signed
+    from qatprep.cli.select import chooser, same_host, to_undo
     from qatprep.engine.bootstrap import Result
     from qatprep.engine.bootstrap import bootstrap as run
     from qatprep.outcome import document as last_word
     from qatprep.report import plan as report
     from qatprep.report.outcome import print_outcome
     from qatprep.report.progress import Watcher
+    from qatprep.report.refusal import reach, refusal_lines
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
@@ -81,10 +84,10 @@ def bootstrap(
     console, talk = session.console(), session.talk()
 
     def show(plan: Plan) -> None:
-        if not as_json:
-            report.print_plan(console, plan, f"Plan for {host.label}", name_of(found), every=verbose)
+        if not as_json and not session.quiet:
+            report.print_plan(console, plan, found, wanted.source, verb="bootstrap", every=verbose)
             if diff:
-                report.print_diff(console, plan)
+                report.print_plan_diff(console, plan, every=verbose)
 
     if check:
         plan = seen.plan
@@ -98,7 +101,7 @@ def bootstrap(
 
         def confirm(plan: Plan) -> bool:
             show(plan)
-            if not (yes or host.simulated or agreed(plan.costs, f"Make these {len(plan.changes)} changes?")):
+            if not (yes or agreed(plan.costs, f"Make these {len(plan.changes)} changes?")):
                 return False
             watcher.expect(plan)
             return True
@@ -107,17 +110,21 @@ def bootstrap(
             result = run(host, wanted, only=only, progress=watcher, confirm=confirm)
     session.code = OF_STATUS[result.status]
     document = report.result_document(result, host.label, wanted.source, check=check, diff=diff)
+    for line in refusal_lines(result.plan, found.pci, *reach(found)) if not as_json else ():
+        session.say_row(line)
     if not as_json and not (check and result.status == "planned"):
         undo = to_undo(session, result.run, root, simulate)
         report.print_result(console, result, host.label, undo, qat=found.has_qat)
-    signed = True
+    done = None
     if not check and result.status in ("applied", "unchanged"):
         if result.made and wanted.smoke and not no_smoke:
-            signed = _sign(session, host, document, as_json=as_json)
+            done = _sign(session, host, document, as_json=as_json)
         seen = look(host, wanted, again, only=lambda facts: only)
+        seen = signed(host, seen, done.findings, again) if done else seen
     if check or (session.code is ExitCode.OK and result.status != "declined"):
         session.code = seen.outcome.exit_status(asked=True)
-        session.code = session.code if signed or session.code else ExitCode.FINDINGS
+        if done and not done.report.ok and session.code is ExitCode.OK:
+            session.code = ExitCode.FINDINGS
     if as_json:
         document["outcome"] = last_word(seen.outcome, session.code)
         session.json({**document, "exit": int(session.code)})
@@ -127,14 +134,14 @@ def bootstrap(
     return session.code
 
 
-def _sign(session: Session, host: Host, document: dict[str, object], *, as_json: bool) -> bool:
-    """Sign on what was prepared, and keep the proof. False where a signature failed."""
+def _sign(session: Session, host: Host, document: dict[str, object], *, as_json: bool) -> Proven | None:
+    """Sign on what was prepared, and keep the proof. None where nothing can be signed."""
     from qatprep.crypto.prove import prove
     from qatprep.facts import gather
     from qatprep.report import crypto
 
     if host.simulated:
-        return True
+        return None
     done = prove(host, gather(host), "bootstrap")
     if as_json:
         document["smoke"] = crypto.smoke_document(done.report)
@@ -142,4 +149,4 @@ def _sign(session: Session, host: Host, document: dict[str, object], *, as_json:
         crypto.print_smoke(session.console(), done.report)
     if done.why_not:
         session.say(f"the proof was not written: {done.why_not}")
-    return done.report.ok
+    return done

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import ConfigOption, Output, OutputOption, RootOption, SetOption, SimulateOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from qatprep.config import NodeConfig
     from qatprep.host.record import Recorder
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -41,7 +42,7 @@ def capture(
 
     session: Session = ctx.obj
     if output is Output.json and not file:
-        raise InputError("--output json tells about a capture: name the FILE it is written to")
+        raise InputError("--output json describes a capture: name the FILE it is written to")
     host = session.host(root, simulate)
     began = host.now()
     recorder = Recorder(host)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import ConfigOption, Output, OutputOption, RootOption, SetOption, SimulateOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
-app = typer.Typer(no_args_is_help=True, help="Make, check and show the configuration of this node.")
+app = App(no_args_is_help=True, help="Make, check and show the configuration of this node.")
 
 
 @app.command()

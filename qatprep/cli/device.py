@@ -8,16 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
+from qatprep.cli import complete
+from qatprep.cli.command import App
 from qatprep.cli.device_verbs import OPTIONS, VERBS, Options, Verb
 from qatprep.cli.options import Output, OutputOption, RootOption, SimulateOption, YesOption
 from qatprep.exits import ExitCode
 
-app = typer.Typer(
-    no_args_is_help=True, help="List devices, set services, create and remove VFs, restart PFs, bind and unbind."
-)
+app = App(no_args_is_help=True, help="List devices, set services, create and remove VFs, restart PFs, bind and unbind.")
 
 _SHARED = {"yes": YesOption, "root": RootOption, "simulate": SimulateOption, "output": OutputOption}
-_GLOBS = typer.Argument(metavar="BDF...", help="BDFs or globs of them; 6b:00.1 is 0000:6b:00.1.")
+_GLOBS = typer.Argument(
+    metavar="BDF...",
+    help="BDFs (6b:00.1 is 0000:6b:00.1), globs of them, or network interfaces.",
+    autocompletion=complete.devices,
+)
 
 
 def _command(verb: Verb) -> Callable[..., ExitCode]:
@@ -46,7 +50,7 @@ def _command(verb: Verb) -> Callable[..., ExitCode]:
 
 
 def _option(name: str, default: object) -> Any:
-    """How typer is told of an option of the device verbs alone."""
+    """How typer gets an option of the device verbs alone."""
     option = OPTIONS[name]
     made = typer.Option(*option.flags, help=option.help, metavar=option.metavar or None, min=option.least)
     return Annotated[int | None if default is None else type(default), made]

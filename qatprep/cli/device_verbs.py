@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from qatprep.cli.session import Session
+    from qatprep.facts.bus import Function
     from qatprep.host.base import Host
     from qatprep.plan.model import Plan
 
@@ -25,11 +26,14 @@ class Options(NamedTuple):
     every: bool = False
     driver: str = "vfio-pci"
     group: str = ""
+    user: str = ""
+    kind: str = ""
     mode: str = "0660"
     world_accessible: bool = False
     number: int | None = None
     check: bool = False
     force: bool = False
+    adopt: bool = False
     yes: bool = False
     root: str = "/"
     simulate: str = ""
@@ -51,13 +55,18 @@ OPTIONS = {
     "every": Option(("--all", "-a"), "Show every PCI function of the host."),
     "driver": Option(("--driver",), "The driver.", "NAME"),
     "group": Option(("--group",), "Give the device nodes to this group.", "NAME"),
-    "mode": Option(("--mode",), "Mode of the device nodes, with --group.", "OCTAL"),
+    "user": Option(("--user",), "Give the device nodes to this user: a name or a number.", "NAME"),
+    "kind": Option(("--class",), "Only functions of this class: network, storage, qat ...; means --all.", "CLASS"),
+    "mode": Option(("--mode",), "Mode of the device nodes, with --group or --user.", "OCTAL"),
     "world_accessible": Option(
         ("--world-accessible",), "Allow a --mode that lets every user of the host open the devices."
     ),
     "number": Option(("--count",), "Not for QAT, which makes all or none.", least=1),
     "check": Option(("--check",), "Only say what would change."),
     "force": Option(("--force",), "Take PFs, network interfaces and disks too."),
+    "adopt": Option(
+        ("--adopt",), "Put the driver that driverctl has stored into /etc/qatprep.yaml, for all VFs of the PF."
+    ),
 }
 """Those of the device verbs alone; --yes, --root, --simulate and --output are the same everywhere (cli/options.py)."""
 SHARED = {"yes": ("--yes", "-y"), "root": ("--root",), "simulate": ("--simulate",), "output": ("--output", "-o")}
@@ -92,8 +101,8 @@ def show(session: Session, words: list[str], options: Options) -> ExitCode:
     from qatprep.report import device as report
 
     host = session.host(options.root, options.simulate)
-    if options.every:
-        functions = bus.everything(host)
+    if options.every or options.kind:
+        functions = _of_class(bus.everything(host, drivers=True), options.kind)
         if options.output == "json":
             session.json(report.functions_document(host, functions))
         else:
@@ -106,6 +115,28 @@ def show(session: Session, words: list[str], options: Options) -> ExitCode:
     else:
         report.print_devices(session.console(), host, found, more, with_vfs=options.vfs)
     return ExitCode.OK
+
+
+CLASSES = {
+    "storage": 0x01, "network": 0x02, "display": 0x03, "bridge": 0x06, "processor": 0x0B, "usb": 0x0C,
+    "encryption": 0x10, "accelerator": 0x12,
+}  # fmt: skip
+"""Names of PCI class codes (include/linux/pci_ids.h); "qat" is apart: its functions are co-processors (0x0b40)."""
+
+
+def _of_class(functions: tuple[Function, ...], kind: str) -> tuple[Function, ...]:
+    if not kind:
+        return functions
+    from qatprep.errors import InputError
+    from qatprep.hardware import BY_PF_ID, BY_VF_ID, INTEL
+    from qatprep.text import did_you_mean
+
+    if kind == "qat":
+        return tuple(f for f in functions if f.vendor_id == INTEL and f.device_id in {*BY_PF_ID, *BY_VF_ID})
+    if kind not in CLASSES:
+        known = ("qat", *CLASSES)
+        raise InputError(f"--class {kind!r} is not a class", did_you_mean(kind, known, f"one of {', '.join(known)}"))
+    return tuple(f for f in functions if f.kind == CLASSES[kind])
 
 
 def bind(session: Session, words: list[str], options: Options) -> ExitCode:
@@ -132,7 +163,7 @@ def bind(session: Session, words: list[str], options: Options) -> ExitCode:
         options,
         "device bind",
         lambda host, chosen: steps.bind(
-            host, chosen, options.driver, group=options.group, mode=bits, force=options.force
+            host, chosen, options.driver, group=options.group, user=options.user, mode=bits, force=options.force
         ),
     )
 
@@ -195,7 +226,14 @@ def take_over(session: Session, words: list[str], options: Options) -> ExitCode:
     """qatprep device take-over BDF..."""
     from qatprep.plan.takeover import take_over as plan
 
-    return _run(session, words, options, "device take-over", plan, pfs=True)
+    return _run(
+        session,
+        words,
+        options,
+        "device take-over",
+        lambda host, chosen: plan(host, chosen, adopt=options.adopt),
+        pfs=True,
+    )
 
 
 def power(action: Literal["up", "down", "reset"]) -> Callable[[Session, list[str], Options], ExitCode]:
@@ -236,7 +274,7 @@ def _run(
         return plan(host, chosen)
 
     def confirm(made: Plan) -> bool:
-        return options.yes or host.simulated or not made.costs or agreed(made.costs, "Go on?")
+        return options.yes or not made.costs or agreed(made.costs, "Go on?")
 
     if options.check:
         made = make(frozenset())
@@ -251,16 +289,23 @@ def _run(
     else:
         from qatprep.report.lines import print_result
 
-        print_result(session, result, to_undo(session, result.run, options.root, options.simulate))
+        refused: Iterable[str] = ()
+        if result.plan.refused:
+            from qatprep.facts import pci
+            from qatprep.report.refusal import refusal_lines
+
+            refused = refusal_lines(result.plan, pci.gather(host))
+        print_result(session, result, to_undo(session, result.run, options.root, options.simulate), refused)
     return session.code
 
 
 def _chosen(host: Host, patterns: list[str], *, pfs: bool) -> list[str]:
-    """The BDFs meant. A full BDF may be any PCI device; a glob means QAT devices only, VFs unless PFs are asked for."""
+    """The BDFs meant. A full BDF, or a network interface or disk, may be any PCI device; a glob means QAT devices only,
+    VFs unless PFs are asked for."""
     from qatprep.cli.select import full, matching
 
     globs = [pattern for pattern in patterns if any(c in pattern for c in "*?[")]
-    chosen = [full(pattern) for pattern in patterns if pattern not in globs]
+    chosen = [_named(host, pattern) or full(pattern) for pattern in patterns if pattern not in globs]
     if globs:
         from qatprep.facts import pci
 
@@ -270,18 +315,29 @@ def _chosen(host: Host, patterns: list[str], *, pfs: bool) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
+def _named(host: Host, name: str) -> str:
+    """The PCI function of a network interface or disk, "" where this is the name of none."""
+    if ":" in name:
+        return ""
+    from qatprep.facts import bus
+
+    known = {**bus.behind(host, bus.NET), **bus.behind(host, bus.BLOCK)}
+    return known[name][-1] if name in known else ""
+
+
 _HOST = ("root", "simulate", "output")
 VERBS = {
     "list": Verb(
         show,
-        "Every QAT device: driver, state, services, VFs, IOMMU group, device node, NUMA node, holder.",
-        ("vfs", "every", *_HOST),
+        "List QAT devices: driver, state, services, VFs, IOMMU group, device node, NUMA node, holder; with --all every "
+        "PCI function, with the modules that may drive it.",
+        ("vfs", "every", "kind", *_HOST),
         devices=False,
     ),
     "bind": Verb(
         bind,
         "Bind VFs (or any PCI device) to a driver by driver_override, and read the binding back.",
-        ("driver", "group", "mode", "world_accessible", "check", "force", "yes", *_HOST),
+        ("driver", "group", "user", "mode", "world_accessible", "check", "force", "yes", *_HOST),
     ),
     "unbind": Verb(unbind, "Take VFs (or any PCI device) from their driver.", ("check", "force", "yes", *_HOST)),
     "services": Verb(
@@ -295,8 +351,9 @@ VERBS = {
     ),
     "take-over": Verb(
         take_over,
-        "Remove the overrides that driverctl has stored for QAT devices. What they are bound to now stays.",
-        ("check", "yes", *_HOST),
+        "Remove the overrides that driverctl has stored for QAT devices: from then on the configuration says what "
+        "drives them. What they are bound to now stays.",
+        ("adopt", "check", "yes", *_HOST),
     ),
     "reset": Verb(
         power("reset"),

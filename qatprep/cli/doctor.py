@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli import complete
+from qatprep.cli.command import App
 from qatprep.cli.options import ConfigOption, Output, OutputOption, RootOption, SetOption, SimulateOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
-app = typer.Typer()
+app = App()
 
 
 class ProfileName(StrEnum):
@@ -30,12 +32,20 @@ def doctor(
     ] = ProfileName.auto,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="CHECK", help="Only this id, glob of ids (QP-IOMMU-*) or stage (iommu)."),
+        typer.Option(
+            "--only",
+            metavar="CHECK",
+            help="Only this id, glob of ids (QP-IOMMU-*) or stage (iommu).",
+            autocompletion=complete.findings,
+        ),
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option("--skip", metavar="CHECK", help="Leave out this id, glob or stage.")
+        list[str] | None,
+        typer.Option(
+            "--skip", metavar="CHECK", help="Leave out this id, glob or stage.", autocompletion=complete.findings
+        ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", "-a", help="Tell what is well, blocked and skipped, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Show what is ok, blocked and skipped, too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what was read, and every device.")] = False,
     short: Annotated[bool, typer.Option("--short", help="One line for each finding, and the verdict.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Status 3 also for what could not be seen.")] = False,
@@ -51,6 +61,9 @@ def doctor(
             "--device", "-d", metavar="BDF", help="With --prove: sign here although pods may be given its VFs."
         ),
     ] = None,
+    junit: Annotated[
+        str, typer.Option("--junit", metavar="FILE", help="Write the findings as JUnit XML, too, for a CI system.")
+    ] = "",
     config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
@@ -59,8 +72,8 @@ def doctor(
 ) -> ExitCode:
     """Say what this node can do, and what is in the way. Changes nothing, and needs no root to be useful.
 
-    One broken link is one failure: what hangs on it is "blocked". Status 0 when nothing failed, 3 when something did, 6
-    when restarts or a reboot that are listed clear all that failed.
+    One broken link is one failure: what depends on it is "blocked". Status 0 when nothing failed, 3 when something
+    did, 6 when restarts or a reboot that are listed clear all that failed.
     """
     from qatprep import config
     from qatprep.cli.look import look, narrowed
@@ -88,8 +101,15 @@ def doctor(
         seen = narrowed(host, seen, profile.value, only or (), skip or (), again)
         seen = signed(host, seen, done.findings, again) if done else seen
     code = seen.outcome.exit_status(strict=strict, require_proof=require_proof)
+    if junit:
+        from qatprep.host.user_files import write_file
+        from qatprep.report import junit as as_junit
+
+        text = as_junit.document(seen.judged, seen.outcome, strict=strict, require_proof=require_proof)
+        write_file(junit, text.encode())
     from qatprep.report import doctor as report
     from qatprep.report.crypto import print_smoke, smoke_document
+    from qatprep.report.outcome import print_outcome
 
     if output is Output.json:
         document = report.document(seen.judged, seen.outcome, code)
@@ -98,9 +118,12 @@ def doctor(
         if done:
             print_smoke(session.console(), done.report)
             session.line()
-        report.print_report(
-            session.console(), seen.judged, seen.outcome, again, every=every, verbose=verbose, short=short
-        )
+        if session.quiet:
+            print_outcome(session.console(), seen.outcome)
+        else:
+            report.print_report(
+                session.console(), seen.judged, seen.outcome, again, every=every, verbose=verbose, short=short
+            )
     if done and done.why_not:
         session.say(f"the proof was not written: {done.why_not}")
     return ExitCode.FINDINGS if done and not done.report.ok and code is ExitCode.OK else code

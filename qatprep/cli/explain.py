@@ -6,18 +6,25 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli import complete
+from qatprep.cli.command import App
 from qatprep.cli.options import Output, OutputOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
 def explain(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="[ID|STAGE]", help="An id (QP-SVC-001), a glob (QP-IOMMU-*) or a stage (iommu).")
+        str,
+        typer.Argument(
+            metavar="[ID|STAGE]",
+            help="An id (QP-SVC-001), a glob (QP-IOMMU-*) or a stage (iommu).",
+            autocompletion=complete.findings,
+        ),
     ] = "",
     output: OutputOption = Output.human,
 ) -> ExitCode:

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import ConfigOption, Output, OutputOption, RootOption, SetOption, SimulateOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
-app = typer.Typer()
+app = App()
 
 FILE = "/etc/kubernetes/node-feature-discovery/features.d/qatprep"
 """Read by NFD's `local` source: docs/usage/customization-guide.md, "Feature files"."""

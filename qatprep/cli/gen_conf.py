@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import ConfigOption, Output, OutputOption, RootOption, SetOption, SimulateOption, YesOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
+    from qatprep.host.base import Host
     from qatprep.report.genconf import Set
 
-app = typer.Typer()
+app = App()
 
 
 class Form(StrEnum):
@@ -25,6 +27,7 @@ class Form(StrEnum):
     ignition = "ignition"
     cloud_init = "cloud-init"
     kernel_arguments = "kernel-arguments"
+    cdi = "cdi"
 
 
 @app.command()
@@ -54,6 +57,8 @@ def gen_conf(
 ) -> ExitCode:
     """Print what bootstrap installs to keep a node prepared: for image-based hosts, on which nothing is run.
 
+    The form cdi is this host's VFs for Podman and Docker instead (Container Device Interface).
+
     Nothing on the host is changed, except by --stage-kernel-arguments.
     """
     from qatprep import config
@@ -66,6 +71,8 @@ def gen_conf(
         from qatprep.cli.stage import stage_arguments
 
         return stage_arguments(session, host, yes=yes, as_json=output is Output.json)
+    if form is Form.cdi:
+        return _cdi(session, host, config.load(host, config_file, setting or ()), write)
     if not program.startswith("/"):
         raise InputError(f"--program {program!r} is not an absolute path", "systemd starts only those")
     what = _collect(
@@ -77,6 +84,24 @@ def gen_conf(
         session.json(report.document(what))
     else:
         session.out.write(_text(form, what))
+    return ExitCode.OK
+
+
+def _cdi(session: Session, host: Host, wanted: NodeConfig, write: str) -> ExitCode:
+    from qatprep.errors import InputError
+    from qatprep.facts import gather
+    from qatprep.persist import cdi
+    from qatprep.runtime.memlock import needed
+
+    if write:
+        raise InputError("--write has no files of the form cdi", f"qatprep gen-conf -f cdi > {cdi.PATH}")
+    document = cdi.spec(gather(host), wanted.mode)
+    session.json(document)
+    session.say(
+        f"A container of your own: podman run --device {cdi.KIND}={document['devices'][0]['name']} "
+        f"--ulimit memlock={needed(1)}:{needed(1)} ...\n"
+        f"The file is {cdi.PATH}, to be made again at every boot: the groups have other numbers then."
+    )
     return ExitCode.OK
 
 
@@ -121,7 +146,7 @@ def _write(session: Session, directory: str, what: Set) -> None:
     files = {f"{top}{file.path}": (file.text, file.mode) for file in what.files}
     files[f"{top}/kernel-arguments.txt"] = (arguments.describe(what.kernel_arguments or arguments.NEEDED), 0o644)
     for path in files:
-        if os.path.exists(path) and not path.endswith(".txt") and not is_ours(here.read_text(path)):
+        if os.path.exists(path) and not path.endswith(".txt") and not is_ours(here.read_text(path).text):
             raise InputError(f"{path} is there, and is not qatprep's", "choose an empty directory")
     try:
         for path, (text, mode) in files.items():

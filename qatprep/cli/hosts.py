@@ -6,17 +6,21 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli import complete
+from qatprep.cli.command import App
 from qatprep.cli.options import Output, OutputOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
 def hosts(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="[HOST]", help="Tell the whole story of this one.")] = "",
+    name: Annotated[
+        str, typer.Argument(metavar="[HOST]", help="Show the full story of this host.", autocompletion=complete.hosts)
+    ] = "",
     output: OutputOption = Output.human,
 ) -> ExitCode:
     """List the hosts that --simulate knows, or tell the story of one."""

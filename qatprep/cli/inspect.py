@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import Output, OutputOption
 from qatprep.cli.session import Session
 from qatprep.errors import InputError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from qatprep.mesh.inspect.judge.handshake import Proof
     from qatprep.mesh.inspect.source import Input
 
-app = typer.Typer(no_args_is_help=True, help="Read config dumps, statistics, logs and manifests; try a handshake.")
+app = App(no_args_is_help=True, help="Read config dumps, statistics, logs and manifests; try a handshake.")
 
 Place = Annotated[str, typer.Argument(metavar="FILE|URL|-", help="A file, http://127.0.0.1:15000, or - for a pipe.")]
 
@@ -40,14 +41,10 @@ class Buckets(StrEnum):
 def config_dump(
     ctx: typer.Context,
     place: Place = "-",
-    expect: Annotated[Expected, typer.Option("--expect", help="What every TLS listener shall use.")] = Expected.any,
+    expect: Annotated[Expected, typer.Option("--expect", help="What every TLS listener is to use.")] = Expected.any,
     output: OutputOption = Output.human,
 ) -> ExitCode:
-    """Does each TLS listener really sign through QAT or CryptoMB, with which key, and what if it cannot?
-
-    kubectl port-forward -n istio-system POD 15000 & qatprep inspect config-dump http://127.0.0.1:15000
-    istioctl proxy-config all POD -o json | qatprep inspect config-dump -
-    """
+    """Does each TLS listener really sign through QAT or CryptoMB, with which key, and what if it cannot?"""
     from qatprep.mesh.inspect import config_dump as dumps
     from qatprep.mesh.inspect import source
     from qatprep.mesh.inspect.judge.config_dump import judge
@@ -71,13 +68,13 @@ def stats(
     ctx: typer.Context,
     place: Place = "-",
     before: Annotated[
-        str, typer.Option("--before", metavar="FILE", help="An earlier reading: tell what came since.")
+        str, typer.Option("--before", metavar="FILE", help="An earlier reading: show what changed since.")
     ] = "",
     interval: Annotated[
-        float, typer.Option("--interval", metavar="SECONDS", help="Read twice, and tell the rates.")
+        float, typer.Option("--interval", metavar="SECONDS", help="Read twice, and show the rates.")
     ] = 0.0,
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="N", help="Time between --before and now, for rates.")
+        float, typer.Option("--seconds", metavar="SECONDS", help="Time between --before and now, for rates.")
     ] = 0.0,
     envoy_version: Annotated[
         str, typer.Option("--envoy-version", metavar="VERSION", help="What buckets mean changed in 1.38.")
@@ -86,16 +83,13 @@ def stats(
         Buckets | None, typer.Option("--buckets", help="What the buckets are, where the text does not say.")
     ] = None,
     signs: Annotated[
-        float, typer.Option("--signs", metavar="N", help="RSA-2048 signatures one CPU here makes (qatprep bench rsa).")
+        float,
+        typer.Option("--signs", metavar="PER-SECOND", help="RSA-2048 signatures of one CPU here (qatprep bench rsa)."),
     ] = 0.0,
     workers: Annotated[int, typer.Option("--workers", metavar="N", help="Envoy's worker threads.")] = 0,
     output: OutputOption = Output.human,
 ) -> ExitCode:
-    """CryptoMB's queue sizes in plain words, and whether clients resume sessions. Takes every form Envoy has.
-
-    qatprep inspect stats http://127.0.0.1:15000 --interval 10
-    kubectl exec POD -c istio-proxy -- pilot-agent request GET stats?histogram_buckets=detailed | qatprep inspect stats
-    """
+    """CryptoMB's queue sizes in plain words, and whether clients resume sessions. Takes every form Envoy has."""
     from qatprep.mesh.inspect import source
     from qatprep.mesh.inspect import stats as statistics
     from qatprep.mesh.inspect.histogram import Form, queues
@@ -154,16 +148,15 @@ def _pause(seconds: float) -> float:
 
 def _ask_version(place: str) -> tuple[int, int] | None:
     """From /server_info of the same server; None where it does not say."""
-    import json
-
+    from qatprep import json_input
     from qatprep.errors import QatprepError
     from qatprep.mesh.inspect import source
 
     try:
-        answer = json.loads(source.fetch(source.admin_url(place, "/server_info"), limit=4 << 20, deadline=5))
+        answer = json_input.loads(source.fetch(source.admin_url(place, "/server_info"), limit=4 << 20, deadline=5))
         parts = str(answer.get("version", "")).split("/")
         return _version(parts[1]) if len(parts) > 1 else None
-    except (QatprepError, ValueError, RecursionError, AttributeError):
+    except (QatprepError, ValueError, AttributeError):
         return None
 
 
@@ -176,10 +169,7 @@ def _version(text: str) -> tuple[int, int]:
 
 @app.command()
 def log(ctx: typer.Context, place: Place = "-", output: OutputOption = Output.human) -> ExitCode:
-    """Lines of a pod that does not start, of Envoy, containerd or the kernel: each with its cause and what to do.
-
-    kubectl logs POD | qatprep inspect log -        dmesg | qatprep inspect log -
-    """
+    """Lines of a pod that does not start, of Envoy, containerd or the kernel: each with its cause and what to do."""
     from qatprep.mesh.inspect import logs, source
     from qatprep.mesh.inspect.judge.logs import judge
     from qatprep.report import inspect as report
@@ -196,10 +186,7 @@ def log(ctx: typer.Context, place: Place = "-", output: OutputOption = Output.hu
 
 @app.command()
 def manifest(ctx: typer.Context, place: Place = "-", output: OutputOption = Output.human) -> ExitCode:
-    """Mistakes that schemas miss, in YAML for Kubernetes, Istio or Envoy.
-
-    qatprep inspect manifest deployment.yaml        kubectl get deploy NAME -o yaml | qatprep inspect manifest -
-    """
+    """Mistakes that schemas miss, in YAML for Kubernetes, Istio or Envoy."""
     from qatprep.mesh.inspect import manifest as manifests
     from qatprep.mesh.inspect import source
     from qatprep.mesh.inspect.judge.manifest import judge
@@ -228,10 +215,7 @@ def handshake(
     admin: Annotated[str, typer.Option("--admin", metavar="URL", help="Its Envoy's: did the provider sign?")] = "",
     output: OutputOption = Output.human,
 ) -> ExitCode:
-    """Does the server answer, with which certificate and TLS version, how long does each handshake take, who signs?
-
-    qatprep inspect handshake localhost:9000 --ca cert.pem --admin http://127.0.0.1:9001
-    """
+    """Does the server answer, with which certificate and TLS version, how long does each handshake take, who signs?"""
     from qatprep.mesh.inspect import handshake as handshakes
     from qatprep.mesh.inspect.judge.handshake import judge
     from qatprep.report import handshake as report

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import ConfigOption, RootOption, SetOption, SimulateOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -68,12 +69,9 @@ def _write(path: str, text: str) -> None:
     if os.geteuid() == 0:
         # The folder may be the collector's own; who can exchange the folder itself says where root writes.
         require(LinuxHost(), os.path.dirname(folder), "the folder above the metrics")
-    try:
-        write_file(path, text.encode(), only_regular=True)
-    except InputError:
-        raise
-    except QatprepError as e:
+    if not os.path.isdir(folder):
         raise QatprepError(
-            e.message,
-            "its directory must be there: it is the one node_exporter was given by --collector.textfile.directory",
-        ) from e
+            f"cannot write {path!r}: there is no directory {folder!r}",
+            "make it, or name the one that node_exporter was given by --collector.textfile.directory",
+        )
+    write_file(path, text.encode(), only_regular=True)

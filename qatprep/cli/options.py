@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli import complete
+from qatprep.cli.command import HOST, OUTPUT
+
 
 class Output(StrEnum):
     human = "human"
@@ -24,25 +27,32 @@ def _given(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
 
 RootOption = Annotated[
     str,
-    typer.Option("--root", metavar="DIR|FILE", help="Look at the host mounted at DIR, or recorded in a host FILE."),
+    typer.Option(
+        "--root", metavar="DIR|FILE", help="A host mounted at DIR, or captured in FILE.", rich_help_panel=HOST
+    ),
 ]
 SimulateOption = Annotated[
     str,
     typer.Option(
         "--simulate",
-        metavar="HOST[@KERNEL]",
-        help="Use a simulated host, e.g. spr-2s or spr-2s@6.17; `qatprep hosts` lists them.",
+        metavar="HOST",
+        help="A simulated host: spr-2s, or spr-2s@6.17 for another kernel.",
         callback=_given,
+        rich_help_panel=HOST,
+        autocompletion=complete.hosts,
     ),
 ]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people or for programs.")]
+OutputOption = Annotated[
+    Output,
+    typer.Option("--output", "-o", metavar="FORMAT", help="human or json.", rich_help_panel=OUTPUT, show_default=False),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ConfigOption = Annotated[
     str,
     typer.Option(
         "--config",
         metavar="FILE",
-        help="The configuration; /etc/qatprep.yaml of the host unless given.",
+        help="The configuration (default: the host's /etc/qatprep.yaml).",
         callback=_given,
     ),
 ]
@@ -51,10 +61,17 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override one key of the configuration: nodes.group=qat, or of some PFs: devices@numa1.services=dc.",
+        autocompletion=complete.keys,
+        help="Override one key: nodes.group=qat; of some PFs: devices@numa1.services=dc.",
     ),
 ]
 DeviceOption = Annotated[
     list[str] | None,
-    typer.Option("--device", "-d", metavar="BDF", help="Only this PF, a BDF or a glob of one; may be repeated."),
+    typer.Option(
+        "--device",
+        "-d",
+        metavar="BDF",
+        help="Only this PF: a BDF or a glob; can be repeated.",
+        autocompletion=complete.pfs,
+    ),
 ]

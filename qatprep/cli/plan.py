@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import ConfigOption, DeviceOption, Output, OutputOption, RootOption, SetOption, SimulateOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
@@ -28,7 +29,7 @@ def plan(
     """Show every change that bootstrap would make. Changes nothing; status 3 when there is something to do."""
     from qatprep import config
     from qatprep.cli.look import look
-    from qatprep.cli.select import chooser, name_of, same_host
+    from qatprep.cli.select import chooser, same_host
 
     session: Session = ctx.obj
     host = session.host(root, simulate)
@@ -42,6 +43,7 @@ def plan(
     from qatprep.outcome import document
     from qatprep.report import plan as report
     from qatprep.report.outcome import print_outcome
+    from qatprep.report.refusal import reach, refusal_lines
 
     if output is Output.json:
         session.json(
@@ -52,12 +54,15 @@ def plan(
         )
     else:
         console = session.console()
-        if result.empty and not result.skipped and not result.refused:
-            console.print(report.idle(result.skipped, host.label, qat=found.has_qat), style="ok")
-        else:
-            report.print_plan(console, result, f"Plan for {host.label}", name_of(found), every=verbose)
-        if diff:
-            report.print_diff(console, result)
-        console.print()
+        if not session.quiet:
+            if result.empty and not result.skipped and not result.refused:
+                console.print(report.idle(result.skipped, host.label, qat=found.has_qat), style="ok")
+            else:
+                report.print_plan(console, result, found, wanted.source, verb="plan", every=verbose)
+            if diff:
+                report.print_plan_diff(console, result, every=verbose)
+            for line in refusal_lines(result, found.pci, *reach(found), error=False):
+                console.print(line, soft_wrap=True)
+            console.print()
         print_outcome(console, outcome)
     return code

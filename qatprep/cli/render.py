@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.session import Session
 from qatprep.errors import InputError
 from qatprep.exits import ExitCode
@@ -15,7 +16,7 @@ from qatprep.mesh.provider import Kind
 if TYPE_CHECKING:
     from qatprep.mesh.keys import KeyKind
 
-app = typer.Typer(no_args_is_help=True, help="Print configuration for Envoy, Istio and Kubernetes.")
+app = App(no_args_is_help=True, help="Print configuration for Envoy, Istio and Kubernetes.")
 
 
 class IstioForm(StrEnum):
@@ -37,7 +38,8 @@ class KubernetesForm(StrEnum):
 
 ProviderOption = Annotated[Kind, typer.Option("--provider", "-p", help="Who signs: a QAT VF, crypto_mb, or neither.")]
 DelayOption = Annotated[
-    str, typer.Option("--poll-delay", metavar="TIME", help="For example 5ms; the paper's 5 ms or 10 ms unless given.")
+    str,
+    typer.Option("--poll-delay", metavar="TIME", help="For example 5ms; Intel's guide has 5 ms or 10 ms, the default."),
 ]
 TuneOption = Annotated[
     str, typer.Option("--tune", metavar="FILE", help="Take it from what `qatprep tune --save FILE` wrote.")
@@ -45,7 +47,7 @@ TuneOption = Annotated[
 FallbackOption = Annotated[bool, typer.Option("--fallback", help="Serve in software where the hardware is missing.")]
 ResourceOption = Annotated[str, typer.Option("--resource", metavar="NAME", help="cy, asym ... or the full name.")]
 DevicesOption = Annotated[int, typer.Option("--devices", metavar="N", help="VFs for each container.")]
-CpusOption = Annotated[int, typer.Option("--cpus", metavar="N", help="Whole CPUs: what pinning needs.")]
+CpusOption = Annotated[int, typer.Option("--cpus", metavar="CPUS", help="Whole CPUs: what pinning needs.")]
 MemoryOption = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Memory for each container.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", metavar="NAME", help="The Kubernetes namespace.")]
 
@@ -75,11 +77,7 @@ def envoy(
     key_type: Annotated[str, typer.Option("--key-type", help="rsa2048, rsa3072, rsa4096 or p256.")] = "rsa2048",
     host: Annotated[list[str] | None, typer.Option("--host", metavar="NAME", help="For the certificate.")] = None,
 ) -> ExitCode:
-    """A static Envoy configuration: a TLS listener that answers 200, admin on loopback.
-
-    qatprep render envoy -p qat > envoy.yaml
-    qatprep render envoy -p cryptomb --generate . --key-type p256 > envoy.yaml
-    """
+    """A static Envoy configuration: a TLS listener that answers 200, admin on loopback."""
     from qatprep.mesh import keys
     from qatprep.mesh.provider import choose
     from qatprep.mesh.render import envoy as render
@@ -142,10 +140,7 @@ def istio(
         str, typer.Option("--gateway", metavar="LABEL", help="The EnvoyFilter's pods: the value of their istio label.")
     ] = "ingressgateway",
 ) -> ExitCode:
-    """Istio: mesh config, a gateway (annotation, Helm values, Gateway API), or an EnvoyFilter for exact queue sizes.
-
-    qatprep render istio -p qat > values.yaml; helm upgrade --install NAME istio/gateway -f values.yaml
-    """
+    """Istio: mesh config, a gateway (annotation, Helm values, Gateway API), or an EnvoyFilter for exact queue sizes."""
     from qatprep.mesh.provider import choose
     from qatprep.mesh.render import istio as render
     from qatprep.mesh.render import names
@@ -203,14 +198,14 @@ def kubernetes(
     gid: Annotated[int, typer.Option("--gid", metavar="N", help="runAsGroup, and the pod's fsGroup.")] = 101,
     replicas: Annotated[int, typer.Option("--replicas", metavar="N", help="Of the Deployment.")] = 1,
     policy: Annotated[
-        str, typer.Option("--allocation-policy", help="Of the plugin: balanced spreads VFs over PFs; or packed.")
+        str,
+        typer.Option(
+            "--allocation-policy", metavar="POLICY", help="Of the plugin: balanced spreads VFs over PFs; or packed."
+        ),
     ] = "balanced",
     max_devices: Annotated[int, typer.Option("--max-devices", metavar="N", help="The plugin's limit.")] = 512,
 ) -> ExitCode:
-    """Kubernetes: the QAT device plugin, a pod or Deployment that uses it, or labels for NFD.
-
-    qatprep render kubernetes --as device-plugin | kubectl apply -f -
-    """
+    """Kubernetes: the QAT device plugin, a pod or Deployment that uses it, or labels for NFD."""
     from qatprep.mesh.provider import choose
     from qatprep.mesh.render import kubernetes as render
     from qatprep.mesh.render import names

@@ -6,17 +6,21 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli import complete
+from qatprep.cli.command import App
 from qatprep.cli.options import Output, OutputOption, RootOption, SimulateOption, YesOption
 from qatprep.cli.session import Session
 from qatprep.exits import ExitCode
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()
 def rollback(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(help="A run's id; the last one that stands, unless given.")] = "",
+    run: Annotated[
+        str, typer.Argument(help="A run's id; the last one that stands, unless given.", autocompletion=complete.runs)
+    ] = "",
     list_runs: Annotated[bool, typer.Option("--list", help="List the runs this host remembers.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only say what would be undone.")] = False,
     yes: YesOption = False,
@@ -52,13 +56,13 @@ def rollback(
         else:
             session.line("Nothing to undo.")
         return ExitCode.OK
-    if not as_json:
+    if not as_json and not session.quiet:
         report.print_chain(session.console(), chain, host)
     if check:
         if as_json:
             session.json(report.rollback_document(host.label, "planned", chain, []))
         return ExitCode.FINDINGS
-    if not (yes or host.simulated or agreed((), "Undo this?")):
+    if not (yes or agreed((), "Undo this?")):
         session.line("Nothing was changed.")
         return ExitCode.OK
     not_undone: list[str] = []

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 
 def full(bdf: str) -> str:
-    """A BDF with its domain; one without is of domain 0000. InputError for what is no BDF."""
+    """A BDF with its domain; one without is of domain 0000. InputError for what is not a BDF."""
     text = bdf.strip().lower()
     text = text if text.count(":") >= 2 else f"0000:{text}"
     if not BDF.fullmatch(text):
-        raise InputError(f"{bdf!r} is not a PCI address", "write it as 0000:6b:00.1 or 6b:00.1")
+        raise InputError(
+            f"{bdf!r} is neither a PCI address nor a network interface or disk of this host",
+            "write it as 0000:6b:00.1 or 6b:00.1",
+        )
     return text
 
 
@@ -51,7 +54,7 @@ def chooser(facts: Facts, patterns: list[str]) -> Callable[[str], bool] | None:
 
 
 def name_of(facts: Facts) -> Callable[[str], str]:
-    """What is written beside a BDF: family and NUMA node."""
+    """What is written next to a BDF: family and NUMA node."""
     return names(facts.pci)
 
 
@@ -75,7 +78,7 @@ def same_host(root: str, simulate: str, config_file: str = "", settings: Sequenc
 
 
 def to_undo(session: Session, run: str, root: str, simulate: str) -> str:
-    """How a run is undone, for people."""
+    """How a run is undone: a command, or why not."""
     if simulate and not session.env.get("QATPREP_STATE"):
         return "nothing of it is kept: with QATPREP_STATE=FILE a simulated host stays as it is between calls"
-    return f"to undo: qatprep rollback {run}{same_host(root, simulate)}"
+    return f"qatprep rollback {run}{same_host(root, simulate)}"

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from qatprep.host.base import Host
+from qatprep.text import in_ascii, json_text, printable
 
 if TYPE_CHECKING:
-    from qatprep.report.console import Console
+    from qatprep.report.console import Color, Console
 
 
 class OutputGone(Exception):
@@ -22,7 +23,8 @@ class OutputGone(Exception):
 
 
 class _Stream:
-    """A stream of this process, there even when its descriptor was closed. Talk that nobody can hear is no failure."""
+    """A stream of this process, there even when its descriptor was closed. Talk that nobody can hear is not a
+    failure."""
 
     def __init__(self, stream: TextIO | None, *, needed: bool) -> None:
         self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
@@ -46,6 +48,43 @@ class _Stream:
         return getattr(self._stream, name)
 
 
+class _Gate:
+    """A stream for plain text: whatever reaches it, only what prints leaves it, lines and tabs apart."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(printable(text, "\n\t"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class _Ascii:
+    """A stream of ASCII alone: rich takes its ASCII marks for it, and what the host says is escaped."""
+
+    encoding = "ascii"
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(in_ascii(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def error_text(what: str, cause: str = "", fix: str = "") -> str:
+    """What is wrong with the value, why, what to do. Lines beyond the first of each are indented below it."""
+    lines = [f"error: {what}"]
+    for label, text in (("cause", cause), ("fix", fix)):
+        if text:
+            lines.append(f"  {label + ':':6} " + text.replace("\n", "\n" + " " * 9))
+    return "\n".join(lines)
+
+
 class Session:
     """One call of qatprep. Tests hand in their own host and streams; nothing here is global."""
 
@@ -56,15 +95,21 @@ class Session:
         env: Mapping[str, str] = os.environ,
         given_host: Host | None = None,
     ) -> None:
-        self.out = out or cast("TextIO", _Stream(sys.stdout, needed=True))
+        self._out = out or cast("TextIO", _Stream(sys.stdout, needed=True))
+        self._err = err or cast("TextIO", _Stream(sys.stderr, needed=False))
+        self.out = cast("TextIO", _Gate(self._out))
         """Data: what a program reading us wants."""
-        self.err = err or cast("TextIO", _Stream(sys.stderr, needed=False))
+        self.err = cast("TextIO", _Gate(self._err))
         """Talk: progress, hints, warnings."""
         self.env = env
         self.given_host = given_host
-        """A host that stands in for what --root and --simulate would open."""
+        """A host that replaces what --root and --simulate would open."""
+        self.color: Color = "auto"
+        """When to use colours (--color)."""
+        self.quiet = False
+        """Whether only results and errors are printed (--quiet)."""
         self.verbose = False
-        """Whether every operation on the host is told on stderr (qatprep -v)."""
+        """Whether every operation on the host is printed to stderr (qatprep -v)."""
         self.code: int | None = None
         """The exit status that is certain already, whatever becomes of the output."""
 
@@ -84,28 +129,59 @@ class Session:
 
     def json(self, document: Mapping[str, Any]) -> None:
         """Print a document; keys stay in the order the reporter gave them."""
-        import json
-
-        self.out.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        self.out.write(json_text(document, ascii=self.ascii))
 
     def line(self, text: str = "") -> None:
         """One line of data."""
-        self.out.write(text + "\n")
+        self._text(self.out).write(text + "\n")
 
     def say(self, text: str) -> None:
         """One line of talk."""
-        self.err.write(text + "\n")
+        self._text(self.err).write(text + "\n")
         self.err.flush()
 
+    def say_row(self, text: str, indent: int = 16) -> None:
+        """One line of talk; on a terminal it wraps at blanks, its further lines `indent` columns in."""
+        if self._err.isatty():
+            import shutil
+            import textwrap
+
+            width = max(40, shutil.get_terminal_size().columns)
+            lines = textwrap.wrap(
+                text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+            )
+            text = "\n".join(lines)
+        self.say(text)
+
+    def note(self, text: str) -> None:
+        """One line of talk that --quiet leaves out."""
+        if not self.quiet:
+            self.say(text)
+
+    def error(self, what: str, cause: str = "", fix: str = "") -> None:
+        """The one form of an error, on stderr."""
+        self.say(error_text(what, cause, fix))
+
     def console(self) -> Console:
-        """A rich console on stdout: plain when that is no terminal, 100 columns when its width is not known."""
-        return self._console(self.out)
+        """A rich console on stdout: not wrapped and without colours where that is not a terminal."""
+        return self._console(self._out)
 
     def talk(self) -> Console:
-        """A rich console on stderr."""
-        return self._console(self.err)
+        """A rich console on stderr; silent with --quiet."""
+        return self._console(self._err, quiet=self.quiet)
 
-    def _console(self, stream: TextIO) -> Console:
+    def _console(self, stream: TextIO, *, quiet: bool = False) -> Console:
         from qatprep.report.console import console
 
-        return console(stream, self.env)
+        return console(self._text(stream), self.env, self.color, quiet=quiet)
+
+    @property
+    def ascii(self) -> bool:
+        """Whether the locale is C by name: LC_ALL, else LC_CTYPE, else LANG (setlocale(3)). Where none is set, as in
+        a container, nobody asked for ASCII."""
+        names = (self.env.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+        return next((name for name in names if name), "") in ("C", "POSIX")
+
+    def _text(self, stream: TextIO) -> TextIO:
+        """The stream for what people read."""
+        return cast("TextIO", _Ascii(stream)) if self.ascii else stream

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from qatprep.cli.command import App
 from qatprep.cli.options import DeviceOption, Output, OutputOption, RootOption, SimulateOption
 from qatprep.cli.session import Session
 from qatprep.crypto import smoke
@@ -13,7 +14,7 @@ from qatprep.errors import InputError
 from qatprep.exits import ExitCode
 from qatprep.host.base import Host
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(help="Sign with RSA on what the node has, and check every signature.")
@@ -26,7 +27,7 @@ def main(
     direct: Annotated[
         bool, typer.Option("--direct", help="Prove a QAT VF without libqat: talk to it through VFIO.")
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="With --direct: every VF that nobody holds.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --direct: every VF that is not in use.")] = False,
     record: Annotated[
         str, typer.Option("--record", metavar="FILE", help="With --direct: keep each step and register value.")
     ] = "",

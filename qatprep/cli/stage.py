@@ -27,7 +27,7 @@ def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -
             None,
             command="gen-conf --stage-kernel-arguments",
             planner=lambda _: staging.plan,
-            confirm=lambda plan: yes or host.simulated or agreed((), f"Write {plan.changes[0].subject}?"),
+            confirm=lambda plan: yes or agreed((), f"Write {plan.changes[0].subject}?"),
         )
     if as_json:
         session.json({**result_document(result, host.label, "command line"), "commands": _next(found and found.way)})

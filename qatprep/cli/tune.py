@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from qatprep.cli.bench import ChartOption, LibraryOption, this_machine
+from qatprep.cli.command import App
 from qatprep.cli.options import Output, OutputOption
 from qatprep.cli.session import Session
 from qatprep.crypto.keys import KeyKind
 from qatprep.exits import ExitCode
+from qatprep.text import json_text
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(help="Find out whether to accelerate on this node, with what, and with which poll delay.")
 def main(
     ctx: typer.Context,
-    key: Annotated[KeyKind, typer.Option("--key", help="Kind of key.")] = KeyKind.RSA_2048,
+    key: Annotated[
+        KeyKind, typer.Option("--key", metavar="KIND", help="rsa-2048, rsa-3072, rsa-4096 or p-256.")
+    ] = KeyKind.RSA_2048,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, max=512, help="Envoy's worker threads; one a usable CPU unless given.")
+        int,
+        typer.Option(
+            "--workers", min=0, max=512, metavar="THREADS", help="Envoy's worker threads (default: one a usable CPU)."
+        ),
     ] = 0,
     certificates: Annotated[
         int,
         typer.Option(
             "--certificates",
+            metavar="N",
             min=1,
             max=4096,
             help="TLS contexts with a private key of their own (listeners, SDS secrets, clusters): a queue each.",
         ),
     ] = 1,
     rate: Annotated[
-        float, typer.Option("--rate", min=0, metavar="N", help="Handshakes a second the node must stand.")
+        float, typer.Option("--rate", min=0, metavar="PER-SECOND", help="Handshakes a second the node must stand.")
     ] = 0.0,
-    p99: Annotated[
-        float, typer.Option("--p99", min=0, metavar="MS", help="Milliseconds that 99 % of them may take at most.")
-    ] = 0.0,
+    p99: Annotated[float, typer.Option("--p99", min=0, metavar="MS", help="What 99 % of them may take at most.")] = 0.0,
     poll_delay: Annotated[
         list[int], typer.Option("--poll-delay", min=1, max=999, metavar="MS", help="Delays to try; again for more.")
     ] = [1, 2, 5, 10, 20],  # noqa: B006  # typer copies it
     load: Annotated[
         list[float],
-        typer.Option("--load", min=1, metavar="N", help="Loads to try, operations a second; again for more."),
+        typer.Option("--load", min=1, metavar="PER-SECOND", help="Operations a second to try; again for more."),
     ] = [],  # noqa: B006
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.03, max=600, help="Length of the load at each point.")
+        float, typer.Option("--seconds", min=0.03, max=600, metavar="SECONDS", help="Length of the load at each point.")
     ] = 1.0,
     library: LibraryOption = "",
     save_to: Annotated[
@@ -81,7 +86,7 @@ def main(
         )
     document = report.tune_document(result)
     if save_to:
-        write_file(save_to, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+        write_file(save_to, json_text(document).encode())
     if chart:
         write_file(chart, charts.tune(result, chart))
     if output is Output.json:

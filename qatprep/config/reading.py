@@ -198,7 +198,7 @@ def _match(word: str) -> tuple[str, Any]:
         return "family", word
     if re.fullmatch(r"[0-9a-fA-F:.*?\[\]!-]+", word) and set(word) & set(":*?"):
         return "device", word
-    raise ValueError(f"{word!r} is no BDF, no family ({', '.join(f.name for f in hardware.SUPPORTED)}) and no numaN")
+    raise ValueError(f"{word!r} is not a BDF, a family ({', '.join(f.name for f in hardware.SUPPORTED)}) or numaN")
 
 
 def _typed(path: Path, text: str) -> Any:
@@ -209,6 +209,8 @@ def _typed(path: Path, text: str) -> Any:
     kind = dict(schema_check.leaves("config")).get(key, {}).get("type")
     if kind in ("boolean", None) and text.lower() in ("true", "false", "yes", "no", "on", "off"):
         return yaml.safe_load(text.lower())
+    if kind == "array":
+        return text.split(",")
     if kind in ("integer", None) and re.fullmatch(r"\d{1,18}", text):
         return int(text)
     return text
@@ -274,7 +276,8 @@ def _containers(section: dict[str, Any], wrong: list[Wrong]) -> ContainersConfig
         except ValueError as e:
             size = 0
             wrong.append((path, f"containers.memlock {e}", "auto, keep, or a size, for example 128M"))
-    return ContainersConfig(size, section.get("device_ownership", False), section.get("restart", ""))
+    ownership, restart = section.get("device_ownership", False), section.get("restart", "")
+    return ContainersConfig(size, ownership, restart, tuple(section.get("may_edit", ())))
 
 
 def _values(section: dict[str, Any], path: Path, wrong: list[Wrong]) -> dict[str, Any]:

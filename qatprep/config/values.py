@@ -67,7 +67,7 @@ class Override:
 
 @dataclass(frozen=True)
 class ContainersConfig:
-    """What the container runtime shall let containers do."""
+    """What the container runtime is to let containers do."""
 
     memlock: int = 0
     """Bytes; 0 is the rule (runtime/memlock.py), KEEP_MEMLOCK leaves the unit as it is."""
@@ -75,6 +75,8 @@ class ContainersConfig:
     """Switch it on; False leaves it as it is, on or off."""
     restart: str = ""
     """The unit to restart when something needs it; "" never."""
+    may_edit: tuple[str, ...] = ()
+    """Files of others that device ownership or memlock may be set in."""
 
 
 KEEP_MEMLOCK = -1

@@ -194,7 +194,7 @@ def _kind(definition: dict[str, Any]) -> str:
     if "const" in definition:
         return f"`{definition['const']}`"
     kind = definition["type"]
-    names = {"boolean": "`true`, `false`", "integer": "whole number", "string": "text"}
+    names = {"boolean": "`true`, `false`", "integer": "whole number", "string": "text", "array": "list"}
     return " or ".join(names[one] for one in (kind if isinstance(kind, list) else [kind]))
 
 

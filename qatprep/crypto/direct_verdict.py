@@ -9,7 +9,7 @@ from qatprep.direct.result import Cause, Evidence, Proof, Step
 
 LOG = "see the kernel log: journalctl -k, qatprep doctor"
 RESTART = (
-    "restart the PF, which removes its VFs and stops whoever uses them: write down to its qat/state, "
+    "restart the PF, which removes its VFs and stops the programs that use them: write down to its qat/state, "
     "then run qatprep bootstrap; in a VM, on the host"
 )
 
@@ -132,7 +132,7 @@ def _summary(cause: Cause, step: Step, evidence: Evidence, holders: Sequence[str
         case Cause.PF_NONSENSE:
             return f"the PF's answers make no sense: {_shown(evidence)}"
         case Cause.PF_RESTARTING:
-            return "the PF is restarting; it was told that this VF is free"
+            return "the PF is restarting; it was notified that this VF is free"
         case Cause.PF_FATAL:
             return "the PF reports a fatal error"
         case Cause.VERSION_REFUSED:

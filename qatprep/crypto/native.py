@@ -81,7 +81,7 @@ def _found(host: LinuxHost, name: str) -> list[str]:
     """Where ld.so may find a library, in its order: LD_LIBRARY_PATH, then its cache (ld.so(8))."""
     folders = os.environ.get("LD_LIBRARY_PATH")
     asked = [f"{folder or '.'}/{name}" for folder in folders.replace(";", ":").split(":")] if folders else []
-    listed = host.run(["/sbin/ldconfig", "-p"]).stdout.splitlines()
+    listed = host.run(["/sbin/ldconfig", "-p"]).stdout.text.splitlines()
     cached = [line.rpartition(" => ")[2] for line in listed if line.split()[:1] == [name]]
     return [path for path in asked if os.path.exists(path)] + cached
 

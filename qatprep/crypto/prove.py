@@ -15,11 +15,13 @@ from qatprep.crypto.result import ProviderResult
 from qatprep.errors import QatprepError
 from qatprep.facts import Facts, proof
 from qatprep.facts.base import Unknown
+from qatprep.facts.pci import Pf, Services
 from qatprep.facts.proof import Proof, Signed
-from qatprep.findings import Finding
+from qatprep.findings import Finding, Status
 from qatprep.host.base import Host
 from qatprep.text import listed, plural
 
+BUS = "/sys/bus/pci"
 WITHOUT_LIBQAT = ("no-library", "no-module")
 """Codes of smoke's line on QAT that say nothing about QAT itself."""
 
@@ -63,8 +65,17 @@ def prove(host: Host, facts: Facts, by: str, named: Sequence[str] = (), provider
     nothing for what the host or a device does.
     """
     away = {bdf: why for bdf, why in given(facts).items() if bdf not in named}
+    cover = covered_by(host)
     report, found = _sign(host, facts, provider, away)
     signed = [result for result in report.results if result.state == "passed" or result.devices]
+    if cover and any(result.devices for result in signed):
+        return Proven(report, away, False, found, f"{cover} covers {BUS}: what signed is no device of this machine")
+    if not cover and _keeps(host) and (rest := _unreached(facts, signed)):
+        more, seen = _directly(host, facts, away, rest)
+        # That none of the rest could be tried is no doubt of what signed: they are only not proven.
+        found += tuple(f for f in seen if f.status is not Status.UNKNOWN)
+        report = _joined(host, provider, report, more)
+        signed.append(more)
     try:
         return Proven(report, away, _keep(host, facts, by, signed), found)
     except (OSError, QatprepError) as e:
@@ -91,10 +102,46 @@ def _sign(
     return smoke.judged(smoke.Provider(provider), host, (result, *others)), found
 
 
-def _directly(host: Host, facts: Facts, away: Mapping[str, str]) -> tuple[ProviderResult, tuple[Finding, ...]]:
-    """One signature on a free VF of each PF that is not kept away from."""
+def _unreached(facts: Facts, signed: Sequence[ProviderResult]) -> list[str]:
+    """PFs (in a VM: VFs) that could sign and did not, where libqat did: it takes the first VF that it can open
+    (crypto/child.py, QAT_POLICY), and left to itself 6 at most (qatlib, qat_mgr_client.c, MAX_DEVS_NO_POLICY)."""
+    libqat = [result for result in signed if result.provider == "qat" and result.code == "passed"]
+    reached = {bdf for result in libqat for bdf, _, _ in result.devices}
+    able = [pf.bdf for pf in facts.pci.pfs if pf.vfs and pf.family.supported and _may_sign(pf)]
+    able += [vf.bdf for vf in facts.pci.vfs if vf.family.supported]
+    return [bdf for bdf in able if bdf not in reached] if libqat else []
+
+
+def _may_sign(pf: Pf) -> bool:
+    return not isinstance(pf.services, Services) or "asym" in pf.services.tokens
+
+
+def _joined(host: Host, provider: str, report: smoke.SmokeReport, more: ProviderResult) -> smoke.SmokeReport:
+    """The report in which what libqat did not reach is in the line on QAT."""
+
+    def whole(libqat: ProviderResult) -> ProviderResult:
+        failed = more.state == "failed"
+        return replace(
+            libqat,
+            state="failed" if failed else libqat.state,
+            summary=f"{libqat.summary}; {more.summary}",
+            fix=more.fix or libqat.fix,
+            signatures=libqat.signatures + more.signatures,
+            evidence=(*libqat.evidence, *more.evidence),
+            devices=(*libqat.devices, *more.devices),
+            code="" if failed else libqat.code,
+        )
+
+    results = tuple(whole(result) if result.provider == "qat" else result for result in report.results)
+    return smoke.judged(smoke.Provider(provider), host, results)
+
+
+def _directly(
+    host: Host, facts: Facts, away: Mapping[str, str], only: Sequence[str] = ()
+) -> tuple[ProviderResult, tuple[Finding, ...]]:
+    """One signature on a free VF of each PF that is not kept away from; of those in `only` where it is given."""
     every = [*(pf.bdf for pf in facts.pci.pfs if pf.family.supported), *(vf.bdf for vf in facts.pci.vfs)]
-    devices = [bdf for bdf in every if bdf not in away]
+    devices = [bdf for bdf in only or every if bdf not in away]
     if why := smoke.elsewhere(host):
         return ProviderResult("qat", "not run", f"not run: {why}"), ()
     if not devices:
@@ -124,9 +171,26 @@ def _directly(host: Host, facts: Facts, away: Mapping[str, str]) -> tuple[Provid
     return result, found
 
 
+def covered_by(host: Host) -> str:
+    """The file system that is mounted over the machine's own PCI devices (as an emulator does), "" where none is."""
+    try:
+        lines = host.read_text("/proc/self/mountinfo").text.splitlines()
+    except OSError:
+        return ""
+    # "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw" (proc_pid_mountinfo(5))
+    mounts = [(line.split()[4], line.partition(" - ")[2].split()[0]) for line in lines if " - " in line]
+    over = [kind for place, kind in mounts if place in (BUS, f"{BUS}/devices")]
+    return over[-1] if over and over[-1] != "sysfs" else ""
+
+
+def _keeps(host: Host) -> bool:
+    """Whether a proof may be written there."""
+    return host.euid == 0 and host.writable
+
+
 def _keep(host: Host, facts: Facts, by: str, signed: Sequence[ProviderResult]) -> bool:
     """Add what signed to the proof of this boot. False where only software did, or nobody may write there."""
-    if host.euid != 0 or not host.writable:
+    if not _keeps(host):
         return False
     devices = {pf.bdf: pf for pf in facts.pci.pfs} | {vf.bdf: vf for vf in facts.pci.vfs}
     before = proof.gather(host)

@@ -55,7 +55,7 @@ class Prover:
         try:
             answer = child.ask("prove", self._patience, each=each, **asked)
         except Trouble as trouble:
-            # Not killed: what waits in the kernel does not die of it, and a reset is not to be cut short.
+            # Not killed: what waits in the kernel does not die of it, and a reset must not be cut short.
             child.close(kill=False)
             self._child = None
             if child.hung:

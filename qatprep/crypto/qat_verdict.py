@@ -98,7 +98,7 @@ def _names(host: Host, path: str) -> tuple[str, ...]:
 def _may_lock(host: Host) -> bool:
     """CAP_IPC_LOCK is bit 14 of CapEff (include/uapi/linux/capability.h)."""
     try:
-        found = re.search(r"^CapEff:\s*([0-9a-f]+)", host.read_text("/proc/self/status"), re.MULTILINE)
+        found = re.search(r"^CapEff:\s*([0-9a-f]+)", host.read_text("/proc/self/status").text, re.MULTILINE)
     except OSError:
         return False
     return bool(found and int(found[1], 16) >> 14 & 1)
@@ -116,7 +116,7 @@ def judge(node: QatNode, trouble: Trouble) -> Verdict:
         return Verdict(
             "hung",
             f"libqat did not answer ({trouble.stage}, {trouble.detail}) and was ended",
-            "look at the kernel log: qatprep doctor; set the PF down and up if it does not answer its VFs",
+            "see the kernel log: qatprep doctor; set the PF down and up if it does not answer its VFs",
         )
     if trouble.kind == "died":
         return Verdict("died", f"libqat took its process down ({trouble.stage}): {trouble.detail}")
@@ -131,18 +131,18 @@ def judge(node: QatNode, trouble: Trouble) -> Verdict:
 def no_rsa(node: QatNode, instances: int) -> Verdict:
     """The verdict on a libqat that started but has nothing that does RSA."""
     offered = sorted({pf.services.text for pf in node.pfs if isinstance(pf.services, pci.Services)})
-    words = f"; the PFs offer {', '.join(offered)}" if offered else ""
+    offers = f"; the PFs offer {', '.join(offered)}" if offered else ""
     fix = (
         "give a PF the asym service: qatprep device services --help"
         if node.pfs
-        else ("ask whoever runs the host for a VF of a PF with the asym service")
+        else ("ask the administrator of the host for a VF of a PF with the asym service")
     )
     if instances:
         count = plural(instances, "instance")
-        return Verdict("no-rsa", f"libqat has {count}, but none does RSA: the VF has no asym service{words}", fix)
+        return Verdict("no-rsa", f"libqat has {count}, but none does RSA: the VF has no asym service{offers}", fix)
     if not node.vfs:
         return _absent(node)
-    return Verdict("no-rsa", f"libqat started but has no crypto instance: the VF has neither asym nor sym{words}", fix)
+    return Verdict("no-rsa", f"libqat started but has no crypto instance: the VF has neither asym nor sym{offers}", fix)
 
 
 def _absent(node: QatNode) -> Verdict:
@@ -217,7 +217,18 @@ def _of_words(node: QatNode, trouble: Trouble) -> Verdict | None:
         return Verdict("refused", "the PF's kernel driver and this libqat do not understand each other", "update both")
     if "incompatible qatmgr" in text:
         return Verdict("refused", "libqat and the running qatmgr are of different versions", "systemctl restart qat")
-    if re.search(r"No available devices after trying|Device or resource busy", text):
+    return _none_opened(text)
+
+
+def _none_opened(text: str) -> Verdict | None:
+    """libqat tried every VF. Each that somebody holds it passes over without a word, or with EBUSY; any other line
+    before the last says why a VF could not be opened."""
+    before, tried, _ = text.partition("No available devices after trying")
+    why = [line.removeprefix("err: ") for line in before.splitlines() if line.startswith("err: ")]
+    if tried and why and "Device or resource busy" not in text:
+        fix = "see the kernel log: qatprep doctor; qatprep smoke --direct tries the VF without libqat"
+        return Verdict("refused", f"libqat could open no VF: {why[0]}", fix)
+    if tried or "Device or resource busy" in text:
         return Verdict("held", "every VF that could be used is held by another process", "stop it, or make more VFs")
     return None
 

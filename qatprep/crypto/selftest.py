@@ -1,6 +1,6 @@
 """Does a library sign rightly? Asked before anything is made of its speed: every kind of key, full and partial queues.
 
-The keys are no secret: they are the same in every copy of qatprep, so that the question costs no time for new ones.
+The keys are not secret: they are the same in every copy of qatprep, so that the question costs no time for new ones.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ def work(kind: KeyKind) -> Work:
 
 
 def wrong(signer: Signer, needed: KeyKind) -> str:
-    """What is wrong with the library, or "". It may refuse a kind of key other than the `needed` one altogether.
+    """What is wrong with the library, or "". It may refuse a kind of key other than the `needed` one completely.
 
-    A library that signs wrongly with any kind of key is not to be trusted with another.
+    A library that signs wrongly with any kind of key must not be trusted with another.
     """
     said = []
     for kind in KeyKind:

@@ -1,7 +1,7 @@
 """Does signing work on this node, and with what: every provider signs for itself and is judged for itself.
 
 A signature counts only when an implementation other than the one that made it accepts it. What did not run is said not
-to have run; nothing stands in for anything else.
+to have run; nothing is replaced by anything else.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def why_no_cryptomb(cpu: CpuFacts) -> tuple[str, str]:
     if missing:
         return (
             f"the CPU has the instructions, but the OS has not switched on {', '.join(bit.name for bit in missing)}",
-            "a kernel argument, GDS or a hypervisor: qatprep doctor --profile cryptomb tells which",
+            "a kernel argument, GDS or a hypervisor: qatprep doctor --profile cryptomb says which",
         )
     return "", ""
 

@@ -38,7 +38,7 @@ class VfResult:
     verdict: Verdict
     proof: Proof | None = None
     checked_by: str = ""
-    """The implementations that accepted the signature, beside integers; "" when none did."""
+    """The implementations that accepted the signature, next to integers; "" when none did."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _best_first(found: PciFacts) -> Iterator[Vf]:
 
 
 def _left_alone(host: Host, found: PciFacts) -> dict[str, VfResult]:
-    """The VFs that are not to be tried, by BDF: of devices this proof does not know, or given to pods."""
+    """The VFs that must not be tried, by BDF: of devices this proof does not know, or given to pods."""
     verdicts = {
         bdf: Verdict("allocated", f"given to pod {entry.pod}")
         for entry in kubernetes.gather(host).pods

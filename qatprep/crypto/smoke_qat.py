@@ -48,13 +48,12 @@ def sign(host: Host, libraries: Libraries | None = None) -> ProviderResult:
 
 
 def _failed(verdict: Verdict, output: tuple[str, ...]) -> ProviderResult:
-    words = tuple(f"libqat: {line}" for line in output[-4:])
     return ProviderResult(
         "qat",
         "unavailable" if verdict.code in ABSENT else "failed",
         verdict.summary,
         verdict.fix,
-        evidence=words,
+        evidence=tuple(f"libqat: {line}" for line in output[-4:]),
         code=verdict.code,
     )
 
@@ -72,28 +71,28 @@ def _result(
     proof = _proof(before, after, measured.completed)
     code, made = "passed", f"{measured.completed} RSA-2048 signatures"
     if run.lost:
-        code, words = "lost", f"{run.lost} of {SIGNATURES} operations never came back"
+        code, summary = "lost", f"{run.lost} of {SIGNATURES} operations never came back"
     elif run.last_status and not run.wrong:
         why = STATUS.get(run.last_status, "")
-        code, words = (
+        code, summary = (
             "refused",
             f"{measured.failed} of {SIGNATURES} operations ended with status {run.last_status}{why}",
         )
     elif wrong:
-        code, words = "wrong", f"{made}, {wrong} WRONG"
+        code, summary = "wrong", f"{made}, {wrong} WRONG"
     elif measured.completed < SIGNATURES:
-        code, words = "lost", f"only {measured.completed} of {SIGNATURES} operations could be sent"
+        code, summary = "lost", f"only {measured.completed} of {SIGNATURES} operations could be sent"
     elif isinstance(before, int) and isinstance(after, int) and after - before < measured.completed:
-        code, words = "not-offloaded", f"{made}, all right, but NOT on the device"
+        code, summary = "not-offloaded", f"{made}, all right, but NOT on the device"
     else:
-        words = f"{made}, all right"
+        summary = f"{made}, all right"
     import cryptography
 
     checker = f"cryptography {cryptography.__version__}"
     return ProviderResult(
         "qat",
         "passed" if code == "passed" else "failed",
-        f"{name}: {words} ({checker})",
+        f"{name}: {summary} ({checker})",
         library=name,
         key="rsa-2048",
         signatures=run.checked,
@@ -111,7 +110,7 @@ def counters(host: Host, pfs: tuple[Pf, ...]) -> dict[str, int] | Unknown:
     for pf in pfs:
         path = f"{hardware.DEBUGFS}/qat_{pf.family.driver}_{pf.bdf}/fw_counters"
         try:
-            text = host.read_text(path, deadline=3.0)
+            text = host.read_text(path, deadline=3.0).text
         except OSError as e:
             return Unknown(f"{path}: {e.strerror}")
         found[pf.bdf] = sum(int(row[2]) for row in re.finditer(r"^\s*\d+:\s+(\d+)\s+(\d+)", text, re.MULTILINE))
@@ -130,25 +129,27 @@ def _devices(
     before: dict[str, int] | Unknown,
     after: dict[str, int] | Unknown,
 ) -> tuple[tuple[str, int, int | None], ...]:
-    """Which PFs signed. By their firmware's counters where these counted our operations and nothing else; else those on
-    whose bus libqat has an instance (where one PF has that bus alone), one signature for each at least. In a VM, the
-    VFs, where all of them are open."""
+    """Which PFs (in a VM: VFs) signed. By their firmware's counters where these counted our operations and nothing
+    else; else those whose VFs libqat has an instance on, one signature for each at least. `busAddress` is the address
+    of the VF without its domain (qatlib, adf_process_proxy.c, icp_adf_getBusAddress): what two domains have is not
+    counted."""
     rises = (
         {bdf: after[bdf] - before[bdf] for bdf in after} if isinstance(before, dict) and isinstance(after, dict) else {}
     )
     if rises and sum(rises.values()) == completed:
         return tuple((bdf, rise, rise) for bdf, rise in rises.items() if rise > 0)
     signing = [instance for instance in instances if instance["rsa"]][:SIGNATURES]  # each in turn: one at least
-    if not node.pfs:
-        every = [vf.bdf for vf in node.bound]
-        return tuple((bdf, 1, None) for bdf in every) if len(signing) >= len(every) else ()
-    owners: dict[int, set[str]] = {}
-    for pf in node.pfs:
-        for bus in {int(vf.bdf.split(":")[1], 16) for vf in pf.vfs}:
-            owners.setdefault(bus, set()).add(pf.bdf)
-    found = [owners.get(int(instance["bus"]), set()) for instance in signing]
+    owners: dict[str, set[str]] = {}
+    for vf in node.vfs:
+        owners.setdefault(vf.bdf.partition(":")[2], set()).add(vf.pf or vf.bdf)
+    found = [owners.get(_short(int(instance["bus"])), set()) for instance in signing]
     count = Counter(bdf for bdfs in found if len(bdfs) == 1 for bdf in bdfs)
     return tuple((bdf, number, rises.get(bdf)) for bdf, number in count.items() if rises.get(bdf, 1) > 0)
+
+
+def _short(routing: int) -> str:
+    """bb:dd.f of a PCI routing ID."""
+    return f"{routing >> 8:02x}:{routing >> 3 & 31:02x}.{routing & 7}"
 
 
 def _proof(before: int | Unknown, after: int | Unknown, operations: int) -> str:

@@ -43,7 +43,7 @@ class Access(Protocol):
 
 
 def open_node(kernel: Kernel, path: str, target: Target, missing: Cause = Cause.NODE_MISSING) -> int:
-    """Stop with what stands in the way. EBUSY: somebody has the group open, or the device through its other node."""
+    """Stop with what is in the way. EBUSY: another process has the group open, or the device through its other node."""
     try:
         return kernel.open(path)
     except OSError as e:

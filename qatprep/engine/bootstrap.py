@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qatprep.engine.journal import ROLLED_BACK, Run, last_run, runs
-from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, locked
+from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, locked, undo_run
 from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
@@ -49,7 +49,7 @@ class Result(NamedTuple):
     findings: tuple[Finding, ...] = ()
     """What the checks found afterwards."""
     resumed: str = ""
-    """An earlier run that was cut off, and that this one went on from."""
+    """An earlier run that was cut off, and that this one went on from, or (a verb of device) undid first."""
 
 
 def bootstrap(
@@ -64,28 +64,29 @@ def bootstrap(
 ) -> Result:
     """Make the configuration (the defaults when None) true. Never half: what fails is rolled back.
 
-    `confirm` sees the plan before anything is done. `planner` stands in for the configuration where a verb asks for
-    something of its own (device bind); it is given the PFs whose driver was tried in vain, and must look at the host
-    itself. Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
+    `confirm` sees the plan before anything is done. `planner` replaces the configuration where a verb asks for
+    something of its own (device bind); it is given the PFs whose driver was tried without success, and must look at
+    the host itself. Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
     """
     wanted: NodeConfig | None = None
     plan_now = planner
     if plan_now is None:
         wanted, plan_now = _planner(host, config, only)
     with locked(host):
+        undone = _undo_cut_off(host, command, progress) if planner is not None else ""
         plan = plan_now(frozenset())
         if plan.refused:
             return Result("refused", plan, skipped=plan.skipped)
         if plan.empty:
-            return Result("unchanged", plan, skipped=plan.skipped)
+            return Result("unchanged", plan, skipped=plan.skipped, resumed=undone)
         if confirm is not None and not confirm(plan):
-            return Result("declined", plan, skipped=plan.skipped)
-        resumed = cut_off(host)
+            return Result("declined", plan, skipped=plan.skipped, resumed=undone)
+        resumed = undone or cut_off(host)
         runner = Runner(host, command, progress)
         try:
             final = _make(runner, plan, plan_now)
             findings = _look_again(host, wanted, final, plan_now) if wanted else ()
-            if not runner.made:  # only attempts, and all of them in vain: nothing that a rollback should undo
+            if not runner.made:  # only attempts, and all of them without success: nothing that a rollback should undo
                 runner.rollback()
                 return Result("unchanged", plan, (), runner.id, None, final.skipped, (), findings, resumed)
             runner.finish()
@@ -128,6 +129,28 @@ def cut_off(host: Host) -> str:
     """The id of the last run when it was cut off (killed, or power was lost), else ""."""
     last = last_run(host)
     return last.id if last and last.cut_off else ""
+
+
+def _undo_cut_off(host: Host, command: str, progress: Progress | None) -> str:
+    """Undo the last run where it was this command, and was cut off at this boot; its id, "" where there is none.
+
+    A verb that works from what it finds (VFs made again as they were) would find what the cut-off one has left.
+    """
+    last = last_run(host)
+    if last is None or not last.cut_off or last.command != command or last.boot != host.boot_id():
+        return ""
+    if held := held_by(host, [last]):
+        names = "; ".join(f"{holder.vf} is held by {holder}" for holder in held)
+        raise QatprepError(
+            f"run {last.id} ({command}) was cut off and has to be undone first, but VFs are in use: {names}",
+            "stop these processes (drain the pods), then run this again",
+        )
+    if not_undone := undo_run(host, last, progress):
+        raise QatprepError(
+            f"run {last.id} ({command}) was cut off, and could not be undone: {'; '.join(not_undone)}",
+            f"when the cause is gone: qatprep rollback {last.id}",
+        )
+    return last.id
 
 
 def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]) -> Plan:
@@ -195,7 +218,7 @@ def _back(runner: Runner, plan: Plan, status: Status, failure: Failure, resumed:
 def undoable(host: Host, run_id: str = "") -> list[Run]:
     """The runs that `rollback` would undo, newest first: the one named, else the last, with cut-off ones before it.
 
-    A run at boot stands for the run whose work it did again: both are undone. InputError for a run that there is not,
+    A run at boot counts as the run whose work it did again: both are undone. InputError for a run that there is not,
     and for one on whose changes a later run has built; QatprepError for a journal that cannot be read.
     """
     known = runs(host)

@@ -1,4 +1,4 @@
-"""Ctrl-C and the other ways in which a run is told to stop, at moments when it can stop.
+"""Ctrl-C and the other ways in which a run is asked to stop, at moments when it can stop.
 
 Whoever ends a run (Ctrl-C, `kill`, an ssh connection that breaks) wants the host back as it was, not half changed, and
 often says so twice. So one KeyboardInterrupt is raised for them all, never in the middle of a change, and none once
@@ -28,7 +28,8 @@ class _State:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     first, _State.wanted = not _State.wanted, True
-    if first and _State.tell is not None:  # a second one may come while the first is told, and would wait for its locks
+    if first and _State.tell is not None:
+        # A second one may come while the first is reported, and would wait for its locks.
         _State.tell()
     if not _State.depth and not _State.raised:
         _State.raised = True

@@ -21,11 +21,13 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from qatprep.errors import NeedsRoot, QatprepError
+from qatprep import json_input
+from qatprep.errors import WRITE_HINTS, NeedsRoot, QatprepError
 from qatprep.facts.base import ABSENT
 from qatprep.host.base import Host
 from qatprep.host.trust import doubt, require
 from qatprep.steps.base import Change, accept_outcome, restore
+from qatprep.text import printable
 from qatprep.version import VERSION
 
 DIRECTORY = "/var/lib/qatprep/runs"
@@ -38,11 +40,6 @@ KEPT = 20
 """Journals that stay when nothing of their runs is in effect, for people to look at."""
 _LINE_BEGINS = '{"event":'
 _NAME = r"(\d{8}T\d{6}Z-\d{4,})\.jsonl"
-_HINTS = {
-    errno.ENOSPC: "make room there, then run this again",
-    errno.EDQUOT: "make room there, then run this again",
-    errno.EROFS: "mount something writable there, then run this again",
-}
 
 
 class JournalError(QatprepError):
@@ -50,7 +47,7 @@ class JournalError(QatprepError):
 
     def __init__(self, path: str, error: OSError) -> None:
         number = error.errno or errno.EIO
-        super().__init__(f"cannot write the journal {path}: {error.strerror}", _HINTS.get(number, ""))
+        super().__init__(f"cannot write the journal {path}: {error.strerror}", WRITE_HINTS.get(number, ""))
 
 
 class Entry(NamedTuple):
@@ -127,7 +124,7 @@ class Journal:
                 "time": host.wallclock(),
                 "boot": host.boot_id(),
                 "version": VERSION,
-                "command": command,
+                "command": printable(command),
             }
         )
 
@@ -150,14 +147,16 @@ class Journal:
 
     def failed(self, n: int, error: str, outcome: Mapping[str, Any] | None) -> None:
         with self._lock:
-            self._append({"event": "failed", "n": n, "error": error, **({"outcome": outcome} if outcome else {})})
+            self._append(
+                {"event": "failed", "n": n, "error": printable(error), **({"outcome": outcome} if outcome else {})}
+            )
 
     def undone(self, results: list[tuple[int, str]]) -> None:
         """Write down what became of undoing each change, in one write: "" or why it could not be undone."""
         with self._lock:
             self._append(
                 *(
-                    {"event": "not undone", "n": n, "error": error} if error else {"event": "undone", "n": n}
+                    {"event": "not undone", "n": n, "error": printable(error)} if error else {"event": "undone", "n": n}
                     for n, error in results
                 )
             )
@@ -218,7 +217,8 @@ def last_run(host: Host) -> Run | None:
     if not ids:
         return None
     try:
-        end = json.loads(host.read_text(f"{DIRECTORY}/{ids[-1]}.jsonl", limit=LIMIT).rstrip("\n").rsplit("\n", 1)[-1])
+        text = host.read_text(f"{DIRECTORY}/{ids[-1]}.jsonl", limit=LIMIT).raw
+        end = json_input.loads(text.rstrip("\n").rsplit("\n", 1)[-1])
         if end["event"] == "end":
             return Run(ids[-1], "", "", "", end["status"], ())
     except (OSError, ValueError, KeyError, TypeError):
@@ -274,7 +274,7 @@ def _read(host: Host, run_id: str) -> Run:
     if why := doubt(host, path):
         return _damaged(run_id, f"the journal {path} is refused: {why}")
     try:
-        text = host.read_text(path, limit=LIMIT)
+        text = host.read_text(path, limit=LIMIT).raw
     except OSError as e:
         return _damaged(run_id, f"cannot read the journal {path}: {e.strerror}")
     start: dict[str, Any] = {}
@@ -286,7 +286,7 @@ def _read(host: Host, run_id: str) -> Run:
     broken = ""
     for number, line in enumerate(lines, 1):
         try:
-            event: Any = json.loads(line) if line else {"event": "torn"}
+            event: Any = json_input.loads(line) if line else {"event": "torn"}
             kind = event["event"]
         except (ValueError, KeyError, TypeError) as e:
             broken = broken or f"{path}:{number}: not a line of a qatprep journal: {e}"

@@ -33,7 +33,8 @@ class Progress(Protocol):
 
 
 class _Watch:
-    """Tells a Progress, one call at a time. One that fails (its terminal has gone) is told no more: a run goes on."""
+    """Tells a Progress, one call at a time. One that fails (its terminal has gone) is not called again: the run
+    continues."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
@@ -101,6 +102,9 @@ class Runner:
         self._watch = _Watch(progress)
         self._journal: Journal | None = None
         self._made: dict[int, Entry] = {}
+        self._order: dict[int, tuple[int, int]] = {}
+        """Of each number, the place of its lane among all lanes that were given, and its place in that lane."""
+        self._given = 0
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self.tried: list[Change] = []
@@ -114,7 +118,9 @@ class Runner:
 
     @property
     def made(self) -> tuple[Change, ...]:
-        return tuple(entry.change for entry in self._made.values() if entry.done)
+        """What was done, in the order of the plan: two runs of one plan say the same, whichever lane was quicker."""
+        done = [entry for entry in self._made.values() if entry.done]
+        return tuple(entry.change for entry in sorted(done, key=lambda entry: self._order[entry.n]))
 
     def execute(self, lanes: Mapping[str, Sequence[Change]]) -> None:
         """Make the changes of each lane in order, lanes side by side.
@@ -130,9 +136,12 @@ class Runner:
         void_proof(self._host, lanes, f"changed by run {self._journal.id} ({self._command})")
         problems: list[BaseException] = []
 
+        places = {name: place for place, name in enumerate(lanes, self._given)}
+        self._given += len(lanes)
+
         def work(name: str, lane: Sequence[Change]) -> None:
             try:
-                self._lane(name, lane)
+                self._lane(name, places[name], lane)
             except BaseException as e:
                 self._stop.set()
                 with self._mutex:
@@ -152,16 +161,18 @@ class Runner:
         self._stop.set()
         self._watch.tell(lambda progress: progress.stopping())
 
-    def _lane(self, name: str, lane: Sequence[Change]) -> None:
+    def _lane(self, name: str, place: int, lane: Sequence[Change]) -> None:
         assert self._journal is not None
         for changes in _neighbours(lane, lambda change: change):
             if self._stop.is_set():
                 return
             try:
+                changes = [change.noted(self._host) for change in changes]
                 numbers = self._journal.intend(name, changes)
                 entries = [Entry(n, name, c, False, False, None) for n, c in zip(numbers, changes, strict=True)]
                 with self._mutex:
                     self._made.update((entry.n, entry) for entry in entries)
+                    self._order.update((entry.n, (place, entry.n)) for entry in entries)
                 self._batch(entries)
             except JournalError as e:
                 raise RunFailed(Failure(None, e.message, e.hint)) from e
@@ -172,7 +183,7 @@ class Runner:
         try:
             refused = entries[0].change.ahead(self._host, [entry.change for entry in entries])
         except (ChangeFailed, OSError):
-            refused = {}  # `do` comes upon the same, and tells whose it is
+            refused = {}  # `do` meets the same, and says whose it is
         try:
             for entry in entries:
                 self._make(entry, results, refused.get(entry.change.subject))
@@ -232,7 +243,7 @@ def undo_run(host: Host, run: Run, progress: Progress | None = None) -> list[str
 
 
 def void_proof(host: Host, devices: Iterable[str], why: str) -> None:
-    """The signatures of these devices stand for nothing from now on."""
+    """The signatures of these devices are void from now on."""
     with contextlib.suppress(OSError, QatprepError):
         if host.exists(PROOF):
             from qatprep.facts import proof
@@ -262,6 +273,12 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
     fatal: list[BaseException] = []
 
     def lane(_: str, entries: list[Entry]) -> None:
+        try:
+            undo_lane(entries)
+        except BaseException as e:  # a thread's own end would be taken for success
+            fatal.append(e)
+
+    def undo_lane(entries: list[Entry]) -> None:
         for same in _neighbours(entries, lambda entry: entry.change):
             results: list[tuple[int, str]] = []
             for entry in same:
@@ -271,9 +288,6 @@ def _undo(host: Host, journal: Journal, entries: list[Entry], watch: _Watch) -> 
                 except Exception as e:
                     error, _hint = _explained(entry.change, e)
                     not_undone.append(f"{entry.change.subject} {entry.change.what}: {error}")
-                except BaseException as e:
-                    fatal.append(e)
-                    return
                 results.append((entry.n, error))
                 watch.tell(lambda p, c=entry.change, e=error: p.not_undone(c, e) if e else p.undone(c))  # type: ignore[misc]
             with contextlib.suppress(JournalError):
@@ -315,4 +329,4 @@ def _explained(change: Change, error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{change}: {error.strerror}{where}", ""
-    return f"{change}: a mistake in qatprep, {type(error).__name__}: {error}", ""
+    return f"{change}: internal error, {type(error).__name__}: {error}", ""

@@ -1,6 +1,6 @@
 """The boot loader that booted this host, and the kernel arguments that its files hold for the next boot.
 
-Which one booted is told by traces it left in the running system: the files of others may lie beside it.
+Which one booted is seen from traces it left in the running system: files of others may be next to it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qatprep.facts.base import Unknown, exists, names, read_line
+from qatprep.facts.base import Unknown, exists, names, read_text
 from qatprep.host.base import Host
+from qatprep.text import printable
 
 GRUB_CFGS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 """Written by update-grub or grub2-mkconfig, from /etc/default/grub."""
@@ -52,7 +53,7 @@ class StagedArguments:
 class BootLoader:
     kind: Kind
     trace: tuple[str, str]
-    """The file and what it said by which the boot loader was told, ("", "") for none."""
+    """The file and what it said by which the boot loader was recognised, ("", "") for none."""
     staged: tuple[StagedArguments, ...]
     """What its files hold; those a person edits come last."""
     hidden: dict[str, Unknown]
@@ -116,7 +117,7 @@ class _Look:
             return self._found(Kind.UNKNOWN, trace, [])
         grub = self._grub(trace)
         if grub.kind is Kind.UNKNOWN or not any(exists(self.host, path) is not False for path in GRUB_CFGS):
-            whole = read_line(self.host, KERNEL_CMDLINE)
+            whole = read_text(self.host, KERNEL_CMDLINE)
             if isinstance(whole, str):
                 self.hidden = {}
                 return self._systemd_boot((KERNEL_CMDLINE, "there, and no grub.cfg"))
@@ -132,7 +133,7 @@ class _Look:
             data = self.host.read(_LOADER_INFO)
         except OSError:
             return ""
-        return data[4:].decode("utf-16-le", "replace").rstrip("\0")
+        return printable(data[4:].decode("utf-16-le", "replace").rstrip("\0"))
 
     def _systemd_boot(self, trace: tuple[str, str]) -> BootLoader:
         staged = self._entries(*_ENTRIES[1:])
@@ -168,7 +169,7 @@ class _Look:
         return next((path for path in GRUB_CFGS if path in self.hidden), ""), ""
 
     def _efi_grub_cfg(self) -> tuple[str, str]:
-        """Fedora before 34, RHEL and CentOS before 9: grub.cfg beside GRUB on the EFI partition. Later ones, Debian's
+        """Fedora before 34, RHEL and CentOS before 9: grub.cfg next to GRUB on the EFI partition. Later ones, Debian's
         and Ubuntu's there only lead to the one below /boot (`configfile`).
         """
         folders = names(self.host, _EFI)
@@ -177,14 +178,14 @@ class _Look:
         mine = self._distribution()
         for folder in sorted(folders, key=lambda name: (name.lower() not in mine, name)):
             path = f"{_EFI}/{folder}/grub.cfg"
-            text = read_line(self.host, path)
+            text = read_text(self.host, path)
             if isinstance(text, str) and (_LINUX.search(text) or _BLS.search(text)):
                 return path, text
         return "", ""
 
     def _distribution(self) -> list[str]:
         """ID and ID_LIKE of os-release(5)."""
-        text = read_line(self.host, "/etc/os-release")
+        text = read_text(self.host, "/etc/os-release")
         lines = re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)', text, re.MULTILINE) if isinstance(text, str) else []
         return [word.lower() for line in lines for word in line.split()]
 
@@ -210,7 +211,7 @@ class _Look:
         """RHEL 8: entries say $kernelopts, which is in GRUB's environment."""
         if "$kernelopts" not in tokens:
             return tokens
-        text = read_line(self.host, "/boot/grub2/grubenv")
+        text = read_text(self.host, "/boot/grub2/grubenv")
         match = re.search(r"^kernelopts=(.*)$", text, re.MULTILINE) if isinstance(text, str) else None
         return (*tokens, *(split_arguments(match[1]) if match else ()))
 
@@ -219,7 +220,7 @@ class _Look:
         return StagedArguments(path, tokens, self.booted is not None and written is not None and written < self.booted)
 
     def _text(self, path: str) -> str | None:
-        text = read_line(self.host, path)
+        text = read_text(self.host, path)
         if isinstance(text, Unknown):
             self.hidden[path] = text
             return None
@@ -235,6 +236,6 @@ class _Look:
 
 def _boot_time(host: Host) -> float | None:
     """When the kernel started, in seconds since 1970: btime of /proc/stat (proc_stat(5))."""
-    text = read_line(host, "/proc/stat")
+    text = read_text(host, "/proc/stat")
     match = re.search(r"^btime (\d+)$", text, re.MULTILINE) if isinstance(text, str) else None
     return float(match[1]) if match else None

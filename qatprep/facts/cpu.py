@@ -5,16 +5,18 @@ whose CPU it is: hypervisor and machine, by cpuid and DMI.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qatprep import instruction_sets as sets
-from qatprep.facts.base import Unknown, read_line, unknown
+from qatprep.facts.base import Unknown, line_of, names, read_line, unknown
 from qatprep.host.base import Host
 from qatprep.instruction_sets import Bit, CodePath
 
 GDS = "/sys/devices/system/cpu/vulnerabilities/gather_data_sampling"
 DMI = "/sys/class/dmi/id"
+NODES = "/sys/devices/system/node"
 _HYPERVISOR_LEAF = 0x4000_0000
 
 
@@ -40,7 +42,20 @@ class CpuFacts:
     product: str
     """DMI product_name; with some clouds the instance type."""
     asset_tag: str
-    """DMI chassis_asset_tag of a Hyper-V guest, by which Azure is told from others; "" elsewhere."""
+    """DMI chassis_asset_tag of a Hyper-V guest, by which Azure is recognised; "" elsewhere."""
+    packages: int
+    """CPU packages (sockets) in /proc/cpuinfo, 0 where it does not tell."""
+    numa_nodes: int
+    """0 where sysfs does not tell."""
+    sockets: Mapping[int, int]
+    """NUMA node -> CPU package, without those of which it is not known."""
+
+    @property
+    def name(self) -> str:
+        """What its owner calls it: "2 x Xeon Platinum 8480+"."""
+        short = re.sub(r"\((R|TM)\)|\bCPU\b|\bIntel\b|@ .*| Processor$", "", self.model)
+        short = " ".join(short.split()) or self.machine
+        return f"{self.packages} x {short}" if self.packages > 1 else short
 
     @property
     def known(self) -> bool:
@@ -60,7 +75,10 @@ class CpuFacts:
 
 def gather(host: Host) -> CpuFacts:
     machine = host.machine()
-    model, flags = _cpuinfo(host)
+    model, flags, packages = _cpuinfo(host)
+    nodes = names(host, NODES)
+    listed = () if isinstance(nodes, Unknown) else nodes
+    numbers = sorted(int(match[1]) for name in listed if (match := re.fullmatch(r"node(\d{1,6})", name)))
     nothing = Unknown(f"cpuid: not an x86-64 machine ({machine})")
     bits: frozenset[Bit] | Unknown = nothing
     hypervisor: bool | Unknown = nothing
@@ -92,6 +110,9 @@ def gather(host: Host) -> CpuFacts:
         vendor=vendor,
         product=_line(host, f"{DMI}/product_name"),
         asset_tag=tag,
+        packages=packages,
+        numa_nodes=len(numbers),
+        sockets=_sockets(host, numbers),
     )
 
 
@@ -128,20 +149,40 @@ def _hypervisor_name(host: Host) -> str:
     except OSError:
         return ""
     raw = b"".join(getattr(registers, name).to_bytes(4, "little") for name in ("ebx", "ecx", "edx"))
-    return raw.rstrip(b"\0").decode("ascii", "backslashreplace").strip()
+    return line_of(raw).strip()
 
 
-def _cpuinfo(host: Host) -> tuple[str, frozenset[str] | Unknown]:
-    """Model name and flags of the first processor block."""
+def _sockets(host: Host, nodes: Sequence[int]) -> dict[int, int]:
+    """NUMA node -> CPU package, by the first CPU of the node (nodeN/cpulist: "0-55,112-167") in /proc/cpuinfo."""
     try:
-        text = host.read_text("/proc/cpuinfo", limit=16 << 20)
+        text = host.read_text("/proc/cpuinfo", limit=16 << 20).text
+    except OSError:
+        return {}
+    package: dict[int, int] = {}
+    for block in text.split("\n\n"):
+        ids = dict(re.findall(r"(?m)^(processor|physical id)\s*: (\d{1,6})$", block))
+        if len(ids) == 2:
+            package[int(ids["processor"])] = int(ids["physical id"])
+    found = {}
+    for node in nodes:
+        cpu = re.match(r"\d{1,6}", _line(host, f"{NODES}/node{node}/cpulist"))
+        if cpu and int(cpu[0]) in package:
+            found[node] = package[int(cpu[0])]
+    return found
+
+
+def _cpuinfo(host: Host) -> tuple[str, frozenset[str] | Unknown, int]:
+    """Model name and flags of the first processor block, and how many packages there are."""
+    try:
+        text = host.read_text("/proc/cpuinfo", limit=16 << 20).text
     except OSError as e:
-        return "", unknown(e)
+        return "", unknown(e), 0
+    packages = len(set(re.findall(r"(?m)^physical id\s*: (\d+)$", text)))
     fields: dict[str, str] = {}
     for line in text.split("\n\n", 1)[0].splitlines():
         key, _, value = line.partition(":")
         fields[key.strip()] = value.strip()
     flags = fields.get("flags")
     if flags is None:
-        return fields.get("model name", ""), Unknown("/proc/cpuinfo: no flags line")
-    return fields.get("model name", ""), frozenset(flags.split())
+        return fields.get("model name", ""), Unknown("/proc/cpuinfo: no flags line"), packages
+    return fields.get("model name", ""), frozenset(flags.split()), packages

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from qatprep.facts.base import READ_DEADLINE, Unknown, read_int, whole
+from qatprep.facts.base import DeviceFiles, Unknown, whole
 from qatprep.facts.log import LogFacts, LogLine
 from qatprep.facts.pci import Pf
 from qatprep.hardware import DEBUGFS
@@ -74,14 +74,17 @@ def running(pf: Pf) -> bool:
     return pf.driver == pf.family.driver and pf.state in ("up", None)
 
 
-def gather(host: Host, pfs: tuple[Pf, ...], *, polled: bool) -> HealthFacts:
+def gather(host: Host, pfs: tuple[Pf, ...], files: DeviceFiles, *, polled: bool) -> HealthFacts:
     """Ask each running PF. `polled`: something on this host asks for the heartbeat already, so nothing is asked.
 
     Takes a second on a host whose debugfs may be read, none on others.
     """
     mine = [pf for pf in pfs if pf.family.supported and running(pf)]
-    statuses = {} if polled else _ask(host, mine)
-    return HealthFacts({pf.bdf: _health(host, pf, statuses.get(pf.bdf)) for pf in mine})
+    files.fetch(counter(pf, name) for pf in mine for name in COUNTERS)
+    statuses = {} if polled else _ask(host, mine, files)
+    if host.euid == 0:
+        files.fetch(heartbeat(pf, "queries_failed") for pf in mine)
+    return HealthFacts({pf.bdf: _health(host, pf, files, statuses.get(pf.bdf)) for pf in mine})
 
 
 def heartbeat(pf: Pf, name: str) -> str:
@@ -94,38 +97,40 @@ def counter(pf: Pf, name: str) -> str:
     return pf.attribute(f"qat_ras/{name}")
 
 
-def _ask(host: Host, pfs: list[Pf]) -> dict[str, str]:
+def _ask(host: Host, pfs: list[Pf], files: DeviceFiles) -> dict[str, str]:
     """The answer to the last of QUERIES queries, by BDF; those who cannot be asked are left out."""
     if host.euid != 0:
         return {}
-    pfs = [pf for pf in pfs if _count(host, heartbeat(pf, "queries_sent")) is not None]
+    files.fetch(heartbeat(pf, name) for pf in pfs for name in ("queries_sent", "config"))
+    pfs = [pf for pf in pfs if _count(files, heartbeat(pf, "queries_sent")) is not None]
     if not pfs:
         return {}
     asked = {heartbeat(pf, "status"): pf.bdf for pf in pfs}
-    known = [_count(host, heartbeat(pf, "config")) for pf in pfs]
+    known = [_count(files, heartbeat(pf, "config")) for pf in pfs]
     spacing = (min(max(_TIMER if value is None else value for value in known), _LONGEST) + _SPARE) / 1000
     answers: dict[str, str] = {}
     for _ in range(QUERIES):
         host.sleep(spacing)
-        for path, answer in host.read_all(list(asked), deadline=READ_DEADLINE).items():
-            if isinstance(answer, bytes):
-                answers[asked[path]] = answer.decode("ascii", "backslashreplace").strip("\0\n ")
+        files.forget(asked)
+        files.fetch(asked)
+        for path, bdf in asked.items():
+            answer = files.line(path)
+            if isinstance(answer, str):
+                answers[bdf] = answer.strip()
     return answers
 
 
-def _health(host: Host, pf: Pf, status: str | None) -> Health:
-    counts = {name: read_int(host, counter(pf, name)) for name in COUNTERS}
+def _health(host: Host, pf: Pf, files: DeviceFiles, status: str | None) -> Health:
+    counts = {name: files.number(counter(pf, name)) for name in COUNTERS}
     errors = {name: value for name, value in counts.items() if isinstance(value, int) and value > 0}
-    failed = _count(host, heartbeat(pf, "queries_failed")) if host.euid == 0 else None
+    failed = _count(files, heartbeat(pf, "queries_failed")) if host.euid == 0 else None
     return Health(status, failed, MappingProxyType(errors))
 
 
-def _count(host: Host, path: str) -> int | None:
+def _count(files: DeviceFiles, path: str) -> int | None:
     """A number in debugfs, where a NUL byte follows the line (adf_heartbeat_dbgfs.c); None where it cannot be had."""
-    try:
-        return whole(host.read_text(path, deadline=READ_DEADLINE).strip("\0\n "))
-    except OSError:
-        return None
+    text = files.line(path)
+    return whole(text.strip()) if isinstance(text, str) else None
 
 
 def signs_of_death(pf: Pf, health: Health, log: LogFacts) -> tuple[Sign, ...]:

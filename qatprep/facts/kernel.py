@@ -11,6 +11,7 @@ from qatprep.facts.base import Unknown, names, read_line, unknown
 from qatprep.facts.boot_loader import BootLoader, StagedArguments, split_arguments
 from qatprep.hardware import DEBUGFS
 from qatprep.host.base import Host
+from qatprep.text import Foreign
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class KernelFacts:
     """"none", "integrity" or "confidentiality"; None where the kernel has no lockdown."""
     debugfs: bool | Unknown
     """Whether debugfs is mounted at its place and may be listed."""
+    users: tuple[str, ...] = ()
+    """QAT's algorithms that the kernel itself uses now (dm-crypt, IPsec, zswap), as /proc/crypto names their drivers:
+    the PFs that serve them cannot be taken down (qat_common/adf_sysfs.c, state_store: EBUSY). Which PFs is not
+    shown."""
 
     @property
     def staged(self) -> tuple[StagedArguments, ...]:
@@ -77,6 +82,7 @@ def gather(host: Host) -> KernelFacts:
         config_path=config_path,
         lockdown=_lockdown(host),
         debugfs=_debugfs(host),
+        users=_users(host),
     )
 
 
@@ -101,7 +107,7 @@ def _cmdline(host: Host) -> tuple[str, ...] | Unknown:
 
 
 def _config(host: Host, release: str) -> tuple[dict[str, str] | Unknown, str]:
-    """The build options and their file: distributions put it into /boot or beside the modules; the kernel itself may
+    """The build options and their file: distributions put it into /boot or next to the modules; the kernel itself may
     show it (CONFIG_IKCONFIG_PROC).
     """
     first: Unknown | None = None
@@ -117,7 +123,7 @@ def _config(host: Host, release: str) -> tuple[dict[str, str] | Unknown, str]:
         except zlib.error as e:
             first = first if first is not None else Unknown(f"{path}: {e}")
             continue
-        lines = data.decode("utf-8", "backslashreplace").splitlines()
+        lines = Foreign(data).text.splitlines()
         pairs = (line.split("=", 1) for line in lines if line.startswith("CONFIG_") and "=" in line)
         return {key: value.strip('"') for key, value in pairs}, path
     return first if first is not None else Unknown(f"{boot}: not there"), boot
@@ -130,6 +136,25 @@ _CONFIG_LIMIT = 4 << 20
 def _unzipped(data: bytes) -> bytes:
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     return decoder.decompress(data, _CONFIG_LIMIT)
+
+
+_CRYPTO_LIMIT = 1 << 20
+"""Bytes of /proc/crypto; a kernel with every algorithm has 100 kB."""
+
+
+def _users(host: Host) -> tuple[str, ...]:
+    """Algorithms with more than the one reference of their registration (crypto/algapi.c, crypto/proc.c c_show)."""
+    try:
+        text = host.read_text("/proc/crypto", limit=_CRYPTO_LIMIT).text
+    except OSError:
+        return ()  # it only explains: a PF that is busy says so itself
+    found = []
+    for block in text.split("\n\n"):
+        driver = re.search(r"^driver *: *(\S{0,64}qat\S{0,64})$", block, re.MULTILINE)
+        references = re.search(r"^refcnt *: *(\d{1,9})$", block, re.MULTILINE)
+        if driver and references and int(references[1]) > 1:
+            found.append(driver[1])
+    return tuple(dict.fromkeys(found))
 
 
 def _lockdown(host: Host) -> str | Unknown | None:

@@ -6,18 +6,18 @@ never seen on a running kubelet here.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from qatprep import yaml_text
+from qatprep import json_input, yaml_text
 from qatprep.errors import InputError
 from qatprep.facts.base import ABSENT, Unknown, exists, files_below, read_line, shaped, unknown, whole
 from qatprep.facts.pci import Pf, Services
 from qatprep.facts.processes import flag
 from qatprep.hardware import SERVICES
 from qatprep.host.base import Host
+from qatprep.text import gated
 
 ROOT = "/var/lib/kubelet"
 PREFIX = "qat.intel.com/"
@@ -233,9 +233,9 @@ def _node(host: Host, name: str) -> Node | Unknown | None:
     if done.rc == 127:
         return None
     if done.rc:
-        said = (done.stderr.strip().splitlines() or [f"status {done.rc}"])[-1]
+        said = (done.stderr.text.strip().splitlines() or [f"status {done.rc}"])[-1]
         return Unknown(f"kubectl --kubeconfig {config}: {said[:200]}")
-    document = _loaded(f"kubectl --kubeconfig {config}", done.stdout, _NODE)
+    document = _loaded(f"kubectl --kubeconfig {config}", done.stdout.raw, _NODE)
     if isinstance(document, Unknown):
         return document
     amounts: dict[str, str] = document["status"].get("allocatable") or {}
@@ -250,9 +250,9 @@ def _node(host: Host, name: str) -> Node | Unknown | None:
 
 def _loaded(path: str, text: str, schema: dict[str, Any]) -> dict[str, Any] | Unknown:
     try:
-        document: dict[str, Any] = json.loads(text)
-    except (ValueError, RecursionError):
-        return Unknown(f"{path}: not JSON")
+        document: dict[str, Any] = gated(json_input.loads(text))
+    except ValueError as e:
+        return Unknown(f"{path}: not JSON: {e}")
     wrong = shaped(path, document, schema)
     return document if wrong is None else wrong
 
@@ -296,14 +296,14 @@ def _cpus(document: dict[str, Any] | Unknown | None) -> CpuManager | Unknown | N
 
 def _kubelet_file(host: Host, path: str) -> dict[str, Any] | Unknown | None:
     try:
-        text = host.read_text(path, limit=1 << 20)
+        text = host.read_text(path, limit=1 << 20).raw
     except OSError as e:
         return None if e.errno in ABSENT else unknown(e)
     try:
         documents = yaml_text.documents(text, path)
     except InputError as e:
         return Unknown(e.message)
-    document = documents[0].value if documents else {}
+    document = gated(documents[0].value) if documents else {}
     wrong = shaped(path, document, _CONFIG)
     return wrong if wrong is not None else document or {}
 

@@ -68,7 +68,7 @@ class LogFacts:
 
 def gather(host: Host) -> LogFacts:
     try:
-        text = host.kernel_log()
+        text = host.kernel_log().text
     except OSError as e:
         return LogFacts(unknown(e))
     return LogFacts(tuple(_parse(text)))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, exists, names, read_line, unknown
 from qatprep.facts.kernel import KernelFacts, argument
+from qatprep.hardware import INTEL
 from qatprep.host.base import Host
 
 MODPROBE_DIRS = (
@@ -63,10 +64,10 @@ class ModuleFacts:
 
     def __init__(self, host: Host, kernel: KernelFacts) -> None:
         self._host = host
-        base = f"/lib/modules/{kernel.release}"
-        self.files = _paths(host, f"{base}/modules.dep")
+        self._base = f"/lib/modules/{kernel.release}"
+        self.files = _paths(host, f"{self._base}/modules.dep")
         """Module name -> path below the release's directory, or Unknown."""
-        builtin = _paths(host, f"{base}/modules.builtin")
+        builtin = _paths(host, f"{self._base}/modules.builtin")
         self._builtin = {} if isinstance(builtin, Unknown) else builtin
         self.bans, self.options = _configuration(host, kernel)
         """Module name -> lines of modprobe.d (and the command line) that forbid it, and that give it parameters."""
@@ -82,6 +83,16 @@ class ModuleFacts:
             bans=tuple(self.bans.get(name, ())),
         )
 
+    def claims(self, name: str, device: int) -> bool | Unknown:
+        """Whether a module's PCI table has an Intel device, as depmod wrote it into modules.alias; Unknown where that
+        file does not tell."""
+        try:
+            text = self._host.read_text(f"{self._base}/modules.alias", limit=1 << 24).text
+        except OSError as e:
+            return unknown(e)
+        pattern = re.compile(rf"^alias pci:v0000{INTEL:04X}d0000{device:04X}\S* (\S+)$", re.MULTILINE | re.IGNORECASE)
+        return normal(name) in map(normal, pattern.findall(text))
+
     def missing(self, name: str) -> tuple[str, ...]:
         """A module and what it needs, as far as none of it is loaded."""
         return missing(self._host, name)
@@ -93,7 +104,7 @@ class ModuleFacts:
 def _paths(host: Host, path: str) -> dict[str, str] | Unknown:
     """Module names of modules.dep or modules.builtin, whose lines begin with a path ending .ko[.xz|.zst|.gz]."""
     try:
-        text = host.read_text(path, limit=1 << 24)
+        text = host.read_text(path, limit=1 << 24).text
     except OSError as e:
         return unknown(e)
     found = {}
@@ -127,7 +138,7 @@ def _directory(host: Host) -> str:
 
 def _dependencies(host: Host) -> str | Unknown:
     try:
-        return host.read_text(f"{_directory(host)}/modules.dep", limit=1 << 24)
+        return host.read_text(f"{_directory(host)}/modules.dep", limit=1 << 24).text
     except OSError as e:
         return unknown(e)
 
@@ -152,7 +163,7 @@ def _configuration(host: Host, kernel: KernelFacts) -> tuple[dict[str, list[Ban]
             seen.add(name)
             path = f"{directory}/{name}"
             try:
-                text = host.read_text(path)
+                text = host.read_text(path).text
             except OSError:
                 continue
             for line in text.splitlines():

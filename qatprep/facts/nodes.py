@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from qatprep.facts.base import ABSENT, Unknown, names, unknown, whole
+from qatprep.facts.base import ABSENT, Unknown, link_name, names, read_words, unknown, whole
 from qatprep.facts.pci import DeviceNode, Vf, device_node
-from qatprep.hardware import VFIO_DEV
+from qatprep.hardware import PCI_DEVICES, VFIO_DEV
 from qatprep.host.base import Host
 
 CONTAINER_NODE = f"{VFIO_DEV}/vfio"
 _POD = r"pod([0-9a-f]{8}[-_][0-9a-f_-]{27})"
 _CONTAINER = r"([0-9a-f]{64})"
+POD_LOGS = "/var/log/pods"
 
 
 class Holder(NamedTuple):
@@ -23,9 +24,18 @@ class Holder(NamedTuple):
     vf: str
     container: str
     """"pod <uid>" or "container <id>" as its cgroup tells, "" for neither."""
+    path: str = ""
+    """The device node that it has open."""
+    pod: str = ""
+    """"namespace/name" of its pod, "" outside a pod or where POD_LOGS does not tell."""
+
+    @property
+    def where(self) -> str:
+        """Its pod or container, for people; "" outside both."""
+        return f"pod {self.pod}" if self.pod else self.container
 
     def __str__(self) -> str:
-        where = f", {self.container}" if self.container else ""
+        where = f", {self.where}" if self.where else ""
         return f"{self.command} (process {self.pid}{where})"
 
 
@@ -63,7 +73,7 @@ def gather(host: Host, vfs: tuple[Vf, ...]) -> NodeFacts:
 def groups(host: Host) -> dict[str, int] | Unknown:
     """group(5), first entry of a name counts."""
     try:
-        text = host.read_text("/etc/group", limit=1 << 24)
+        text = host.read_text("/etc/group", limit=1 << 24).text
     except OSError as e:
         return {} if e.errno in ABSENT else unknown(e)
     found: dict[str, int] = {}
@@ -75,10 +85,22 @@ def groups(host: Host) -> dict[str, int] | Unknown:
     return found
 
 
+def user_id(host: Host, name: str) -> int | None:
+    """The number of a user by passwd(5); a number is taken as it is. None where there is no such user."""
+    if name.isdigit():
+        return int(name)
+    try:
+        text = host.read_text("/etc/passwd", limit=1 << 24).text
+    except OSError:
+        return None
+    found = next((fields for line in text.splitlines() if (fields := line.split(":"))[0] == name), [])
+    return whole(found[2]) if len(found) > 2 else None
+
+
 def members(host: Host, name: str) -> tuple[str, ...]:
     """The users that /etc/group names as members of a group; () when there is no such group."""
     try:
-        text = host.read_text("/etc/group", limit=1 << 24)
+        text = host.read_text("/etc/group", limit=1 << 24).text
     except OSError:
         return ()
     found = next((fields for line in text.splitlines() if (fields := line.split(":"))[0] == name), [])
@@ -93,12 +115,17 @@ def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
             by_path[vf.node.path] = vf.bdf
         if vf.cdev:
             by_path[vf.cdev] = vf.bdf
+    # A VF that is being unbound has lost its driver, and keeps its node until whoever has it open lets go.
+    for vf in vfs:
+        if vf.driver is None and isinstance(group := link_name(host, f"{PCI_DEVICES}/{vf.bdf}/iommu_group"), str):
+            by_path.setdefault(f"{VFIO_DEV}/{group}", vf.bdf)
     if not by_path:
         return (), True
     listed = names(host, "/proc")
     if isinstance(listed, Unknown):
         return (), False
     found: dict[tuple[int, str], Holder] = {}
+    pods: dict[str, str] | None = None
     complete = True
     for pid in (name for name in listed if name.isdigit()):
         try:
@@ -108,30 +135,42 @@ def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
             continue
         for descriptor in descriptors:
             try:
-                vf_bdf = by_path.get(host.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                path = host.readlink(f"/proc/{pid}/fd/{descriptor}")
             except OSError as e:
                 complete = complete and e.errno in ABSENT
                 continue
+            vf_bdf = by_path.get(path)
             if vf_bdf and (int(pid), vf_bdf) not in found:
-                found[int(pid), vf_bdf] = Holder(int(pid), _command(host, pid), vf_bdf, _container(host, pid))
+                where = _container(host, pid)
+                pods = pod_names(host) if pods is None and where.startswith("pod ") else pods
+                pod = (pods or {}).get(where.removeprefix("pod "), "")
+                found[int(pid), vf_bdf] = Holder(int(pid), _command(host, pid), vf_bdf, where, path, pod)
     return tuple(found.values()), complete
+
+
+def pod_names(host: Host) -> dict[str, str]:
+    """UID -> "namespace/name" of the pods that run here, {} where that cannot be seen.
+
+    The kubelet names each pod's log folder NAMESPACE_NAME_UID (kubernetes pkg/kubelet/kuberuntime/helpers.go,
+    BuildPodLogsDirectory); none of the three has an underscore.
+    """
+    listed = names(host, POD_LOGS)
+    parts = [name.split("_") for name in listed] if not isinstance(listed, Unknown) else []
+    return {part[2]: f"{part[0]}/{part[1]}" for part in parts if len(part) == 3}
 
 
 def _command(host: Host, pid: str) -> str:
     for path in (f"/proc/{pid}/cmdline", f"/proc/{pid}/comm"):
-        try:
-            text = host.read_text(path, limit=2 << 20).split("\0", 1)[0].strip()
-        except OSError:
-            continue
-        if text:
-            return text.rsplit("/", 1)[-1]
+        first = (*read_words(host, path, 2 << 20), "")[0].removesuffix("\\n").strip()
+        if first:
+            return first.rsplit("/", 1)[-1]
     return "?"
 
 
 def _container(host: Host, pid: str) -> str:
     """What cgroup(7) tells: kubelet and the runtimes put the pod's uid and the container's id into the path."""
     try:
-        text = host.read_text(f"/proc/{pid}/cgroup", limit=1 << 16)
+        text = host.read_text(f"/proc/{pid}/cgroup", limit=1 << 16).text
     except OSError:
         return ""
     if match := re.search(_POD, text):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from qatprep import hardware
 from qatprep.facts.base import (
     ABSENT,
     READ_DEADLINE,
+    DeviceFiles,
     Unknown,
     exists,
     link_name,
     names,
-    read_int,
     read_line,
     unknown,
 )
@@ -25,8 +25,14 @@ _GENERAL = r"(?ms)^\[GENERAL\]\s*$(.*?)(?=^\[|\Z)"
 _SERVICES_ENABLED = r"(?m)^\s*ServicesEnabled\s*=\s*([^#\n]*)"
 _VIRTFN = r"virtfn(\d+)"
 
-Slow = Mapping[str, bytes | OSError]
-"""What the attributes of `_slow` held, by path."""
+_OF_ANY = ("numa_node", "driver_override", "power_state")
+_OF_PF = (
+    "sriov_numvfs", "sriov_totalvfs", "sriov_offset", "sriov_stride", "sriov_drivers_autoprobe",
+    "qat/state", "qat/cfg_services", "qat/auto_reset",
+)  # fmt: skip
+"""Attributes of QAT functions. Some take the device lock, and wait while somebody holds a VF that is to go:
+sriov_numvfs on every kernel (drivers/pci/iov.c), driver_override before it got a lock of its own
+(drivers/pci/pci-sysfs.c of 6.1)."""
 
 
 class DeviceNode(NamedTuple):
@@ -108,8 +114,8 @@ class Pf(NamedTuple):
     lost: tuple[str, ...] = ()
     """The names virtfnN, for N below num_vfs, that have no VF: there is no link, or it leads nowhere."""
     dangling: tuple[str, ...] = ()
-    """Those of `lost` whose link is there: VFs that were removed one by one. While such a link is there, making VFs
-    fails with EEXIST (drivers/pci/iov.c, pci_iov_remove_virtfn and pci_iov_sysfs_link)."""
+    """Those of `lost` whose link is there: hot-plug is taking the PF out of its slot, and has taken these VFs first
+    (drivers/pci/hotplug/pciehp_pci.c, pciehp_unconfigure_device)."""
     power: str | None = None
     """power_state where it is D3cold: the device does not answer (drivers/pci/pci-sysfs.c)."""
 
@@ -141,7 +147,7 @@ class Stranger(NamedTuple):
 class PciFacts(NamedTuple):
     pfs: tuple[Pf, ...]
     vfs: tuple[Vf, ...]
-    """VFs without a PF: this is a VM's view."""
+    """VFs without a PF, as a VM sees them. Those that a PF here is making or losing right now are left out."""
     strangers: tuple[Stranger, ...]
     visible: bool | Unknown
     """Whether /sys/bus/pci/devices could be read at all."""
@@ -154,18 +160,20 @@ class PciFacts(NamedTuple):
         return next((pf for pf in self.pfs if pf.bdf == bdf), None)
 
 
-def gather(host: Host) -> PciFacts:
-    """Every Intel QAT function this host shows."""
+def gather(host: Host, files: DeviceFiles | None = None) -> PciFacts:
+    """Every Intel QAT function this host shows. `files`: of a look that reads more of the devices."""
     listed = names(host, PCI_DEVICES)
     if isinstance(listed, Unknown):
         return PciFacts((), (), (), listed)
+    files = files or DeviceFiles(host)
+    files.fetch(f"{PCI_DEVICES}/{bdf}/{name}" for bdf in listed for name in ("vendor", "device"))
     pf_list: list[tuple[str, Family]] = []
     vf_list: dict[str, Family] = {}
     strangers: list[Stranger] = []
     for bdf in listed:
-        if read_int(host, f"{PCI_DEVICES}/{bdf}/vendor") != hardware.INTEL:
+        if files.number(f"{PCI_DEVICES}/{bdf}/vendor") != hardware.INTEL:
             continue
-        device_id = read_int(host, f"{PCI_DEVICES}/{bdf}/device")
+        device_id = files.number(f"{PCI_DEVICES}/{bdf}/device")
         if not isinstance(device_id, int):
             continue
         if device_id in hardware.BY_PF_ID:
@@ -176,60 +184,65 @@ def gather(host: Host) -> PciFacts:
             strangers.append(Stranger(bdf, device_id, hardware.OOT_IDS[device_id]))
         elif device_id in hardware.NEWER_QAT_IDS:
             strangers.append(Stranger(bdf, device_id, ""))
-    slow = _slow(host, [bdf for bdf, _ in pf_list], list(vf_list))
+    _fetch(host, files, [bdf for bdf, _ in pf_list], list(vf_list))
     pfs = []
     owned: set[str] = set()
     for bdf, family in pf_list:
-        pf = _pf(host, bdf, family, slow)
+        pf = _pf(host, bdf, family, files)
+        # A VF that is being removed has lost its links to the PF before it goes, and goes when whoever has it open lets
+        # go; one that is being made has none yet (drivers/pci/iov.c, pci_iov_remove_virtfn, pci_iov_add_virtfn).
+        total = plain(pf.total_vfs, 0)
         owned.update(vf.bdf for vf in pf.vfs)
+        owned.update(pf.vf_bdf(number) for number in range(total))
         pfs.append(pf)
-    loose = tuple(_vf(host, bdf, family, None, -1, slow) for bdf, family in vf_list.items() if bdf not in owned)
+    loose = tuple(_vf(host, bdf, family, None, -1, files) for bdf, family in vf_list.items() if bdf not in owned)
     return PciFacts(tuple(pfs), loose, tuple(strangers), bool(listed))
 
 
-def _slow(host: Host, pfs: list[str], vfs: list[str]) -> Slow:
-    """The attributes whose read takes the device lock, and waits while somebody holds a VF that is to go.
+def _fetch(host: Host, files: DeviceFiles, pfs: Sequence[str], vfs: Sequence[str]) -> None:
+    """Read what `_pf` and `_vf` ask of these functions, in one go."""
+    paths = [f"{PCI_DEVICES}/{bdf}/{name}" for bdf in pfs for name in (*_OF_PF, *_OF_ANY)]
+    for bdf in vfs:
+        paths += [f"{PCI_DEVICES}/{bdf}/{name}" for name in _OF_ANY]
+        group = link_name(host, f"{PCI_DEVICES}/{bdf}/iommu_group")
+        if isinstance(group, str):
+            paths += [f"{hardware.IOMMU_GROUPS}/{group}/{name}" for name in ("reserved_regions", "name")]
+    files.fetch(paths)
 
-    sriov_numvfs on every kernel (drivers/pci/iov.c), driver_override before it got a lock of its own
-    (drivers/pci/pci-sysfs.c of 6.1).
-    """
-    paths = [f"{PCI_DEVICES}/{bdf}/sriov_numvfs" for bdf in pfs]
-    return host.read_all(paths + [f"{PCI_DEVICES}/{bdf}/driver_override" for bdf in pfs + vfs], deadline=READ_DEADLINE)
 
-
-def _pf(host: Host, bdf: str, family: Family, slow: Slow) -> Pf:
+def _pf(host: Host, bdf: str, family: Family, files: DeviceFiles) -> Pf:
     base = f"{PCI_DEVICES}/{bdf}"
     driver = link_name(host, f"{base}/driver")
-    vfs = [_vf(host, vf_bdf, family, bdf, index, slow) for index, vf_bdf in _virtfns(host, base)]
-    state = read_line(host, f"{base}/qat/state")
-    text = read_line(host, f"{base}/qat/cfg_services")
-    autoprobe = read_int(host, f"{base}/sriov_drivers_autoprobe")
-    num_vfs = _numvfs(slow[f"{base}/sriov_numvfs"])
+    vfs = [_vf(host, vf_bdf, family, bdf, index, files) for index, vf_bdf in _virtfns(host, base)]
+    state = files.line(f"{base}/qat/state")
+    text = files.line(f"{base}/qat/cfg_services")
+    autoprobe = files.number(f"{base}/sriov_drivers_autoprobe")
+    num_vfs = _numvfs(files.line(f"{base}/sriov_numvfs"))
     return Pf(
         bdf=bdf,
         family=family,
-        numa_node=plain(read_int(host, f"{base}/numa_node"), -1),
+        numa_node=plain(files.number(f"{base}/numa_node"), -1),
         driver=driver,
-        override=_override(slow, base),
+        override=_override(files, base),
         grouped=grouped(host, base),
         state=state,
-        services=_services(host, base, bdf, family, driver, text),
+        services=_services(files, base, bdf, family, driver, text),
         configurable=text if isinstance(text, Unknown) else text is not None,
-        total_vfs=_count(host, f"{base}/sriov_totalvfs"),
+        total_vfs=_count(files, f"{base}/sriov_totalvfs"),
         num_vfs=num_vfs,
         autoprobe=bool(autoprobe) if isinstance(autoprobe, int) else autoprobe,
-        auto_reset=_switch(read_line(host, f"{base}/qat/auto_reset")),
-        vf_offset=plain(read_int(host, f"{base}/sriov_offset"), 1),
-        vf_stride=plain(read_int(host, f"{base}/sriov_stride"), 1),
+        auto_reset=_switch(files.line(f"{base}/qat/auto_reset")),
+        vf_offset=plain(files.number(f"{base}/sriov_offset"), 1),
+        vf_stride=plain(files.number(f"{base}/sriov_stride"), 1),
         vfs=tuple(vfs),
         lost=(lost := _lost(host, base, num_vfs)),
         dangling=tuple(name for name in lost if isinstance(link_name(host, f"{base}/{name}"), str)),
-        power=_power(host, base),
+        power=_power(files, base),
     )
 
 
-def _power(host: Host, base: str) -> str | None:
-    state = read_line(host, f"{base}/power_state")
+def _power(files: DeviceFiles, base: str) -> str | None:
+    state = files.line(f"{base}/power_state")
     return state if state == "D3cold" else None
 
 
@@ -254,16 +267,16 @@ def _virtfns(host: Host, base: str) -> list[tuple[int, str]]:
     ]
 
 
-def _numvfs(slow: bytes | OSError) -> int | Unknown | None:
-    if isinstance(slow, OSError):
-        return None if slow.errno in ABSENT else unknown(slow)
-    text = slow.decode("ascii", "backslashreplace").strip()
+def _numvfs(text: str | Unknown | None) -> int | Unknown | None:
+    if text is None or isinstance(text, Unknown):
+        return text
+    text = text.strip()
     return int(text) if text.isdigit() else Unknown(f"sriov_numvfs: {text[:60]!r} is not a number")
 
 
-def _count(host: Host, path: str) -> int | Unknown | None:
+def _count(files: DeviceFiles, path: str) -> int | Unknown | None:
     """A number of VFs: 16 bits wide (drivers/pci/pci.h, struct pci_sriov), so that no plan grows beyond all bounds."""
-    value = read_int(host, path)
+    value = files.number(path)
     return value if not isinstance(value, int) or 0 <= value <= 0xFFFF else Unknown(f"{path}: {value} VFs cannot be")
 
 
@@ -278,12 +291,9 @@ def plain(value: int | Unknown | None, default: int) -> int:
     return value if isinstance(value, int) else default
 
 
-def _override(slow: Slow, base: str) -> str | Unknown | None:
+def _override(files: DeviceFiles, base: str) -> str | Unknown | None:
     """driver_override; the kernel shows an unset one as "(null)" (drivers/pci/pci-sysfs.c)."""
-    found = slow.get(f"{base}/driver_override")
-    if found is None or isinstance(found, OSError):
-        return None if found is None or found.errno in ABSENT else unknown(found)
-    text = found.decode("utf-8", "backslashreplace").rstrip("\n\0")
+    text = files.line(f"{base}/driver_override")
     return None if text in ("(null)", "") else text
 
 
@@ -294,7 +304,7 @@ def grouped(host: Host, base: str) -> bool | Unknown:
 
 
 def _services(
-    host: Host, base: str, bdf: str, family: Family, driver: str | Unknown | None, text: str | Unknown | None
+    files: DeviceFiles, base: str, bdf: str, family: Family, driver: str | Unknown | None, text: str | Unknown | None
 ) -> Services | Unknown | None:
     """From sysfs (no root needed, lockdown does not matter, any state), else from the debugfs configuration."""
     if driver is None:
@@ -302,7 +312,7 @@ def _services(
     path = f"{base}/qat/cfg_services"
     if text is None:
         path = f"{hardware.DEBUGFS}/qat_{family.driver}_{bdf}/dev_cfg"
-        text = _dev_cfg_services(host, path)
+        text = _dev_cfg_services(files, path)
     if text is None:
         return Unknown(f"neither {base}/qat/cfg_services nor {path} is there")
     if isinstance(text, Unknown):
@@ -313,12 +323,11 @@ def _services(
         return Unknown(f"{path}: {text[:60]!r}: {e}")
 
 
-def _dev_cfg_services(host: Host, path: str) -> str | Unknown | None:
+def _dev_cfg_services(files: DeviceFiles, path: str) -> str | Unknown | None:
     """ServicesEnabled of [GENERAL] in dev_cfg (qat_common/adf_cfg.c): sections, `Key = value`, in any order."""
-    try:
-        text = host.read_text(path)
-    except OSError as e:
-        return None if e.errno in ABSENT else unknown(e)
+    text = files.text(path)
+    if text is None or isinstance(text, Unknown):
+        return text
     general = re.search(_GENERAL, text)
     found = re.search(_SERVICES_ENABLED, general[1]) if general else None
     if found is None:
@@ -326,7 +335,7 @@ def _dev_cfg_services(host: Host, path: str) -> str | Unknown | None:
     return found[1].strip()
 
 
-def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: Slow) -> Vf:
+def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, files: DeviceFiles) -> Vf:
     base = f"{PCI_DEVICES}/{bdf}"
     driver = link_name(host, f"{base}/driver")
     group = link_name(host, f"{base}/iommu_group")
@@ -336,12 +345,12 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: 
     reserved = False
     if isinstance(group, str):
         directory = f"{hardware.IOMMU_GROUPS}/{group}"
-        reserved = _reserved(host, directory)
+        reserved = _reserved(files, directory)
         others = names(host, f"{directory}/devices")
         if not isinstance(others, Unknown) and len(others) > 1:
             neighbours = tuple(other for other in others if other != bdf and _holds_group(host, other))
         if driver in hardware.VFIO_DRIVERS:
-            noiommu = read_line(host, f"{directory}/name") == "vfio-noiommu"
+            noiommu = files.line(f"{directory}/name") == "vfio-noiommu"
             node = device_node(host, f"{hardware.VFIO_DEV}/{'noiommu-' if noiommu else ''}{group}")
     cdev = None
     if driver in hardware.VFIO_DRIVERS:
@@ -353,54 +362,59 @@ def _vf(host: Host, bdf: str, family: Family, pf: str | None, index: int, slow: 
         family=family,
         pf=pf,
         number=index,
-        numa_node=plain(read_int(host, f"{base}/numa_node"), -1),
+        numa_node=plain(files.number(f"{base}/numa_node"), -1),
         driver=driver,
-        override=_override(slow, base),
+        override=_override(files, base),
         grouped=group if isinstance(group, Unknown) else group is not None,
         noiommu=noiommu,
         neighbours=neighbours,
         node=node,
         reserved=reserved,
-        power=_power(host, base),
+        power=_power(files, base),
         cdev=cdev,
     )
 
 
-def _reserved(host: Host, group: str) -> bool:
+def _reserved(files: DeviceFiles, group: str) -> bool:
     """drivers/iommu/iommu.c, iommu_group_show_resv_regions: `start end type`. VFIO refuses "direct"; it takes
     "direct-relaxable" (graphics, USB), "reserved" and "msi".
     """
-    text = read_line(host, f"{group}/reserved_regions")
+    text = files.text(f"{group}/reserved_regions")
     return isinstance(text, str) and any(line.split()[2:3] == ["direct"] for line in text.splitlines())
 
 
 def functions(host: Host, bdfs: Sequence[str]) -> tuple[Vf, ...]:
     """Any PCI functions, seen as VFs are; their PF is None when they are none. Those that do not exist are left out."""
-    slow = _slow(host, [], list(bdfs))
+    files = DeviceFiles(host)
+    files.fetch(f"{PCI_DEVICES}/{bdf}/{name}" for bdf in bdfs for name in ("vendor", "device"))
+    _fetch(host, files, (), bdfs)
     found = []
     for bdf in bdfs:
         base = f"{PCI_DEVICES}/{bdf}"
-        device_id = read_int(host, f"{base}/device")
+        device_id = files.number(f"{base}/device")
         if device_id is None:
             continue
         family = hardware.OTHER
-        if read_int(host, f"{base}/vendor") == hardware.INTEL and isinstance(device_id, int):
+        if files.number(f"{base}/vendor") == hardware.INTEL and isinstance(device_id, int):
             family = hardware.BY_VF_ID.get(device_id) or hardware.BY_PF_ID.get(device_id) or hardware.OTHER
         pf = link_name(host, f"{base}/physfn")
-        found.append(_vf(host, bdf, family, pf if isinstance(pf, str) else None, -1, slow))
+        found.append(_vf(host, bdf, family, pf if isinstance(pf, str) else None, -1, files))
     return tuple(found)
 
 
 def physical(host: Host, bdf: str) -> Pf | None:
     """Any PCI function, seen as a PF is. None when there is no such function."""
     base = f"{PCI_DEVICES}/{bdf}"
-    device_id = read_int(host, f"{base}/device")
+    files = DeviceFiles(host)
+    files.fetch((f"{base}/vendor", f"{base}/device"))
+    device_id = files.number(f"{base}/device")
     if device_id is None:
         return None
     family = hardware.OTHER
-    if read_int(host, f"{base}/vendor") == hardware.INTEL and isinstance(device_id, int):
+    if files.number(f"{base}/vendor") == hardware.INTEL and isinstance(device_id, int):
         family = hardware.BY_PF_ID.get(device_id, hardware.OTHER)
-    return _pf(host, bdf, family, _slow(host, [bdf], [vf for _, vf in _virtfns(host, base)]))
+    _fetch(host, files, (bdf,), [vf for _, vf in _virtfns(host, base)])
+    return _pf(host, bdf, family, files)
 
 
 def _holds_group(host: Host, bdf: str) -> bool:
@@ -422,5 +436,6 @@ def node_of(host: Host, bdf: str) -> DeviceNode | Unknown | None:
     group = link_name(host, f"{PCI_DEVICES}/{bdf}/iommu_group")
     if not isinstance(group, str):
         return group
-    prefix = "noiommu-" if read_line(host, f"{hardware.IOMMU_GROUPS}/{group}/name") == "vfio-noiommu" else ""
+    path = f"{hardware.IOMMU_GROUPS}/{group}/name"
+    prefix = "noiommu-" if read_line(host, path, deadline=READ_DEADLINE) == "vfio-noiommu" else ""
     return device_node(host, f"{hardware.VFIO_DEV}/{prefix}{group}")

@@ -12,7 +12,7 @@ from qatprep.host.launcher import launcher, program_doubt
 from qatprep.host.trust import doubt
 
 MARKER = "Written by qatprep"
-"""Stands in the first lines of every file that is wholly ours: others are never replaced or removed."""
+"""Is in the first lines of every file that is wholly ours: others are never replaced or removed."""
 _HEAD = 5
 """Lines in which it must stand."""
 
@@ -80,7 +80,7 @@ def gather(host: Host) -> PersistFacts:
     modes: dict[str, int] = {}
     for path in FILES:
         try:
-            files[path] = host.read_text(path)
+            files[path] = host.read_text(path).text
             modes[path] = host.stat(path).mode
         except OSError as e:
             files[path] = None if e.errno in ABSENT else unknown(e)

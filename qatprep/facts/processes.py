@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from qatprep.facts.base import ABSENT, Unknown, names, read_line, unknown, whole
+from qatprep.facts.base import Unknown, names, read_line, read_text, read_words, whole
 from qatprep.host.base import Host
 from qatprep.runtime.units import Daemon, Kind, Shim
 
@@ -49,17 +49,8 @@ def processes(host: Host) -> list[Process] | Unknown:
     return found
 
 
-def read_text(host: Host, path: str, limit: int = 1 << 20) -> str | Unknown | None:
-    try:
-        return host.read_text(path, limit=limit)
-    except OSError as e:
-        # ESRCH: the process ended between the two looks.
-        return None if e.errno in (*ABSENT, 3) else unknown(e)
-
-
 def cmdline(host: Host, pid: int) -> str:
-    text = read_text(host, f"/proc/{pid}/cmdline")
-    return text.replace("\0", " ").strip() if isinstance(text, str) else ""
+    return " ".join(read_words(host, f"/proc/{pid}/cmdline")).strip()
 
 
 def flag(line: str, name: str) -> str:
@@ -111,11 +102,7 @@ def kubelet(host: Host, found: list[Process]) -> str | None:
     arguments = read_text(host, path) if (path := flag(line, "kubelet-args-file")) else None
     if not isinstance(arguments, str):
         return line
-    environment = read_text(host, f"/proc/{process.pid}/environ")
-    values = (
-        dict(item.split("=", 1) for item in environment.split("\0") if "=" in item)
-        if isinstance(environment, str)
-        else {}
-    )
+    environment = read_words(host, f"/proc/{process.pid}/environ")
+    values = dict(item.split("=", 1) for item in environment if "=" in item)
     kept = " ".join(arg for arg in arguments.splitlines() if not arg.lstrip().startswith("#"))
     return f"{line} " + re.sub(r"\$\{?(\w+)\}?", lambda match: values.get(match[1], match[0]), kept)

@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
+from qatprep import json_input
 from qatprep.facts.base import ABSENT, Unknown, shaped, unknown
 from qatprep.facts.health import FATAL, Health
 from qatprep.facts.pci import Pf, Services, Vf
 from qatprep.host.base import Host
 from qatprep.host.trust import doubt
+from qatprep.text import gated
 
 PATH = "/run/qatprep/proof.json"
 SCHEMA = "qatprep.proof/1"
@@ -39,9 +41,9 @@ class Signed:
     by: str
     """What was run: "smoke", "doctor --prove", "bootstrap", "boot"."""
     seal: Mapping[str, str] = field(default_factory=dict)
-    """What the device was like (`seal`): the signature stands for it as long as it is so."""
+    """What the device was like (`seal`): the signature is valid as long as this is unchanged."""
     void: str = ""
-    """Why it stands for nothing any more, "" while it does."""
+    """Why it is void, "" while it does."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Proof:
 
 def gather(host: Host) -> Proof | Unknown | None:
     """The proof of this boot; None where there is none, or only that of an earlier boot; Unknown where the file cannot
-    be read, is not root's alone to write, or is no proof."""
+    be read, is not root's alone to write, or is not a proof."""
     try:
         data = host.read(PATH, limit=_LIMIT)
     except OSError as e:
@@ -63,9 +65,9 @@ def gather(host: Host) -> Proof | Unknown | None:
     if why := doubt(host, PATH):
         return Unknown(f"{PATH} is not believed: {why}")
     try:
-        document = json.loads(data)
-    except ValueError:
-        return Unknown(f"{PATH}: not JSON")
+        document = gated(json_input.loads(data))
+    except ValueError as e:
+        return Unknown(f"{PATH}: not JSON: {e}")
     form = json.loads(files("qatprep.schema").joinpath("proof.json").read_text(encoding="utf-8"))
     if (wrong := shaped(PATH, document, form)) is not None:
         return wrong
@@ -100,7 +102,7 @@ def forget(host: Host, bdfs: Mapping[str, str]) -> None:
 
 
 def seal(device: Pf | Vf, health: Health | None = None) -> dict[str, str]:
-    """What a signature stands for: as long as these words are the same, the device is the one that signed.
+    """What a signature is valid for: as long as this text is the same, the device is the one that signed.
 
     Of health, what the driver counted since it started the PF: queries of the heartbeat that failed, fatal errors.
     """

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from qatprep.facts import containerd, processes
-from qatprep.facts.base import Unknown, files_below, names, read_line, whole
-from qatprep.facts.processes import CONTAINER, SHIMS, Process, flag, read_text
+from qatprep.facts.base import ABSENT, Unknown, files_below, names, read_line, read_text, unknown, whole
+from qatprep.facts.processes import CONTAINER, SHIMS, Process, flag
 from qatprep.facts.systemd import UnitLimit, enabled, unit_file, unit_limit
 from qatprep.host.base import Host
 from qatprep.runtime import crio, memlock, rancher, toml, units
+from qatprep.runtime.containerd import CONF_D, ConfigSet, File, Version, base_spec, judge, parse_version
 from qatprep.runtime.containerd import MAIN as CONTAINERD_MAIN
-from qatprep.runtime.containerd import ConfigSet, File, Version, base_spec, parse_version
+from qatprep.runtime.dump import Answer
 from qatprep.runtime.memlock import Limit
 
 _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})")
+BASE_SPEC = "base_runtime_spec"
 CAP_IPC_LOCK = 14
 """include/uapi/linux/capability.h"""
 
@@ -36,7 +39,7 @@ class Container:
     cpus: str
     """CPUs it may run on, as the kernel lists them: "0-3,8"."""
     envoy_workers: int | None
-    """Threads named wrk:worker_N; None when it is no Envoy."""
+    """Threads named wrk:worker_N; None when it is not an Envoy."""
 
     @property
     def label(self) -> str:
@@ -57,6 +60,8 @@ class OwnLimit:
     """As its configuration calls it."""
     path: str
     limit: Limit
+    text: str = ""
+    """Of the file."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,12 @@ class RuntimeFacts:
     processes: bool | Unknown
     """Whether /proc could be looked at."""
     containerd: ConfigSet | Unknown | None = None
+    """Of k3s and RKE2: what they made."""
+    program: str | Unknown = ""
+    """containerd: of the running daemon, where it runs. Unknown where root must not run it."""
+    answer: Answer | Unknown | None = None
+    """What that program says of the files; None where it is not there."""
     crio: tuple[File, ...] | Unknown = ()
-    generated: File | Unknown | None = None
-    """k3s and RKE2: the configuration they made."""
     templates: tuple[File, ...] = ()
     qatmgr: int = 0
     """Process id of qatlib's manager (qat.service), 0 when it does not run."""
@@ -93,6 +101,43 @@ def hard_limit(facts: RuntimeFacts) -> float:
     """The largest hard limit (bytes) that the unit's files or the running daemon have: never to be lowered."""
     known = [facts.unit.limit if isinstance(facts.unit, UnitLimit) else None, facts.daemon]
     return max((limit.hard for limit in known if isinstance(limit, Limit)), default=0)
+
+
+class Ownership(NamedTuple):
+    """What a runtime's configuration comes to for device ownership."""
+
+    on: bool | Unknown | None
+    """None where the daemon refuses the files."""
+    where: str = ""
+    """The file that decides, else the main file."""
+    said: str = ""
+    """What that file says: for people."""
+
+
+def ownership(facts: RuntimeFacts) -> Ownership:
+    """Of a node with a runtime other than Docker: by containerd's own word where it was asked."""
+    assert facts.runtime is not None
+    if facts.runtime.kind == "crio":
+        if isinstance(facts.crio, Unknown):
+            return Ownership(facts.crio)
+        judged = crio.judge(facts.crio)
+        return Ownership(
+            None if judged.broken else judged.ownership,
+            judged.where or crio.MAIN,
+            _said(judged.ownership, judged.where),
+        )
+    if facts.containerd is None or isinstance(facts.containerd, Unknown):
+        missing = Unknown("containerd's configuration was not read")
+        return Ownership(missing if facts.containerd is None else facts.containerd)
+    verdict = judge(facts.containerd, facts.version)
+    on = verdict.on
+    if isinstance(facts.answer, Answer):
+        on = None if facts.answer.refused else facts.answer.on
+    return Ownership(on, verdict.where or facts.containerd.main.path, _said(verdict.on, verdict.where))
+
+
+def _said(on: bool | None, where: str) -> str:
+    return f"= {str(bool(on)).lower()}" if where else "is not set"
 
 
 def gather(host: Host) -> RuntimeFacts:
@@ -130,10 +175,14 @@ def _of_runtime(host: Host, facts: RuntimeFacts, chosen: units.Runtime) -> Runti
     pid = chosen.daemon.pid if chosen.daemon else 0
     place = rancher.Place(chosen.kind) if chosen.kind in ("k3s", "rke2") else None
     config: ConfigSet | Unknown | None = None
-    if chosen.kind in ("containerd", "docker"):
-        given = chosen.daemon.config if chosen.daemon else ""
-        config = containerd.read(host, given or units.CONFIGS.get(chosen.unit, CONTAINERD_MAIN))
-    version = _containerd_version(host, place, pid) if chosen.kind != "crio" else None
+    program: str | Unknown = ""
+    version: Version | None = None
+    if chosen.kind != "crio":
+        program = containerd.program(host, pid, (place.binary,) if place else ())
+        version = _containerd_version(host, program)
+        given = chosen.daemon.config if chosen.daemon and not place else ""
+        main = place.generated if place else given or units.CONFIGS.get(chosen.unit, CONTAINERD_MAIN)
+        config = containerd.read(host, main, place.drop_ins if place else CONF_D, version)
     crio_files = _crio_files(host, chosen.daemon) if chosen.kind == "crio" else ()
     templates = [_file(host, template) for template in place.templates] if place else []
     return replace(
@@ -144,9 +193,10 @@ def _of_runtime(host: Host, facts: RuntimeFacts, chosen: units.Runtime) -> Runti
         daemon=_limit(host, pid) if pid else None,
         daemon_pid=pid,
         containerd=config,
+        program=program,
+        answer=_answer(host, program, config, version),
         crio=crio_files,
         own_limit=_base_spec(host, config, version) if isinstance(config, ConfigSet) else _ulimits(crio_files),
-        generated=_file(host, place.generated) if place else None,
         templates=tuple(file for file in templates if isinstance(file, File) and file.text is not None),
         ours=_ours(host, chosen.unit, place),
     )
@@ -249,26 +299,29 @@ def _workers(host: Host, pid: int) -> int | None:
 # -- the runtimes' own files ------------------------------------------------------------------------------------------
 
 
-def _containerd_version(host: Host, place: rancher.Place | None, pid: int) -> Version | None:
-    """Of the binary that runs, where root runs it: nothing of another user's is started."""
-    binary = place.binary if place else "containerd"
-    program = processes.cmdline(host, pid).split(" ", 1)[0] if pid and place is None else ""
-    if re.fullmatch(r"/\S*/containerd", program) and _status(host, pid)[0].get("Uid", "").split()[1:2] == ["0"]:
-        binary = program
-    done = host.run([binary, "--version"], deadline=10)
-    return parse_version(done.stdout) if done.rc == 0 else None
+def _containerd_version(host: Host, program: str | Unknown) -> Version | None:
+    done = None if isinstance(program, Unknown) else host.run([program, "--version"], deadline=10)
+    return parse_version(done.stdout.text) if done and done.rc == 0 else None
+
+
+def _answer(
+    host: Host, program: str | Unknown, config: ConfigSet | Unknown | None, version: Version | None
+) -> Answer | Unknown | None:
+    if isinstance(program, Unknown) or not isinstance(config, ConfigSet):
+        return program if isinstance(program, Unknown) else None
+    return containerd.ask(host, program, config, version)
 
 
 def _base_spec(host: Host, config: ConfigSet, version: Version | None) -> OwnLimit | Unknown | None:
     path = base_spec(config, version)
-    text = read_text(host, path) if path else None
-    if not isinstance(text, str):
-        return text
+    file = _file(host, path) if path else None
+    if not isinstance(file, File) or file.text is None:
+        return file if isinstance(file, Unknown) else None
     try:
-        limit = memlock.from_base_spec(text)
+        limit = memlock.from_base_spec(file.text)
     except ValueError as e:
         return Unknown(f"{path}: {e}")
-    return OwnLimit("base_runtime_spec", path, limit) if limit else None
+    return OwnLimit(BASE_SPEC, path, limit, file.text) if limit else None
 
 
 def _ulimits(files: tuple[File, ...] | Unknown) -> OwnLimit | None:
@@ -278,10 +331,16 @@ def _ulimits(files: tuple[File, ...] | Unknown) -> OwnLimit | None:
 
 
 def _file(host: Host, path: str) -> File | Unknown:
-    text = read_text(host, path, toml.LIMIT)
-    if isinstance(text, str) and (why := toml.too_deep(text)):
+    """Its text exactly as it is: it may be edited."""
+    try:
+        text: str | None = host.read_text(path, limit=toml.LIMIT).raw
+    except OSError as e:
+        if e.errno not in ABSENT:
+            return unknown(e)
+        text = None
+    if text is not None and (why := toml.too_deep(text)):
         return Unknown(f"{path}: {why}")
-    return text if isinstance(text, Unknown) else File(path, text)
+    return File(path, text)
 
 
 def _ours(host: Host, unit: str, place: rancher.Place | None) -> tuple[File, ...]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qatprep.facts.base import Unknown, exists, link_name, names, read_line
+from qatprep.facts.base import Unknown, exists, link_name, names, read_line, read_text
 from qatprep.facts.pci import PciFacts
 from qatprep.facts.persist import UNIT_DIRS, is_ours
 from qatprep.hardware import BDF, BY_PF_ID, BY_VF_ID, DRIVERS
 from qatprep.host.base import Host
+from qatprep.text import Foreign
 
 DRIVERCTL = "/etc/driverctl.d"
 """One file for each device, pci-<BDF>, which holds the driver's name: driverctl(8)."""
@@ -91,7 +92,7 @@ def _qatlib(host: Host) -> Iterator[Setter]:
     for directory in UNIT_DIRS:
         path = f"{directory}/multi-user.target.wants/qat.service"
         if isinstance(link_name(host, path), str):
-            text = read_line(host, QATLIB_SETTINGS)
+            text = read_text(host, QATLIB_SETTINGS)
             found = _SERVICES.search(text) if isinstance(text, str) else None
             yield Setter(Kind.QATLIB, path, found[1] if found else "")
             return
@@ -142,7 +143,7 @@ def _scripts(host: Host, mine: list[str]) -> Iterator[Setter]:
 
 
 def _writing(kind: Kind, path: str, text: str, mine: list[str], *, by_line: bool = False) -> Iterator[Setter]:
-    """The lines of a text that write to QAT devices. `by_line`: each line stands for itself, as a udev rule does."""
+    """The lines of a text that write to QAT devices. `by_line`: each line counts alone, as a udev rule does."""
     lines = [line.strip() for line in text.splitlines() if not line.strip().startswith("#")]
     for line in lines:
         if _WRITES.search(line) and _about(line if by_line else "\n".join(lines), mine):
@@ -185,9 +186,9 @@ def _names(host: Host, path: str) -> tuple[str, ...]:
 
 
 def _text(host: Host, path: str) -> str:
-    """A file's text; "" for what cannot be read, is no script, or is too large for one."""
+    """A file's text; "" for what cannot be read, is not a script, or is too large for one."""
     try:
         data = host.read(path, limit=_LIMIT)
     except OSError:
         return ""
-    return "" if b"\0" in data[:512] else data.decode("utf-8", "backslashreplace")
+    return "" if b"\0" in data[:512] else Foreign(data).text

@@ -22,7 +22,7 @@ from qatprep.facts import (
     setters,
     stack,
 )
-from qatprep.facts.base import Unknown
+from qatprep.facts.base import DeviceFiles, Unknown
 from qatprep.facts.pci import DeviceNode
 from qatprep.host.base import Host
 
@@ -56,7 +56,8 @@ class Facts:
 
     @property
     def vfio_modules(self) -> tuple[str, ...]:
-        """The modules that VFIO needs for VFs, as modprobe is told: without the container's where iommufd stands in.
+        """The modules that VFIO needs for VFs, as modprobe is called: without the container's where iommufd replaces
+        it.
 
         With CONFIG_IOMMUFD_VFIO_CONTAINER=y iommufd makes /dev/vfio/vfio and answers as type1 does
         (drivers/iommu/iommufd/vfio_compat.c); vfio_iommu_type1 is not built then (drivers/vfio/Kconfig).
@@ -81,7 +82,8 @@ def gather(host: Host, known: health.HealthFacts | None = None) -> Facts:
     """
     kernel_facts = kernel.gather(host)
     module_facts = modules.ModuleFacts(host, kernel_facts)
-    pci_facts = pci.gather(host)
+    files = DeviceFiles(host)
+    pci_facts = pci.gather(host, files)
     runtime_facts = runtime.gather(host)
     kubernetes_facts = kubernetes.gather(host, runtime_facts.kubelet)
     images = sorted({name for pf in pci_facts.pfs for name in pf.family.firmware})
@@ -95,7 +97,7 @@ def gather(host: Host, known: health.HealthFacts | None = None) -> Facts:
         modules=module_facts,
         firmware=firmware.gather(host, kernel_facts, tuple(images)),
         pci=pci_facts,
-        health=known or health.gather(host, pci_facts.pfs, polled=kubernetes_facts.plugin_registered),
+        health=known or health.gather(host, pci_facts.pfs, files, polled=kubernetes_facts.plugin_registered),
         nodes=nodes.gather(host, pci_facts.all_vfs),
         stack=stack.gather(host, module_facts, kernel_facts.release),
         qatlib=qatlib.gather(host),

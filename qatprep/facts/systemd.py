@@ -133,7 +133,7 @@ def _kinds(unit: str) -> list[str]:
 
 
 def _drop_ins(host: Host, kinds: list[str], directories: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Drop-ins in the order they are read, and the files beside them that are never read."""
+    """Drop-ins in the order they are read, and the files next to them that are never read."""
     found: dict[str, str] = {}
     unused: list[str] = []
     for kind in kinds:
@@ -150,7 +150,8 @@ def _drop_ins(host: Host, kinds: list[str], directories: tuple[str, ...]) -> tup
 
 
 def _text(host: Host, path: str) -> str | Unknown | None:
+    """For memlock.assignments alone, which reads lines as systemd does."""
     try:
-        return host.read_text(path)
+        return host.read_text(path).raw
     except OSError as e:
         return None if e.errno in ABSENT else unknown(e)

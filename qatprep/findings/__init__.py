@@ -15,6 +15,8 @@ QUOTES = "QP-LOG-001"
 
 SEEN = "seen"
 """The path of the evidence by which a check that passed says what it saw."""
+LOOKED = "checked"
+"""The same for what is not news: which devices, which file."""
 
 
 class Status(StrEnum):
@@ -51,11 +53,13 @@ class Finding:
     """Steps in order: a command to paste (it begins with a small letter or a slash), or text (a capital letter)."""
     step: str = ""
     """The verb that fixes it ("bootstrap"), "" when qatprep does not."""
+    instead: str = ""
+    """In place of `step`, where the verb would not fix it as the host is now: what to do first (Outcome.advise)."""
     blocked_by: tuple[str, ...] = ()
     cleared_by: tuple[str, ...] = ()
     """Restarts, pods to be created again or a reboot that clear it, and nothing else is needed; () for all others."""
     weighed: bool = False
-    """A failure that is told as a warning, because it rules out only one of two ways and the node has the other."""
+    """A failure that is reported as a warning, because it rules out only one of two ways and the node has the other."""
 
 
 def failed(id: str, title: str, **more: Any) -> Finding:

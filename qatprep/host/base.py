@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, NoReturn
 
+from qatprep.text import Foreign
+
 FileKind = Literal["file", "dir", "link", "char", "other"]
 
 
@@ -38,8 +40,8 @@ class RunResult(NamedTuple):
 
     argv: tuple[str, ...]
     rc: int
-    stdout: str
-    stderr: str
+    stdout: Foreign
+    stderr: Foreign
 
 
 class CpuidResult(NamedTuple):
@@ -79,13 +81,19 @@ class Host(ABC):
         """
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
-        """Several attributes whose read may block, each with its own `deadline` (seconds) and its own outcome."""
+        """Several files of devices, whose read may block, each with its own outcome.
+
+        No more than `deadline` seconds are waited for all that do not answer together: OSError(ETIMEDOUT) for these.
+        """
         found: dict[str, bytes | OSError] = {}
         for path in paths:
+            begin = self.now()
             try:
                 found[path] = self.read(path, deadline=deadline)
             except OSError as e:
                 found[path] = e
+                if e.errno == errno.ETIMEDOUT:
+                    deadline = max(0.0, deadline - (self.now() - begin))
         return found
 
     @abstractmethod
@@ -105,7 +113,7 @@ class Host(ABC):
         """Kind, mode, owner and size."""
 
     @abstractmethod
-    def kernel_log(self) -> str:
+    def kernel_log(self) -> Foreign:
         """The kernel's ring buffer, one message a line, oldest first: `<priority>text` (host/kmsg.py reads it), or the
         text alone where the priority is not known. EPERM where it may not be read."""
 
@@ -164,7 +172,7 @@ class Host(ABC):
 
     @abstractmethod
     def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-        """Create or replace a file atomically: temporary file beside it, fsync, rename, fsync of the directory."""
+        """Create or replace a file atomically: temporary file next to it, fsync, rename, fsync of the directory."""
 
     @abstractmethod
     def append(self, path: str, data: bytes) -> None:
@@ -177,6 +185,10 @@ class Host(ABC):
     @abstractmethod
     def unlink(self, path: str) -> None:
         """Remove a file."""
+
+    @abstractmethod
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory. ENOTEMPTY when there is something in it."""
 
     @abstractmethod
     def chmod(self, path: str, mode: int) -> None: ...
@@ -201,22 +213,22 @@ class Host(ABC):
         """Hold the host's writer lock. errors.Locked, naming the holder, when somebody else has it."""
 
     def held(self, path: str) -> bool:
-        """Whether somebody holds that lock at this moment; False where it cannot be told."""
+        """Whether somebody holds that lock at this moment; False where it is unknown."""
         return False
 
     def modified(self, path: str) -> float | None:
         """When a file was written last, in seconds since 1970; None where that is not known."""
         return None
 
-    def hardware_name(self, path: str) -> str:
+    def hardware_name(self, path: str) -> Foreign:
         """Vendor and model of the device at a sysfs path, for people; "" where no database tells."""
-        return ""
+        return Foreign("")
 
     # -- in terms of the above ----------------------------------------------------------------------------
 
-    def read_text(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> str:
+    def read_text(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> Foreign:
         """The content as text, undecodable bytes escaped: what a weird file holds must be quotable in a message."""
-        return self.read(path, limit=limit, deadline=deadline).decode("utf-8", "backslashreplace")
+        return Foreign(self.read(path, limit=limit, deadline=deadline))
 
     def exists(self, path: str) -> bool:
         """True when something is there that we may know of. Raises for anything but plain absence."""

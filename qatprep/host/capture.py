@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import errno
-import json
 from contextlib import AbstractContextManager
 
+from qatprep.host import values
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
 from qatprep.host.tree import Node, Tree, readable
-
-META = "/.qatprep"
+from qatprep.host.values import META
+from qatprep.text import Foreign
 
 
 class TreeHost(Host):
-    """The reading half of a host kept in a Tree; Capture and SimulatedHost add how it changes."""
+    """The reading half of a host kept in a Tree; Capture and SimulatedHost add how it changes.
+
+    InputError for a tree whose values below META are none.
+    """
 
     def __init__(self, tree: Tree, label: str) -> None:
         self.tree = tree
         self.label = label
-        self._euid = int(self._meta("euid") or 0)
-
-    def _meta(self, name: str) -> str:
-        node = self.tree.find(f"{META}/{name}")
-        return node.content().decode("utf-8", "backslashreplace").strip() if node else ""
+        self._values = values.read(tree, label)
+        self._euid = self._values.euid
 
     def _node(self, path: str, *, follow: bool = True) -> Node:
         return self.tree.get(path, follow=follow, euid=self._euid)
@@ -71,31 +71,24 @@ class TreeHost(Host):
     def stat(self, path: str, *, follow: bool = True) -> FileStat:
         return self._node(path, follow=follow).stat()
 
-    def kernel_log(self) -> str:
+    def kernel_log(self) -> Foreign:
         node = self.tree.find(f"{META}/dmesg")
         if node is None:
             fail(errno.ENOENT, f"{META}/dmesg")
         if node.error or self._euid != 0:
             fail(node.error or errno.EPERM, f"{META}/dmesg")
-        return node.content().decode("utf-8", "backslashreplace")
+        return Foreign(node.content())
 
     def machine(self) -> str:
-        return self._meta("machine") or "x86_64"
+        return self._values.machine
 
     def cpuid(self, leaf: int, subleaf: int = 0) -> CpuidResult:
-        for line in self._meta("cpuid").splitlines():
-            key, _, registers = line.partition(":")
-            words = key.split()
-            if len(words) == 2 and (int(words[0], 16), int(words[1], 16)) == (leaf, subleaf):
-                eax, ebx, ecx, edx = (int(word, 16) for word in registers.split())
-                return CpuidResult(eax, ebx, ecx, edx)
-        fail(errno.ENOTSUP, f"{META}/cpuid")
+        found = self._values.cpuid.get((leaf, subleaf))
+        return found if found is not None else fail(errno.ENOTSUP, f"{META}/cpuid")
 
     def xcr0(self) -> int:
-        text = self._meta("xcr0")
-        if not text:
-            fail(errno.ENOTSUP, f"{META}/xcr0")
-        return int(text, 16)
+        found = self._values.xcr0
+        return found if found is not None else fail(errno.ENOTSUP, f"{META}/xcr0")
 
     @property
     def euid(self) -> int:
@@ -105,18 +98,14 @@ class TreeHost(Host):
         return 0.0
 
     def wallclock(self) -> str:
-        return self._meta("time") or "1970-01-01T00:00:00Z"
+        return self._values.time or "1970-01-01T00:00:00Z"
 
     def boot_id(self) -> str:
         node = self.tree.find("/proc/sys/kernel/random/boot_id")
-        return node.content()[:64].decode("utf-8", "backslashreplace").strip() if node else ""
+        return Foreign(node.content()[:64]).text.strip() if node else ""
 
     def modified(self, path: str) -> float | None:
-        for line in self._meta("modified").splitlines():
-            seconds, _, name = line.partition(" ")
-            if name == path:
-                return float(seconds)
-        return None
+        return self._values.modified.get(path)
 
 
 class Capture(TreeHost):
@@ -137,6 +126,9 @@ class Capture(TreeHost):
     def unlink(self, path: str) -> None:
         fail(errno.EROFS, path)
 
+    def rmdir(self, path: str) -> None:
+        fail(errno.EROFS, path)
+
     def chmod(self, path: str, mode: int) -> None:
         fail(errno.EROFS, path)
 
@@ -145,11 +137,10 @@ class Capture(TreeHost):
 
     def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
         """What the program answered when the host was recorded; 127 where nobody asked it then."""
-        for line in self._meta("programs").splitlines():
-            program = json.loads(line)
-            if program["argv"] == argv:
-                return RunResult(tuple(argv), program["rc"], program["stdout"], program["stderr"])
-        return RunResult(tuple(argv), 127, "", f"{argv[0]}: a capture runs no programs")
+        said = self._values.programs.get(tuple(argv))
+        if said is None:
+            return RunResult(tuple(argv), 127, Foreign(""), Foreign(f"{argv[0]}: a capture runs no programs"))
+        return said
 
     def sleep(self, seconds: float) -> None:
         return

@@ -1,4 +1,4 @@
-"""What a capture has beside that which qatprep itself reads, and the names that are taken out of it."""
+"""What a capture has next to that which qatprep itself reads, and the names that are taken out of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXTRA = (
 DEBUG_FILES = ("dev_cfg", "fw_counters", "pm_status", "cnv_errors")
 """Of each device's directory in debugfs. Not heartbeat/status: reading that asks the device, and the survey has
 (facts/health.py)."""
-_DEBUG_DEADLINE = 1.0
+_DEBUG_DEADLINE = 3.0
 
 
 def extra(recorder: Host) -> None:
@@ -49,13 +49,13 @@ def names(host: Host) -> tuple[str, ...]:
     found = []
     for path in ("/proc/sys/kernel/hostname", "/etc/hostname", "/etc/machine-id", "/var/lib/dbus/machine-id"):
         try:
-            text = host.read_text(path, limit=4096).strip()
+            text = host.read_text(path, limit=4096).raw.strip()
         except OSError:
             continue
         first, _, domain = text.partition(".")
         found += [text, first, f".{domain}" if domain else ""] if not text.startswith("#") else []
     try:
-        resolver = host.read_text("/etc/resolv.conf", limit=1 << 16)
+        resolver = host.read_text("/etc/resolv.conf", limit=1 << 16).raw
     except OSError:
         resolver = ""
     for line in resolver.splitlines():

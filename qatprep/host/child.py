@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 
 from qatprep.host.base import fail
 
+PATIENCE = 0.25
+"""Seconds to wait for one of many reads before somebody else goes on behind it."""
 POLL = 0.002  # seconds between two looks at something that tells nobody when it ends
 _FRAME = struct.Struct("=iI")  # errno or 0, length of what follows
 
@@ -45,7 +47,8 @@ def write_all(fd: int, data: bytes) -> None:
 def _fork() -> int:
     """As os.fork, with the signals that end us blocked in the child: Ctrl-C in a terminal goes to it as well.
 
-    A write that waits in the kernel would be woken by one, and what it left half done could not be told from success.
+    A write that waits in the kernel would be woken by one, and what it left half done could not be distinguished from
+    success.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     pid = 0
@@ -197,11 +200,40 @@ class Helpers:
             fail(number, "")
         return answer
 
-    def read_all(self, real: list[str], deadline: float) -> Iterator[bytes | int]:
-        """Content or errno of each file; ends early when one read takes longer than `deadline`."""
-        with contextlib.suppress(OSError), self._borrowed() as helper:
-            for number, data in helper.answers([(b"r", path, b"", 1 << 20) for path in real], deadline):
-                yield number or data
+    def read_all(self, real: Sequence[str], deadline: float) -> list[bytes | int]:
+        """Content or errno of each file: ETIMEDOUT for those that do not answer, for which no more than `deadline`
+        seconds are waited together.
+
+        One helper reads them, one after the other. Where it waits for one longer than PATIENCE another goes on behind
+        that one, and the first is looked at again at the end: it may just have waited for somebody who was quick.
+        """
+        outcomes: list[bytes | int] = []
+        waiting: dict[int, Helper] = {}
+        remaining = deadline
+        while len(outcomes) < len(real):
+            patience = min(PATIENCE, remaining)
+            helper = self._take()
+            try:
+                calls = [(b"r", path, b"", 1 << 20) for path in real[len(outcomes) :]]
+                for number, data in helper.answers(calls, patience):
+                    outcomes.append(number or data)
+                self._idle.append(helper)
+            except TimeoutError:
+                waiting[len(outcomes)] = helper
+                outcomes.append(errno.ETIMEDOUT)
+                remaining -= patience
+                if remaining <= 0:
+                    outcomes += [errno.ETIMEDOUT] * (len(real) - len(outcomes))
+            except OSError as e:  # somebody has killed it
+                helper.hang_up(wait=False)
+                outcomes.append(e.errno or errno.EIO)
+        end = time.monotonic() + remaining
+        for place, helper in waiting.items():
+            with contextlib.suppress(OSError):
+                number, data = helper.receive(max(0.0, end - time.monotonic()))
+                outcomes[place] = number or data
+            helper.hang_up(wait=False)
+        return outcomes
 
     def write_in_turn(self, writes: Sequence[tuple[str, bytes]], deadline: float) -> tuple[int, int]:
         """How many of the writes went well, and the errno of the one after them, 0 when there is none."""
@@ -215,15 +247,19 @@ class Helpers:
         done = next((n for n, number in enumerate(numbers) if number), len(numbers))
         return done, numbers[done] if done < len(numbers) else 0
 
-    @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[Helper]:
-        """A helper for one thread. One that did not answer, or answers what nobody waits for any more, is given up."""
+    def _take(self) -> Helper:
+        """One that is idle, or a new one."""
         if self._pid != os.getpid():
             self._idle, self._pid = [], os.getpid()  # we are a fork of whom they serve
         try:
-            helper = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            helper = Helper()
+            return Helper()
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[Helper]:
+        """A helper for one thread. One that did not answer, or answers what nobody waits for any more, is given up."""
+        helper = self._take()
         try:
             yield helper
         except BaseException:

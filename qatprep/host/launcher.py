@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
+from qatprep import json_input
 from qatprep.host.base import Host
 from qatprep.host.trust import doubt
+from qatprep.text import gated
 
 CANDIDATES = ("/usr/bin/qatprep", "/usr/local/bin/qatprep", "/opt/qatprep/bin/qatprep")
 """Where packages and people put it, for hosts that are not the machine we run on."""
@@ -19,8 +20,8 @@ def launcher(host: Host) -> tuple[str, ...]:
     On this machine it is the program that runs now; of a recorded host it is recorded. Below another root only a file
     found there counts.
     """
-    from qatprep.host.capture import META
     from qatprep.host.linux import LinuxHost
+    from qatprep.host.values import META
 
     inner = getattr(host, "inner", None)
     if isinstance(inner, Host):
@@ -28,7 +29,7 @@ def launcher(host: Host) -> tuple[str, ...]:
     if isinstance(host, LinuxHost) and host.root == "/":
         return _this_program(sys.argv[0], sys.executable)
     try:
-        recorded = json.loads(host.read_text(f"{META}/program"))
+        recorded = gated(json_input.loads(host.read_text(f"{META}/program").raw))
     except (OSError, ValueError):
         recorded = None
     if isinstance(recorded, list):
@@ -49,8 +50,8 @@ def program_doubt(host: Host, program: tuple[str, ...]) -> str:
     Of this machine that is the program, its interpreter, and every folder Python takes code from; of a recorded host
     what was recorded; of another host the program's own file.
     """
-    from qatprep.host.capture import META
     from qatprep.host.linux import LinuxHost
+    from qatprep.host.values import META
 
     inner = getattr(host, "inner", None)
     if isinstance(inner, Host):
@@ -61,7 +62,7 @@ def program_doubt(host: Host, program: tuple[str, ...]) -> str:
         paths += _code()
     else:
         try:
-            return host.read_text(f"{META}/program-doubt").strip()
+            return str(host.read_text(f"{META}/program-doubt")).removesuffix("\\n")
         except OSError:
             pass
     return next((why for path in paths if (why := doubt(host, path, root_only=True, known=known))), "")

@@ -16,6 +16,7 @@ from qatprep.errors import InputError, Locked
 from qatprep.host import private
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
 from qatprep.host.child import POLL, Helpers, read, write_all
+from qatprep.text import Foreign
 
 _KINDS = {
     stat_bits.S_IFREG: "file",
@@ -100,21 +101,10 @@ class LinuxHost(Host):
                 raise
 
     def read_all(self, paths: list[str], *, deadline: float) -> dict[str, bytes | OSError]:
-        # One child for them all: a fork for each of a hundred attributes would cost more than everything else. A child
-        # that gets stuck has reported those before; another one goes on behind the attribute that blocks.
         found: dict[str, bytes | OSError] = {}
-        todo = list(paths)
-        while todo:
-            outcomes = self._helpers.read_all([self._at(path) for path in todo], deadline)
-            for outcome, path in zip(outcomes, todo, strict=False):  # in this order: the outcomes are read to their end
-                if isinstance(outcome, int):
-                    found[path] = OSError(outcome, os.strerror(outcome), path)
-                else:
-                    found[path] = outcome
-            todo = [path for path in todo if path not in found]
-            if todo:
-                stuck = todo.pop(0)
-                found[stuck] = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), stuck)
+        outcomes = self._helpers.read_all([self._at(path) for path in paths], deadline)
+        for path, outcome in zip(paths, outcomes, strict=True):
+            found[path] = OSError(outcome, os.strerror(outcome), path) if isinstance(outcome, int) else outcome
         return found
 
     def listdir(self, path: str) -> list[str]:
@@ -140,7 +130,7 @@ class LinuxHost(Host):
         kind = _KINDS.get(stat_bits.S_IFMT(s.st_mode), "other")
         return FileStat(kind, stat_bits.S_IMODE(s.st_mode), s.st_uid, s.st_gid, s.st_size)  # type: ignore[arg-type]
 
-    def kernel_log(self) -> str:
+    def kernel_log(self) -> Foreign:
         if self.root != "/" and not self.writable:
             fail(errno.ENOENT, "/dev/kmsg")
         out = []
@@ -161,7 +151,7 @@ class LinuxHost(Host):
                     out.append(f"<{priority}>{text}" if priority.isdigit() else text)
             finally:
                 os.close(fd)
-        return "\n".join(out)
+        return Foreign("\n".join(out))
 
     def machine(self) -> str:
         return os.uname().machine
@@ -192,7 +182,7 @@ class LinuxHost(Host):
 
     def boot_id(self) -> str:
         try:
-            return self.read_text("/proc/sys/kernel/random/boot_id").strip()
+            return self.read_text("/proc/sys/kernel/random/boot_id").text.strip()
         except OSError:
             return ""
 
@@ -239,7 +229,7 @@ class LinuxHost(Host):
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
                 raise
-            _sync_directory(os.path.dirname(real))
+            private.sync_directory(os.path.dirname(real))
 
     def append(self, path: str, data: bytes) -> None:
         with self._named(path):
@@ -252,8 +242,8 @@ class LinuxHost(Host):
             finally:
                 os.close(fd)
             if fresh:  # its name has to last as well
-                _sync_directory(os.path.dirname(real))
-                _sync_directory(os.path.dirname(os.path.dirname(real)))
+                private.sync_directory(os.path.dirname(real))
+                private.sync_directory(os.path.dirname(os.path.dirname(real)))
 
     def mkdir(self, path: str, *, mode: int = 0o755) -> None:
         with self._named(path):
@@ -262,6 +252,10 @@ class LinuxHost(Host):
     def unlink(self, path: str) -> None:
         with self._named(path):
             os.unlink(self._at(path, follow=False))
+
+    def rmdir(self, path: str) -> None:
+        with self._named(path):
+            os.rmdir(self._at(path, follow=False))
 
     def chmod(self, path: str, mode: int) -> None:
         with self._named(path):
@@ -302,9 +296,9 @@ class LinuxHost(Host):
         except OSError:
             return None
 
-    def hardware_name(self, path: str) -> str:
+    def hardware_name(self, path: str) -> Foreign:
         if self.root != "/":
-            return ""
+            return Foreign("")
         from qatprep.host.udev import hardware_name
 
         return hardware_name(path)
@@ -338,14 +332,6 @@ def _locked(path: str, holder: int | None) -> Locked:
     return Locked(
         f"another qatprep is changing this host: {who} holds {path}", "wait for it to end, then run this again"
     )
-
-
-def _sync_directory(real: str) -> None:
-    fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _sysfs_mounted_at(path: str) -> bool:

@@ -15,7 +15,7 @@
     /sys/kernel/debug [0700] /               a directory (needed only for empty ones and unusual modes)
     /proc/7/fd [0500] !EACCES                reading or listing it gives that errno
 
-`[mode uid:gid]` may stand on every line; without it files are 0644 and directories 0755, owned by 0:0. White space and
+`[mode uid:gid]` may be on every line; without it files are 0644 and directories 0755, owned by 0:0. White space and
 percent signs in a path or target are written %20, %25 and so on. Things no file tells are kept below /.qatprep:
 machine, cpuid (`leaf subleaf: eax ebx ecx edx`, hexadecimal), xcr0 (hexadecimal), euid, and dmesg: a message a line,
 `<priority>text` as `dmesg --raw` prints it (<3> error, <4> warning, <6> information), or the text alone.
@@ -30,6 +30,7 @@ import re
 import stat
 from typing import NamedTuple
 
+from qatprep import json_input
 from qatprep.errors import InputError
 from qatprep.host.base import TooLarge
 from qatprep.host.tree import Node, Tree
@@ -37,7 +38,7 @@ from qatprep.host.user_files import read_file
 
 HEADER = "# qatprep host 1"
 _LINE = re.compile(
-    r"(?P<path>/\S*)(?:\s+\[(?P<mode>[0-7]{3,4})(?:\s+(?P<uid>\d+):(?P<gid>\d+))?\])?(?:\s+(?P<rest>.*))?$"
+    r"(?P<path>/\S*)(?:\s+\[(?P<mode>[0-7]{3,4})(?:\s+(?P<uid>[0-9]{1,10}):(?P<gid>[0-9]{1,10}))?\])?(?:\s+(?P<rest>.*))?$"
 )
 _INCLUDE_DEPTH = 8
 LIMIT = 16 << 20
@@ -121,10 +122,10 @@ def _included(target: str, source: _Source, where: str) -> tuple[str, _Source]:
     if source.folder is None:
         raise InputError(f"{where}: there is no shipped host {target!r} to include", "`qatprep hosts` lists them")
     parts = target.split("/")
-    if not all(part and part not in (".", "..") for part in parts):
+    if "\0" in target or not all(part and part not in (".", "..") for part in parts):
         raise InputError(
             f"{where}: {target!r} cannot be included: not a name below the folder of this file",
-            "put the file beside this one and name it, or name a shipped host (`qatprep hosts`)",
+            "put the file next to this one and name it, or name a shipped host (`qatprep hosts`)",
         )
     path = os.path.join(source.folder, target)
     try:
@@ -210,7 +211,7 @@ def _entry(tree: Tree, lines: list[str], number: int, line: str, where: str, lim
         if not (value.isdecimal() and value.isascii() and len(value) < 16):
             raise InputError(f"{where}: {value[:80]!r} is not a number of bytes")
         if path.startswith("/.qatprep/"):
-            raise InputError(f"{where}: {path!r} is what no file of a host tells: it needs its content")
+            raise InputError(f"{where}: {path!r} is not content that a file of a host can have: give its content")
         node = Node("file", 0o644)
         node.size = int(value)
     elif operator == "->":
@@ -288,7 +289,7 @@ def _file_lines(head: str, data: bytes) -> list[str]:
 
 def _json_bytes(value: str, where: str) -> bytes:
     try:
-        text = json.loads(value)
+        text = json_input.loads(value)
         if not isinstance(text, str):
             raise ValueError("not a string")
         return text.encode("latin-1")

@@ -29,6 +29,15 @@ def make_directory(real: str, mode: int) -> None:
         os.close(fd)
 
 
+def sync_directory(real: str) -> None:
+    """A name that was added to this folder, or moved in it, outlives a power cut."""
+    fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def open_file(real: str, flags: int) -> int:
     """Open a file of root's alone, made 0600 when absent. OSError for a link, for anything but a regular file, and for
     one that another user owns or can write."""

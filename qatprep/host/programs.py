@@ -9,6 +9,7 @@ import time
 
 from qatprep.host.base import RunResult
 from qatprep.host.child import POLL
+from qatprep.text import Foreign
 
 
 def run(argv: list[str], root: str, deadline: float) -> RunResult:
@@ -25,7 +26,7 @@ def run(argv: list[str], root: str, deadline: float) -> RunResult:
         argv = ["chroot", root, *argv]
     program = shutil.which(argv[0], path=path)
     if program is None:
-        return RunResult(tuple(argv), 127, "", f"{argv[0]}: not found in {path}")
+        return RunResult(tuple(argv), 127, Foreign(""), Foreign(f"{argv[0]}: not found in {path}"))
     environment = {"PATH": path, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
     running = sh.Command(program)(
         *argv[1:],
@@ -35,7 +36,8 @@ def run(argv: list[str], root: str, deadline: float) -> RunResult:
         _tty_out=False,
         _bg=True,
         _bg_exc=False,
-        _new_session=True,  # Ctrl-C in our terminal is for us: rmmod is not to end half-way
+        _cwd="/",  # as a service has it: containerd 1.6 looks for relative imports there
+        _new_session=True,  # Ctrl-C in our terminal is for us: rmmod must not end partway
     )
     end = time.monotonic() + deadline
     while running.is_alive():
@@ -43,14 +45,11 @@ def run(argv: list[str], root: str, deadline: float) -> RunResult:
             # What waits in the kernel for the holder of a device does not die of it: nobody waits for its end.
             with contextlib.suppress(ProcessLookupError):
                 running.signal_group(signal.SIGKILL)
-            return RunResult(tuple(argv), 124, "", f"{argv[0]}: not finished after {deadline:g} seconds, ended")
+            late = Foreign(f"{argv[0]}: not finished after {deadline:g} seconds, ended")
+            return RunResult(tuple(argv), 124, Foreign(""), late)
         time.sleep(POLL)
     try:
         running.wait()
     except sh.ErrorReturnCode as e:  # a signal
-        return RunResult(tuple(argv), 128 + abs(e.exit_code), _text(e.stdout), _text(e.stderr))
-    return RunResult(tuple(argv), running.exit_code, _text(running.stdout), _text(running.stderr))
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
+        return RunResult(tuple(argv), 128 + abs(e.exit_code), Foreign(e.stdout), Foreign(e.stderr))
+    return RunResult(tuple(argv), running.exit_code, Foreign(running.stdout), Foreign(running.stderr))

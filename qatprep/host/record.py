@@ -12,14 +12,15 @@ from contextlib import AbstractContextManager
 
 from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
-from qatprep.host.capture import META
 from qatprep.host.launcher import launcher, program_doubt
 from qatprep.host.tree import Node, Tree, readable, split
+from qatprep.host.values import META
+from qatprep.text import Foreign
 
 _LINKS = 40
-DEADLINE = 1.0
-"""Seconds for a PCI attribute: most take microseconds, but some wait for a device's lock (sriov_numvfs_show,
-driver_override_show: drivers/pci) that somebody may hold for ever."""
+DEADLINE = 3.0
+"""Seconds for PCI attributes that do not answer: most take microseconds, but some wait for a device's lock
+(sriov_numvfs_show, driver_override_show: drivers/pci) that somebody may hold for ever."""
 ATTRIBUTES = (
     "vendor", "device", "class", "revision", "subsystem_vendor", "subsystem_device", "numa_node", "driver_override",
     "sriov_numvfs", "sriov_totalvfs", "sriov_offset", "sriov_stride", "sriov_vf_device", "sriov_drivers_autoprobe",
@@ -197,14 +198,14 @@ class Recorder(Host):
         self._node(path, follow=follow)
         return self.inner.stat(path, follow=follow)
 
-    def kernel_log(self) -> str:
+    def kernel_log(self) -> Foreign:
         try:
             text = self.inner.kernel_log()
         except OSError as e:
             if e.errno not in (errno.ENOENT,):
                 self.tree.file(f"{META}/dmesg").error = e.errno or errno.EIO
             raise
-        self.tree.file(f"{META}/dmesg", (text.rstrip("\n") + "\n").encode() if text else b"")
+        self.tree.file(f"{META}/dmesg", (text.raw.rstrip("\n") + "\n").encode() if text else b"")
         return text
 
     def machine(self) -> str:
@@ -237,7 +238,7 @@ class Recorder(Host):
 
     def boot_id(self) -> str:
         try:
-            return self.read_text("/proc/sys/kernel/random/boot_id").strip()
+            return self.read_text("/proc/sys/kernel/random/boot_id").text.strip()
         except OSError:
             return ""
 
@@ -245,7 +246,7 @@ class Recorder(Host):
         """Only for programs that facts ask: they change nothing."""
         done = self.inner.run(argv, deadline=deadline)
         if done.rc != 127:
-            self._programs.append({"argv": argv, "rc": done.rc, "stdout": done.stdout, "stderr": done.stderr})
+            self._programs.append({"argv": argv, "rc": done.rc, "stdout": done.stdout.raw, "stderr": done.stderr.raw})
             self._note("programs", "\n".join(json.dumps(program) for program in self._programs))
         return done
 
@@ -256,7 +257,7 @@ class Recorder(Host):
             self._note("modified", "\n".join(f"{when} {name}" for name, when in self._modified.items()))
         return seconds
 
-    def hardware_name(self, path: str) -> str:
+    def hardware_name(self, path: str) -> Foreign:
         return self.inner.hardware_name(path)
 
     def sleep(self, seconds: float) -> None:
@@ -280,6 +281,9 @@ class Recorder(Host):
         fail(errno.EROFS, path)
 
     def unlink(self, path: str) -> None:
+        fail(errno.EROFS, path)
+
+    def rmdir(self, path: str) -> None:
         fail(errno.EROFS, path)
 
     def chmod(self, path: str, mode: int) -> None:

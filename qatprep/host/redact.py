@@ -8,42 +8,18 @@ and findings speak of them.
 from __future__ import annotations
 
 import fnmatch
-import json
 import re
 from collections import Counter
-from collections.abc import Callable
 
-from qatprep.hardware import BY_PF_ID, BY_VF_ID, DRIVERS, NEWER_QAT_IDS, OOT_IDS
-from qatprep.host import kmsg, manifest
-from qatprep.host.capture import META
+from qatprep.host import manifest
+from qatprep.host.keep import ID, arguments, plain, secrets, shape
+from qatprep.host.reduce import MACHINE_MADE, REDUCERS, any_file, group_lines, log_lines, qat_functions
 from qatprep.host.tree import Node, Tree, readable
+from qatprep.host.values import META
 
-GONE = "redacted"
-QUOTES = "\"'"
 _RUNS = 20
 """Journals that are kept, the newest."""
 
-_KEPT_ARGUMENTS = re.compile(
-    r"(?:BOOT_IMAGE|(?:intel_|amd_)?iommu(?:\..+)?|vfio.*|qat.*|intel_qat.*|(?:module_|.*\.)?blacklist|pci|pcie.*|efi|lsm"
-    r"|lockdown|(?:default_)?hugepages.*|isolcpus|nohz_full|rcu_nocbs|mitigations|console|crashkernel|cgroup.*|debugfs"
-    r"|systemd\.unified_.*|module\.sig_enforce|kvm.*|firmware_class\.path|clearcpuid|nosmt|maxcpus|nr_cpus|numa.*|mem"
-    r"|gather_data_sampling|apparmor|selinux|security|audit|panic|rd\.driver\..*|swiotlb|dmar.*|intremap|x2apic.*)",
-)
-"""Kernel arguments whose value is kept; of the others (root=, ip=, passwords) only the name is."""
-
-_IDS = "|".join(f"{number:04x}" for number in (*BY_PF_ID, *BY_VF_ID, *NEWER_QAT_IDS, *OOT_IDS))
-_LOG_WORDS = re.compile(
-    rf"qat|\bQAT\b|\b(?:{'|'.join(DRIVERS)})|vfio|iommu|DMAR|AMD-Vi|IVRS|firmware|[Ll]ockdown|\bVFs?\b|IOV"
-    rf"|MEMLOCK|Linux version|Command line|[Hh]ypervisor|8086:(?:{_IDS})|usdm|adf_",
-)
-"""Lines of the kernel log that tell of these are kept, the others may tell anything."""
-
-_SECRET = re.compile(
-    r"(?i)(?P<key>[\w.-]*(?:passw(?:or)?d|username|secret|token|credential|auth|api[_-]?key|private[_-]?key|bearer)[\w.-]*"
-    r"[\"']?\s*(?:=|:)\s*[\"']?)(?P<value>[^\s\"',}\]]+)"
-)
-_MAY_HOLD_SECRETS = ("/etc/", "/var/", "/run/", "/usr/lib/systemd/", f"{META}/programs")
-_SECRET_FLAG = re.compile(r"(?i)--?[\w-]*(?:passw(?:or)?d|secret|token|credential|auth|key)[\w-]*")
 _MAC = re.compile(r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])")
 _IPV4 = re.compile(r"(?<![\w./-])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.-]*[\w-])")
 _IPV6 = re.compile(
@@ -76,21 +52,33 @@ def redact(tree: Tree, touched: set[str], names: tuple[str, ...], groups: set[st
     count: Counter[str] = Counter()
     _processes(tree, count)
     _strangers(tree, touched, count)
-    functions = _functions(tree)
+    functions = qat_functions(tree)
     owners = {node.gid for path, node in tree.walk() if path.startswith("/dev/vfio")}
     for path, node in list(tree.walk()):
         if node.kind != "file" or node.size is not None or node.error:
             continue
+        if path in MACHINE_MADE:
+            continue
+        if b"\0" in node.data.rstrip(b"\0") and not path.endswith(("/cmdline", "/environ")):
+            node.data, node.size = b"", len(node.data)
+            count["contents of files"] += 1
+            continue
         text = node.data.decode("utf-8", "surrogateescape")
-        for pattern, reducer in REDUCERS.items():
-            if fnmatch.fnmatchcase(path, pattern):
-                text = reducer(text, count)
+        reducers = [reducer for pattern, reducer in REDUCERS.items() if fnmatch.fnmatchcase(path, pattern)]
         if path == f"{META}/dmesg":
-            text = _log(text, functions, count)
-        if path == "/etc/group":
-            text = _group(text, groups, owners, count)
-        if path.startswith(_MAY_HOLD_SECRETS) and "Written by qatprep" not in text:
-            text = _secrets(text, count)
+            text = plain(log_lines(text, functions, count), count)
+        elif path == "/etc/group":
+            text = group_lines(text, groups, owners, count)
+        elif reducers:
+            text = reducers[0](text, count)
+        elif path.startswith(("/sys/", "/proc/", f"{META}/")):
+            text = plain(text, count)
+        else:
+            text = any_file(text, count)
+        if text == "" and node.data:
+            node.data, node.size = b"", len(node.data)
+            count["contents of files"] += 1
+            continue
         node.data = text.encode("utf-8", "surrogateescape")
     return _names(manifest.dump(tree), names, count), count
 
@@ -131,26 +119,28 @@ def _processes(tree: Tree, count: Counter[str]) -> None:
 
 
 def _command_line(process: Node, count: Counter[str]) -> None:
+    """Of what a process was started with, what is read of it; of its cgroup, what tells of containers and units."""
+    whole = _text(process.children.get("comm")).startswith(_WHOLE_LINE)
     node = process.children.get("cmdline")
-    if node is None or node.size is not None:
-        return
-    words = node.data.split(b"\0")
-    if not _text(process.children.get("comm")).startswith(_WHOLE_LINE):
-        count["arguments of programs"] += len(words) > 2
-        node.data = words[0] + b"\0" if words[0] else b""
-        return
-    after_secret = False
-    for n, word in enumerate(words):
-        flag, equals, _ = word.partition(b"=")
-        secret = bool(_SECRET_FLAG.fullmatch(flag.decode("utf-8", "replace")))
-        if after_secret and not word.startswith(b"-"):
-            words[n] = GONE.encode()
-            count["secrets"] += 1
-        elif secret and equals:
-            words[n] = flag + b"=" + GONE.encode()
-            count["secrets"] += 1
-        after_secret = secret and not equals
-    node.data = b"\0".join(words)
+    if node is not None and node.size is None:
+        words = node.data.decode("utf-8", "replace").removesuffix("\0").split("\0")
+        kept = arguments(words, count) if whole else words[:1]
+        count["arguments of programs"] += 0 if whole else len(words) - 1
+        node.data = "".join(f"{plain(word, count)}\0" for word in kept).encode() if node.data else b""
+    node = process.children.get("environ")
+    if node is not None and node.size is None:
+        items = [item for item in node.data.split(b"\0") if item]
+        kept_items = [item for item in items if item.startswith((b"SNAP=", b"SNAP_DATA=", b"SNAP_COMMON="))]
+        count["variables of programs"] += len(items) - len(kept_items)
+        node.data = b"".join(item + b"\0" for item in kept_items)
+    node = process.children.get("cgroup")
+    if node is not None and node.size is None:
+        node.data = re.sub(r"[^/\n:]+", lambda part: _group_name(part[0], count), _text(node)).encode()
+
+
+def _group_name(name: str, count: Counter[str]) -> str:
+    """A component of a cgroup's path: ids, and what is made of words."""
+    return name if shape(ID.sub("", name)) else plain(name, count) if not ID.search(name) else name
 
 
 def _text(node: Node | None) -> str:
@@ -173,161 +163,12 @@ def _strangers(tree: Tree, touched: set[str], count: Counter[str]) -> None:
         del runs.children[name]
 
 
-def _lines_with(pattern: str) -> Callable[[str, Counter[str]], str]:
-    wanted = re.compile(pattern)
-    return lambda text, _: "".join(line for line in text.splitlines(keepends=True) if wanted.search(line))
-
-
-def _first_block(text: str, count: Counter[str]) -> str:
-    """cpuinfo says the same for every CPU."""
-    return text.split("\n\n", 1)[0].rstrip("\n") + "\n"
-
-
-def _arguments(text: str, count: Counter[str]) -> str:
-    """Kernel arguments: values only of those that matter here."""
-
-    def token(match: re.Match[str]) -> str:
-        key, value = match[1], match[2]
-        if _KEPT_ARGUMENTS.fullmatch(key.lstrip("\"'")) or value.rstrip("\"'") == GONE:
-            return match[0]
-        count["kernel arguments"] += 1
-        return f"{key}={GONE}{value[-1] if value[-1] in QUOTES and value[0] not in QUOTES else ''}"
-
-    return re.sub(r"([^\s=]+)=(\S+)", token, text)
-
-
-def _grub_default(text: str, count: Counter[str]) -> str:
-    """Only the lines with arguments, and of them only the arguments."""
-    out = []
-    for line in text.splitlines():
-        head, equals, rest = line.partition("=")
-        if equals and "GRUB_CMDLINE_LINUX" in head:
-            out.append(f"{head}={_arguments(rest, count)}\n")
-    return "".join(out)
-
-
-def _log(text: str, functions: frozenset[str], count: Counter[str]) -> str:
-    kept = []
-    for line in text.splitlines():
-        if not (_LOG_WORDS.search(line) or kmsg.device(line) in functions):
-            count["lines of the kernel log"] += 1
-            continue
-        head, found, rest = line.partition("ommand line: ")
-        kept.append(f"{head}{found}{_arguments(rest, count)}\n" if found else f"{line}\n")
-    return "".join(kept)
-
-
-def _functions(tree: Tree) -> frozenset[str]:
-    """BDFs of the host's QAT functions, of whatever generation."""
-    ids = re.compile(rf"0x(?:{_IDS})\s*")
-    return frozenset(
-        path.split("/")[-2]
-        for path, node in tree.walk()
-        if path.endswith("/device") and node.kind == "file" and ids.fullmatch(node.data.decode("utf-8", "replace"))
-    )
-
-
-def _journal(text: str, count: Counter[str]) -> str:
-    """What files held before and after a run is not told: they may be anybody's."""
-    out = []
-    for line in text.splitlines(keepends=True):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            out.append("\n" if line.endswith("\n") else "")
-            continue
-        change = event.get("change") if isinstance(event, dict) else None
-        change = change if isinstance(change, dict) else {}
-        for key in ("new", "old"):
-            if isinstance(change.get(key), str) and change[key]:
-                change[key] = ""
-                count["contents of changed files"] += 1
-        out.append(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + ("\n" if line.endswith("\n") else ""))
-    return "".join(out)
-
-
-def _checkpoint(text: str, count: Counter[str]) -> str:
-    """Only what the kubelet knows of QAT."""
-    try:
-        data = json.loads(text)["Data"]
-        registered = {k: v for k, v in (data.get("RegisteredDevices") or {}).items() if k.startswith("qat.intel.com/")}
-        entries = [
-            {key: value for key, value in entry.items() if key != "AllocResp"}
-            for entry in data.get("PodDeviceEntries") or []
-            if entry.get("ResourceName", "").startswith("qat.intel.com/")
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return text
-    return json.dumps({"Data": {"PodDeviceEntries": entries, "RegisteredDevices": registered}}) + "\n"
-
-
-def _programs(text: str, count: Counter[str]) -> str:
-    """What programs said: of a node of Kubernetes only its QAT resources and labels."""
-    out = []
-    for line in text.splitlines():
-        program = json.loads(line)
-        try:
-            node = json.loads(program["stdout"])
-            labels = {k: v for k, v in (node["metadata"].get("labels") or {}).items() if "qat" in k or "AVX512" in k}
-            amounts = {k: v for k, v in (node["status"].get("allocatable") or {}).items() if "qat" in k}
-            program["stdout"] = json.dumps({"metadata": {"labels": labels}, "status": {"allocatable": amounts}})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            program["stdout"] = str(program["stdout"])[:4096]
-        out.append(json.dumps(program) + "\n")
-    return "".join(out)
-
-
-def _group(text: str, wanted: set[str], owners: set[int], count: Counter[str]) -> str:
-    """The groups that own nodes or shall, without their members."""
-    out = []
-    for line in text.splitlines():
-        fields = line.split(":")
-        if len(fields) < 3 or not (fields[0] in wanted or (fields[2].isdigit() and int(fields[2]) in owners)):
-            count["groups"] += 1
-            continue
-        count["members of groups"] += len([name for name in ":".join(fields[3:]).split(",") if name])
-        out.append(f"{fields[0]}:x:{fields[2]}:\n")
-    return "".join(out)
-
-
-REDUCERS: dict[str, Callable[[str, Counter[str]], str]] = {
-    "/proc/cpuinfo": _first_block,
-    "/proc/cmdline": _arguments,
-    "/etc/kernel/cmdline": _arguments,
-    "/boot/loader/entries/*": lambda text, count: _arguments(_lines_with(r"^options\s")(text, count), count),
-    "/boot/grub*/grub.cfg": lambda text, count: _arguments(_lines_with(r"^\s*linux(?:efi|16)?\s")(text, count), count),
-    "/etc/default/grub": _grub_default,
-    "/etc/default/grub.d/*": lambda text, count: text if "Written by qatprep" in text else _grub_default(text, count),
-    "/boot/config-*": _lines_with(r"^CONFIG_"),
-    "*/lib/modules/*/config": _lines_with(r"^CONFIG_"),
-    "*/modules.dep": _lines_with(r"(?i)qat|vfio|usdm|iommu"),
-    "/proc/modules": _lines_with(r"(?i)qat|vfio|usdm|iommu|irqbypass"),
-    "*/kubelet_internal_checkpoint": _checkpoint,
-    "*/kubelet/config*.yaml": _lines_with(
-        r"^(?:cpuManager|topologyManager|reservedSystemCPUs|containerRuntimeEndpoint)"
-    ),
-    "/var/lib/qatprep/runs/*": _journal,
-    f"{META}/programs": _programs,
-}
-"""Path -> what is left of a file."""
-
-
 # -- names, addresses, secrets ------------------------------------------------------------------------------
-
-
-def _secrets(text: str, count: Counter[str]) -> str:
-    def replace(match: re.Match[str]) -> str:
-        if match["value"] in (GONE, "true", "false", "none", "null", "Always", "webhook", "x509"):
-            return match[0]
-        count["secrets"] += 1
-        return match["key"] + GONE
-
-    return _SECRET.sub(replace, text)
 
 
 def without_secrets(text: str) -> str:
     """Any text without the values of what is called a password, token or key."""
-    return _secrets(text, Counter())
+    return secrets(text, Counter())
 
 
 def scrub(text: str, names: tuple[str, ...]) -> str:

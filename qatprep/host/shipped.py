@@ -9,7 +9,7 @@ from qatprep.errors import InputError
 
 
 def hosts_directory() -> str:
-    """Where the simulated hosts lie: in the installed package, or beside it in the source tree."""
+    """Where the simulated hosts lie: in the installed package, or next to it in the source tree."""
     from importlib.util import find_spec
 
     try:

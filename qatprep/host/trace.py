@@ -21,7 +21,7 @@ from qatprep.host.record import ATTRIBUTES
 
 OPERATIONS = (
     "read", "read_all", "listdir", "readlink", "realpath", "stat", "kernel_log", "cpuid", "xcr0", "write",
-    "write_in_turn", "replace", "append", "mkdir", "unlink", "chmod", "chown", "run", "settle",
+    "write_in_turn", "replace", "append", "mkdir", "unlink", "rmdir", "chmod", "chown", "run", "settle",
 )  # fmt: skip
 _SHOWN = 80
 """Bytes of a value that are logged."""
@@ -53,7 +53,7 @@ class _Talk(logging.Handler):
 
 
 def trace(host: Host, logger: logging.Logger) -> Host:
-    """The same host, its operations logged. What one operation is built on is not logged beside it."""
+    """The same host, its operations logged. What one operation is built on is not logged next to it."""
     inside = threading.local()
 
     def wrap(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,6 +70,9 @@ def trace(host: Host, logger: logging.Logger) -> Host:
             finally:
                 inside.it = False
             logger.info("%s", _line(name, args, _outcome(name, args, result), begin))
+            for path, value in result.items() if name == "read_all" else ():
+                outcome = _errno(value) if isinstance(value, OSError) else _outcome("read", (path,), value)
+                logger.info("%s", f"read {path} {outcome}")
             return result
 
         return traced

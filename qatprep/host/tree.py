@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 
 from qatprep.host.base import FileKind, FileStat, fail
 
+MOST_ZEROS = 64 << 20
+"""Bytes at most that replace content that was not recorded: the largest limit of any reader."""
 MAX_LINKS = 40  # as the kernel: include/linux/namei.h MAXSYMLINKS
 
 
@@ -55,7 +57,7 @@ class Node:
         if self.show is not None:
             return self.show()
         if self.size is not None:
-            return b"\0" * self.size
+            return b"\0" * min(self.size, MOST_ZEROS)
         return self.data
 
     def stat(self) -> FileStat:
@@ -64,9 +66,8 @@ class Node:
 
 
 def split(path: str) -> list[str]:
-    """The components of an absolute path."""
-    if not path.startswith("/"):
-        raise ValueError(f"not an absolute path: {path!r}")
+    """The components of a path. A relative one begins at the root, where systemd starts services (systemd.exec(5),
+    WorkingDirectory=): it comes from their command lines."""
     return [part for part in path.split("/") if part and part != "."]
 
 

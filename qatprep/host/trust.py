@@ -48,7 +48,7 @@ def doubt(
                     if shared and not to_be_made
                     else ""
                 )
-            return f"{here} cannot be looked at: {e.strerror}"
+            return f"{here} cannot be checked: {e.strerror}"
         name = here or "/"
         if found.uid not in trusted:
             return f"{name} belongs to user {found.uid}"

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from qatprep.errors import InputError, QatprepError
+from qatprep.errors import WRITE_HINTS, InputError, QatprepError
 from qatprep.host.child import write_all
 from qatprep.host.linux import LinuxHost
 
@@ -30,7 +30,7 @@ def write_file(path: str, data: bytes, *, mode: int = 0o644, only_regular: bool 
 
     A regular file is replaced as a whole, or left as it is when that fails. A character device, a FIFO or our own
     standard output is written into, unless `only_regular`. InputError for what neither can be done with: a directory,
-    a disk, another user's link. QatprepError when writing fails.
+    a disk, another user's link. QatprepError, saying what to do, when writing fails.
     """
     full = os.path.abspath(path)
     try:
@@ -56,7 +56,11 @@ def write_file(path: str, data: bytes, *, mode: int = 0o644, only_regular: bool 
             finally:
                 os.close(fd)
     except OSError as e:
-        raise QatprepError(f"cannot write {path!r}: {e.strerror or os.strerror(errno.EIO)}") from e
+        number = e.errno or errno.EIO
+        hint = WRITE_HINTS.get(number, "")
+        if number in (errno.ENOENT, errno.ENOTDIR):
+            hint = f"the directory {os.path.dirname(full)!r} is not there: make it, or name another file"
+        raise QatprepError(f"cannot write {path!r}: {e.strerror or os.strerror(number)}", hint) from e
 
 
 def _replace(real: str, data: bytes, mode: int) -> None:

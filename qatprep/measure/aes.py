@@ -1,14 +1,14 @@
-"""AES-GCM with and without vector AES on this CPU: the paper's Table 3, measured with the node's own `openssl speed`.
+"""AES-GCM with and without vector AES on this CPU: Intel's Table 3, measured with the node's own `openssl speed`.
 
-The paper compared two builds of BoringSSL with `bssl speed`; here one OpenSSL runs twice, the second time with the VAES
-and VPCLMULQDQ bits of CPUID masked, so that it takes its path of 128-bit AES-NI.
+Intel's guide compared two builds of BoringSSL with `bssl speed`; here one OpenSSL runs twice, the second time with
+the VAES and VPCLMULQDQ bits of CPUID masked, so that it takes its path of 128-bit AES-NI.
 """
 
 from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qatprep.errors import QatprepError
@@ -17,7 +17,7 @@ from qatprep.measure.bench import Progress, cpu_model
 
 CIPHERS = ("aes-128-gcm", "aes-256-gcm")
 SIZES = (16, 256, 1350, 8192, 16384)
-"""Bytes: the paper's. 1350 is a packet, 16384 the largest TLS record."""
+"""Bytes: Intel's. 1350 is a packet, 16384 the largest TLS record."""
 
 MASK = "OPENSSL_ia32cap=:~0x60000000000"
 """Bits 41 and 42 of its second word are CPUID.(7,0):ECX[9] VAES and ECX[10] VPCLMULQDQ (OPENSSL_ia32cap(3))."""
@@ -58,18 +58,21 @@ class AesBench:
     @property
     def notes(self) -> tuple[str, ...]:
         """Why both columns are the same code, where they are."""
-        if self.missing:
-            return (f"this CPU has no vector AES ({', '.join(self.missing)} missing): both columns are the same code",)
-        version = re.match(r"OpenSSL (\d+)\.(\d+)", self.openssl)
-        if version and (int(version[1]), int(version[2])) < (3, 1):
-            return (
-                f"{self.version} has no AES-GCM for vector AES, which came with OpenSSL 3.1: both "
-                "columns are the same code",
-            )
-        return ()
+        return same_code(self.openssl, self.missing)
 
     def find(self, cipher: str, size: int) -> AesCell | None:
         return next((c for c in self.cells if (c.cipher, c.size) == (cipher, size)), None)
+
+
+def same_code(openssl: str, missing: Sequence[str]) -> tuple[str, ...]:
+    """Why both columns would be the same code, where they would: what `openssl version` says, and `missing_bits`."""
+    if missing:
+        return (f"this CPU has no vector AES ({', '.join(missing)} missing): both columns are the same code",)
+    version = re.match(r"OpenSSL (\d+)\.(\d+)", openssl)
+    if version and (int(version[1]), int(version[2])) < (3, 1):
+        name = openssl.partition(" (")[0]
+        return (f"{name} has no AES-GCM for vector AES, which came with OpenSSL 3.1: both columns are the same code",)
+    return ()
 
 
 def missing_bits(host: Host) -> tuple[str, ...]:
@@ -89,12 +92,17 @@ def aes(
     ciphers: Sequence[str] = CIPHERS,
     sizes: Sequence[int] = SIZES,
     progress: Progress = lambda done, of, what: None,
+    first: Callable[[tuple[str, ...]], None] = lambda notes: None,
 ) -> AesBench:
-    """One second a cell, a round and a path. QatprepError without a usable `openssl`. Ctrl-C gives what is known."""
+    """One second a cell, a round and a path. QatprepError without a usable `openssl`. Ctrl-C gives what is known.
+
+    `first` gets, before anything is measured, the reason why there would be nothing to compare.
+    """
     version = host.run([openssl, "version"], deadline=20.0)
     if version.rc:
         raise QatprepError(f"{openssl!r} is needed and cannot be run", "install the package openssl")
     missing = missing_bits(host)
+    first(same_code(version.stdout.text.strip(), missing))
     values: dict[tuple[str, int, bool], list[float]] = {}
     steps = [(c, s, vector) for _ in range(rounds) for c in ciphers for s in sizes for vector in (True, False)]
     interrupted = False
@@ -111,7 +119,7 @@ def aes(
         for s in sizes
         if (c, s, True) in values
     )
-    return AesBench(cpu_model(host), version.stdout.strip(), rounds, cells, missing, interrupted)
+    return AesBench(cpu_model(host), version.stdout.text.strip(), rounds, cells, missing, interrupted)
 
 
 def _speed(host: Host, openssl: str, cipher: str, size: int, vector: bool) -> float:
@@ -120,7 +128,7 @@ def _speed(host: Host, openssl: str, cipher: str, size: int, vector: bool) -> fl
         argv = ["env", MASK, *argv]
     done = host.run(argv, deadline=30.0)
 
-    rate = speed_bytes(done.stdout)
+    rate = speed_bytes(done.stdout.text)
     if done.rc or rate is None:
         raise QatprepError(f"{' '.join(argv)}: ended with {done.rc} and no result")
     return rate

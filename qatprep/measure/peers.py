@@ -156,11 +156,13 @@ class EnginePeer(Peer):
         argv = ["openssl", "speed", *options, "-mr", "-seconds", str(whole)]
         argv += [*(["-multi", str(workers)] if workers > 1 else []), speed_name(kind)]
         done = self.host.run(argv, deadline=60.0 + 8 * whole)
-        rate = speed_rate(done.stdout)
+        rate = speed_rate(done.stdout.text)
         if done.rc or rate is None:
-            raise QatprepError(f"{' '.join(argv)}: ended with {done.rc}: {done.stderr.strip()[-200:]}")
-        words = re.search(r"^.*(?:[Cc]annot|[Ff]ail|not available|OpenSSL_SW|No device).*$", done.stderr, re.MULTILINE)
-        return rate, words[0].strip() if words else ""
+            raise QatprepError(f"{' '.join(argv)}: ended with {done.rc}: {done.stderr.text.strip()[-200:]}")
+        complaint = re.search(
+            r"^.*(?:[Cc]annot|[Ff]ail|not available|OpenSSL_SW|No device).*$", done.stderr.text, re.MULTILINE
+        )
+        return rate, complaint[0].strip() if complaint else ""
 
 
 def speed_name(kind: KeyKind) -> str:

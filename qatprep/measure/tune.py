@@ -28,7 +28,7 @@ from qatprep.measure.advise import Goal, Point, Setting
 from qatprep.measure.bench import Progress, cpu_model, usable_cpus
 
 DELAYS_MS = (1, 2, 5, 10, 20)
-"""Envoy takes whole milliseconds from 1 on; the paper starts at 10 for CryptoMB and 5 for QAT."""
+"""Envoy takes whole milliseconds from 1 on; Intel's guide starts at 10 for CryptoMB and 5 for QAT."""
 
 SHARES = (0.02, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85)
 """Offered loads, as shares of what each provider can do at most, when no target load is given."""
@@ -246,8 +246,8 @@ def _ready(
     details = {"sync": sync.title}
     if not boring:
         absent.append(
-            "no BoringSSL to call (Debian: android-libboringssl): OpenSSL stands for what Envoy signs with, and is "
-            "faster than it where it has code for AVX-512 IFMA"
+            "no BoringSSL to call (Debian: android-libboringssl): OpenSSL is measured instead, and is "
+            "faster than BoringSSL where it has code for AVX-512 IFMA"
         )
     mb = None
     try:

@@ -28,7 +28,7 @@ def parse(text: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         unit = ": a number needs its unit" if text.strip().replace(".", "").isdigit() else ""
-        raise InputError(f"{text!r} is no duration{unit}", "write for example 5ms or 0.005s")
+        raise InputError(f"{text!r} is not a duration{unit}", "write for example 5ms or 0.005s")
     return int(Decimal(match[1]) * _UNITS[match[2]])
 
 

@@ -56,7 +56,7 @@ def trouble(key: KeyKind, provider: Kind) -> str:
 
     Every Envoy: "only RSA certificates with 2048-bit or larger keys are supported" (context_impl.cc). QAT: "Only RSA
     keys are supported." (qat_private_key_provider.cc). CryptoMB: RSA of CRYPTOMB_RSA with e=65537, and since Envoy 1.30
-    ECDSA P-256 as well; the paper knows RSA only.
+    ECDSA P-256 as well; Intel's guide knows RSA only.
     """
     if key.name == "RSA" and key.bits < SMALLEST_RSA:
         return f"Envoy takes RSA keys of {SMALLEST_RSA} bits and more, and this is {key}"
@@ -119,7 +119,7 @@ def _read(path: str) -> bytes:
 def generate(directory: str, key_type: str, hosts: list[str], days: int = 365) -> tuple[str, str]:
     """Make key.pem (0600) and a self-signed cert.pem for `hosts` in a directory; the two paths.
 
-    Nothing is overwritten: InputError when one is there. Unlike the paper's, the certificate has subject alternative
+    Nothing is overwritten: InputError when one is there. Unlike Intel's, the certificate has subject alternative
     names, without which today's clients refuse it.
     """
     key_path, cert_path = os.path.join(directory, "key.pem"), os.path.join(directory, "cert.pem")

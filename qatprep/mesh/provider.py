@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from qatprep import json_input
 from qatprep.errors import InputError
 from qatprep.host.user_files import read_file
 from qatprep.mesh import durations
@@ -25,10 +25,10 @@ TYPE_URLS = {
         "type.googleapis.com/envoy.extensions.private_key_providers.cryptomb.v3alpha.CryptoMbPrivateKeyMethodConfig"
     ),
 }
-"""envoyproxy/data-plane-api contrib/envoy/extensions/private_key_providers. The paper's QAT... is unknown."""
+"""envoyproxy/data-plane-api contrib/envoy/extensions/private_key_providers. Intel's QAT... is unknown."""
 
 PAPER_DELAY = {Kind.QAT: 5 * durations.MS, Kind.CRYPTOMB: 10 * durations.MS}
-"""The paper's starting points (sections 2.2.1 and appendix 1)."""
+"""Intel's starting points (sections 2.2.1 and appendix 1)."""
 
 TUNE_SCHEMA = "qatprep.tune/1"
 _TUNE_LIMIT = 4 << 20
@@ -45,7 +45,7 @@ class Provider:
 
 
 def choose(kind: Kind, *, delay: str = "", tune: str = "", fallback: bool = False) -> Provider:
-    """The provider with its poll delay: as given, from a tune result, or the paper's.
+    """The provider with its poll delay: as given, from a tune result, or Intel's.
 
     InputError when the delay is out of range, the tune file is not usable, or speaks of another provider.
     """
@@ -60,7 +60,10 @@ def choose(kind: Kind, *, delay: str = "", tune: str = "", fallback: bool = Fals
     elif tune:
         nanoseconds, source = from_tune(kind, tune)
     else:
-        nanoseconds, source = PAPER_DELAY[kind], "the paper's starting point; `qatprep tune` measures this node's"
+        nanoseconds, source = (
+            PAPER_DELAY[kind],
+            "the starting point of Intel's guide; `qatprep tune` measures this node's",
+        )
     durations.check(nanoseconds)
     return Provider(kind, nanoseconds, fallback, source)
 
@@ -81,9 +84,11 @@ def from_tune(kind: Kind, path: str) -> tuple[int, str]:
         raise InputError(f"{path!r} has no recommendation")
     provider = recommended.get("provider")
     if provider != kind:
-        words = "not to accelerate" if provider in ("none", "openssl", None) else f"the provider {str(provider)[:40]!r}"
+        chosen = (
+            "not to accelerate" if provider in ("none", "openssl", None) else f"the provider {str(provider)[:40]!r}"
+        )
         raise InputError(
-            f"{path!r} recommends {words}, and {kind} was asked for",
+            f"{path!r} recommends {chosen}, and {kind} was asked for",
             f"give --poll-delay if you want {kind} all the same",
         )
     delay = recommended.get("poll_delay_ms")
@@ -95,8 +100,8 @@ def from_tune(kind: Kind, path: str) -> tuple[int, str]:
 def _load(path: str) -> dict[str, Any]:
     data = read_file(path, _TUNE_LIMIT, "the tune result")
     try:
-        document = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as e:
+        document = json_input.loads(data)
+    except ValueError as e:
         raise InputError(f"{path!r} is not JSON", "make one with `qatprep tune --save FILE`") from e
     if not isinstance(document, dict):
         raise InputError(f"{path!r} is no tune result")

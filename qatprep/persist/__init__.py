@@ -57,7 +57,9 @@ def files(config: NodeConfig, program: tuple[str, ...]) -> tuple[File, ...]:
     wanted = [
         File(facts.MODULES, host_files.modules_load(config), purpose="modules that no hardware asks for"),
         File(facts.SYSUSERS, host_files.sysusers(config), purpose=f"the group {config.group}"),
-        File(facts.HELPER, host_files.helper(), 0o755, "tells udev which VFIO nodes are those of QAT VFs"),
+        File(
+            facts.HELPER, host_files.helper(), 0o755, "names for udev the VFIO device nodes that are those of QAT VFs"
+        ),
         File(facts.RULES, host_files.rules(config), purpose="group and mode of the VFs' nodes whenever they appear"),
         File(facts.APPLY, units.apply(program), purpose="prepares the devices before containers start"),
     ]
@@ -122,7 +124,7 @@ def _gap(found: PersistFacts, file: File) -> Gap | None:
     if now is None:
         return Gap(file, "missing", "not there")
     if not facts.is_ours(now):
-        return Gap(file, "foreign", "a file of somebody else's")
+        return Gap(file, "foreign", "a file of another user")
     if now != file.text or found.modes.get(file.path, file.mode) != file.mode:
         return Gap(file, "differs", "not as this qatprep writes it for this configuration")
     enabled = found.enabled.get(file.path, True)

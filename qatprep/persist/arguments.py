@@ -79,7 +79,7 @@ def rewrite_grub(loader: BootLoader) -> str:
 
 def change(loader: BootLoader, add: Sequence[str] = (), remove: Sequence[str] = ()) -> tuple[str, ...]:
     """How arguments are changed on a host that this boot loader booted; what follows is a reboot."""
-    parts = (f"add {' '.join(add)}" if add else "", f"take away {' '.join(remove)}" if remove else "")
+    parts = (f"add {' '.join(add)}" if add else "", f"remove {' '.join(remove)}" if remove else "")
     what = " and ".join(part for part in parts if part)
     if loader.kind is Kind.BLS:
         return _grubby(add, remove)
@@ -106,7 +106,7 @@ def describe(arguments: tuple[str, ...] = NEEDED) -> str:
     """All ways as text for people."""
     out = [
         f"Kernel arguments: {' '.join(arguments)}",
-        "Needed where the kernel leaves the IOMMU off by itself (qatprep doctor --only iommu tells on the node).",
+        "Needed where the kernel leaves the IOMMU off by itself (qatprep doctor --only iommu on the node says).",
         "One of these, as the host boots, then a reboot:",
     ]
     for way in ways(arguments):

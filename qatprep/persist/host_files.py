@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qatprep import hardware
 from qatprep.facts.persist import CONFIG, HELPER, MARKER
+from qatprep.text import printable
 
 if TYPE_CHECKING:
     from qatprep.config import NodeConfig
@@ -17,8 +18,7 @@ VF_IDS = tuple(f"0x{family.vf_id:04x}" for family in hardware.SUPPORTED)
 def head(purpose: str) -> str:
     """The first lines of a file of ours."""
     return (
-        f"# {MARKER}: {purpose}\n"
-        "# bootstrap writes it again; `qatprep rollback` and --set persist=false take it away.\n"
+        f"# {MARKER}: {purpose}\n# bootstrap writes it again; `qatprep rollback` and --set persist=false remove it.\n"
     )
 
 
@@ -85,7 +85,7 @@ def config_text(config: NodeConfig) -> str:
     text: str = yaml.safe_dump(document, sort_keys=False, default_flow_style=False)
     return (
         f"# {MARKER}: what was asked for on the command line, so that it holds at the next boot ({CONFIG}).\n"
-        "# Edit it as you like. Take this comment away to make the file your own: bootstrap then never replaces it.\n"
+        "# Edit it as you like. Remove this comment to make the file your own: bootstrap then never replaces it.\n"
     ) + text
 
 
@@ -98,6 +98,6 @@ def words(argv: tuple[str, ...]) -> str:
     for word in argv:
         plain = word.replace("%", "%%").replace("$", "$$")
         if not _SAFE.fullmatch(word):
-            plain = '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            plain = '"' + printable(plain.replace("\\", "\\\\").replace('"', '\\"')) + '"'
         out.append(plain)
     return " ".join(out)

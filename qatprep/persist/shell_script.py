@@ -34,7 +34,7 @@ status=0
 
 say() {{ echo "qatprep: $*" >&2; }}
 
-# put FILE VALUE: one write; what the kernel answers is told.
+# put FILE VALUE: one write; the answer of the kernel is printed.
 put() {{
     answer=$( {{ printf '%s\\n' "$2" >"$1"; }} 2>&1) && return 0
     say "writing '$2' to $1 failed: ${{answer##*: }}"
@@ -97,7 +97,7 @@ prepare() {{
         [ -e "$pf/driver" ] || put "/sys/bus/pci/drivers/$driver/bind" "$1" || return 1
     fi
     [ -z "$services" ] || set_services "$pf" || return 1
-    # Since 6.9; a kernel without it is no failure.
+    # Since 6.9; a kernel without it is not a failure.
     [ -z "$auto_reset" ] || [ ! -e "$pf/qat/auto_reset" ] || set_to "$pf/qat/auto_reset" "$auto_reset" || return 1
     if [ "$vfs" = no ]; then
         # Before 6.12 the driver refuses 0, but `down` takes the VFs along.

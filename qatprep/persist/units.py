@@ -45,8 +45,9 @@ def apply(program: tuple[str, ...]) -> str:
 def apply_unit(command: tuple[str, ...]) -> str:
     """qatprep-apply.service: makes the devices ready before anybody is there to use them.
 
-    It may write to /sys, load modules, and give nodes to a group; /etc and /usr are read-only to it. A boot goes on
-    whatever becomes of it: nothing requires it, and its time is limited.
+    It may write to /sys, load modules, give nodes to a group, and sign on a VF, for which libqat maps 16 MiB of locked
+    memory a VF; /etc and /usr are read-only to it. A boot goes on whatever becomes of it: nothing requires it, and its
+    time is limited.
     """
     return f"""\
 {head("makes the QAT devices ready at every boot, before containers and virtual machines start.")}\
@@ -68,9 +69,15 @@ SendSIGKILL=no
 StateDirectory=qatprep
 
 {_SANDBOX}\
+# The signature that proves the devices: VFIO's container, groups and devices (char-*: as /proc/devices names them).
+LimitMEMLOCK=infinity
+DeviceAllow=/dev/vfio/vfio rw
+DeviceAllow=/dev/iommu rw
+DeviceAllow=char-vfio rw
+DeviceAllow=char-vfio-dev rw
 # Beyond /sys and /dev: the lock.
 ReadWritePaths=/run
-# modprobe; nodes; the kernel log; who has a VF open; a program in a directory of somebody else's.
+# modprobe; nodes; the kernel log; who has a VF open; a program in a directory of another user.
 CapabilityBoundingSet=CAP_SYS_MODULE CAP_CHOWN CAP_FOWNER CAP_SYSLOG CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
 SystemCallFilter=@system-service @module
 SystemCallFilter=~@resources

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from qatprep import json_input
 from qatprep.errors import QatprepError
 from qatprep.facts import Facts
 from qatprep.facts.base import Unknown
@@ -39,7 +40,8 @@ class Staging:
 def stage(host: Host, facts: Facts) -> Staging | None:
     """The changes that stage what this host needs; None when it needs nothing.
 
-    QatprepError where arguments would not help, where this boot loader has no file for them, or after TRIES in vain.
+    QatprepError where arguments would not help, where this boot loader has no file for them, or after TRIES without
+    success.
     """
     iommu = facts.iommu
     if isinstance(iommu.units, Unknown):
@@ -54,13 +56,13 @@ def stage(host: Host, facts: Facts) -> Staging | None:
     if all(argument in running for argument in NEEDED):
         raise QatprepError(
             f"{' '.join(NEEDED)} is on the command line already, and yet the IOMMU is off",
-            "qatprep doctor --only iommu tells why",
+            "qatprep doctor --only iommu says why",
         )
     off = [token for token in running if token in ("intel_iommu=off", "amd_iommu=off", "iommu=off", "iommu=soft")]
     if off or iommu.table == "IVRS":
         raise QatprepError(
-            f"{' '.join(off) or 'something else'} keeps the IOMMU off: it has to be taken away, which is left to you",
-            "qatprep doctor --only iommu tells how",
+            f"{' '.join(off) or 'something else'} keeps the IOMMU off: you have to remove it",
+            "qatprep doctor --only iommu says how",
         )
     loader = facts.kernel.loader
     way = stageable(loader)
@@ -74,12 +76,12 @@ def stage(host: Host, facts: Facts) -> Staging | None:
     boots = _boots(host)
     if host.boot_id() not in boots and len(boots) >= TRIES:
         raise QatprepError(
-            f"staged at {len(boots)} boots, and the kernel still runs without {' '.join(NEEDED)}: not once more",
+            f"staged at {len(boots)} boots, and the kernel still runs without {' '.join(NEEDED)}: not again",
             f"was {way.commands[0]} run? Does this host boot by GRUB at all? Remove {COUNT} to try again",
         )
     there = content(host, GRUB_SNIPPET)
     if there is not None and not is_ours(there.decode("utf-8", "replace")):
-        raise QatprepError(f"{GRUB_SNIPPET} is somebody else's file", "move it away, or put the arguments in there")
+        raise QatprepError(f"{GRUB_SNIPPET} belongs to another user", "move it away, or put the arguments in there")
     count = json.dumps({"arguments": list(NEEDED), "boots": [*boots, host.boot_id()][-TRIES - 1 :]}) + "\n"
     changes: list[Change | None] = [install(host, GRUB_SNIPPET, way.text.encode(), note=f"adds {' '.join(NEEDED)}")]
     if host.boot_id() not in boots:
@@ -89,10 +91,10 @@ def stage(host: Host, facts: Facts) -> Staging | None:
 
 
 def _boots(host: Host) -> list[str]:
-    """The boots at which something was staged, by id; what is not to be read counts as none."""
+    """The boots at which something was staged, by id; what cannot be read counts as none."""
     require(host, COUNT, "the count of staged arguments")
     try:
-        found = json.loads(content(host, COUNT) or b"{}")["boots"]
+        found = json_input.loads(content(host, COUNT) or b"{}")["boots"]
     except (ValueError, KeyError, TypeError):
         return []
     return [str(boot) for boot in found] if isinstance(found, list) else []

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from qatprep import hardware
 from qatprep.errors import InputError, QatprepError
-from qatprep.facts import nodes, pci
-from qatprep.facts.base import Unknown, exists, names, read_int, read_line
+from qatprep.facts import bus, nodes, pci
+from qatprep.facts.base import READ_DEADLINE, Unknown, exists, read_int, read_line
 from qatprep.facts.pci import DeviceNode, Vf
 from qatprep.host.base import Host
 from qatprep.plan.holders import held
@@ -24,9 +24,16 @@ FORCE_HINT = "say --force if this is what you want"
 
 
 def bind(
-    host: Host, bdfs: Sequence[str], driver: str, *, group: str = "", mode: int = 0o660, force: bool = False
+    host: Host,
+    bdfs: Sequence[str],
+    driver: str,
+    *,
+    group: str = "",
+    user: str = "",
+    mode: int = 0o660,
+    force: bool = False,
 ) -> Plan:
-    """Bind functions to a driver ("" for none), and give their nodes to a group when one is named.
+    """Bind functions to a driver ("" for none), and give their nodes to a group, a user, or both when they are named.
 
     InputError for a function that does not exist, or that only --force may take: a PF, a function in use by a network
     interface or a block device.
@@ -35,6 +42,11 @@ def bind(
         raise InputError(f"{driver!r} is not the name of a driver", "for example vfio-pci")
     if group and not re.fullmatch(_NAME, group):
         raise InputError(f"{group!r} is not the name of a group", "for example --group qat")
+    if user and not re.fullmatch(_NAME, user):
+        raise InputError(f"{user!r} is not the name of a user", "for example --user envoy, or a number: --user 101")
+    uid = nodes.user_id(host, user) if user else None
+    if user and uid is None:
+        raise InputError(f"there is no user {user!r} on {host.label}", "give the number: --user 101")
     if driver == "vfio_pci":
         driver = hardware.VFIO_PCI  # the module's name; the driver's has a dash
     functions = _functions(host, bdfs)
@@ -53,8 +65,8 @@ def bind(
             changes, vfs = _handover(host, function, driver)
             lanes[function.pf or function.bdf] += changes
             taken += vfs
-    if group and vfio:
-        first += _owners(host, functions, lanes, group, mode)
+    if (group or user) and vfio:
+        first += _owners(host, functions, lanes, group, uid, mode)
     done = {name: tuple(lane) for name, lane in lanes.items() if lane}
     return Plan(tuple(first), done, refused=held(host, done, taken))
 
@@ -108,8 +120,11 @@ def _handover(host: Host, function: Vf, driver: str) -> tuple[list[Change], tupl
     return [change], ()
 
 
-def _owners(host: Host, functions: Sequence[Vf], lanes: dict[str, list[Change]], group: str, mode: int) -> list[Change]:
-    """Add the owners of the nodes to the lanes; the change that makes the group, where there is none."""
+def _owners(
+    host: Host, functions: Sequence[Vf], lanes: dict[str, list[Change]], group: str, uid: int | None, mode: int
+) -> list[Change]:
+    """Add the owners of the nodes to the lanes; the change that makes the group, where there is none. Without a group,
+    that of the node stays."""
     from qatprep.steps.owners import CreateGroup, SetOwnership
 
     known = nodes.groups(host)
@@ -117,37 +132,33 @@ def _owners(host: Host, functions: Sequence[Vf], lanes: dict[str, list[Change]],
     for function in functions:
         lane = lanes[function.pf or function.bdf]
         if function.bdf in moved or not isinstance(function.node, DeviceNode):
-            lane.append(SetOwnership.fresh(function.bdf, group, mode))
-        elif change := SetOwnership.of(function, group, mode, known):
-            lane.append(change)
-    return [CreateGroup(group)] if not isinstance(known, Unknown) and group not in known else []
+            lane.append(SetOwnership.fresh(function.bdf, group or nodes.group_name(known, 0), mode, uid or 0))
+        else:
+            name = group or nodes.group_name(known, function.node.gid)
+            if change := SetOwnership.of(function, name, mode, known, uid):
+                lane.append(change)
+    return [CreateGroup(group)] if group and not isinstance(known, Unknown) and group not in known else []
 
 
 def _guard(host: Host, function: Vf, driver: str) -> None:
     """Refuse what is most likely a slip: a PF, a network interface that is up, a disk."""
     base = f"{hardware.PCI_DEVICES}/{function.bdf}"
-    if read_int(host, f"{base}/device") in hardware.BY_PF_ID and function.family is not hardware.OTHER:
+    if (
+        read_int(host, f"{base}/device", deadline=READ_DEADLINE) in hardware.BY_PF_ID
+        and function.family is not hardware.OTHER
+    ):
         raise InputError(f"{function.bdf} is a PF: without its QAT driver it and its VFs are of no use", FORCE_HINT)
     if function.driver in hardware.VFIO_DRIVERS or function.driver is None or function.driver == driver:
         return
-    for name in _below(host, "/sys/class/net", function.bdf):
-        if read_line(host, f"/sys/class/net/{name}/operstate") != "down":
+    for name in _below(host, bus.NET, function.bdf):
+        if read_line(host, f"{bus.NET}/{name}/operstate") != "down":
             raise InputError(f"{function.bdf} is the network interface {name}, which is up", FORCE_HINT)
-    disks = _below(host, "/sys/class/block", function.bdf)
+    disks = _below(host, bus.BLOCK, function.bdf)
     if disks or exists(host, f"{base}/nvme") is True:
         what = f" of the disk {disks[0]}" if disks else ""
         raise InputError(f"{function.bdf} is the storage controller{what}, in use by {function.driver}", FORCE_HINT)
 
 
 def _below(host: Host, directory: str, bdf: str) -> list[str]:
-    """The devices of a class that hang on a PCI function, behind whatever bus lies between (virtio, SCSI, NVMe)."""
-    found = names(host, directory)
-    below = []
-    for name in () if isinstance(found, Unknown) else found:
-        try:
-            target = host.readlink(f"{directory}/{name}")
-        except OSError:
-            continue
-        if f"/{bdf}/" in target:
-            below.append(name)
-    return below
+    """The devices of a class that are attached to a PCI function, or on one below it."""
+    return [name for name, owners in bus.behind(host, directory).items() if bdf in owners]

@@ -7,16 +7,17 @@ from qatprep.checks.base import Stage
 from qatprep.config import KEEP_MEMLOCK, memlock_for
 from qatprep.facts.base import Unknown
 from qatprep.facts.persist import is_ours
-from qatprep.facts.runtime import OwnLimit, RuntimeFacts, hard_limit
+from qatprep.facts.runtime import BASE_SPEC, OwnLimit, RuntimeFacts, hard_limit, ownership
 from qatprep.facts.systemd import UnitLimit
 from qatprep.runtime import crio, rancher
-from qatprep.runtime.containerd import KEY, ConfigSet, File, Version, judge
-from qatprep.runtime.edit import candidates
-from qatprep.runtime.memlock import Limit, drop_in, drop_in_name, spell
+from qatprep.runtime.containerd import KEY, File, judge
+from qatprep.runtime.dump import Answer
+from qatprep.runtime.edit import candidates, owner, permitted
+from qatprep.runtime.memlock import Limit, drop_in, drop_in_name, in_base_spec, spell
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.units import drop_in_path
 from qatprep.steps.base import Change
-from qatprep.steps.containerd import OwnDevices
+from qatprep.steps.containerd import OwnDevices, RaiseBaseSpec
 from qatprep.steps.files import InstallFile
 from qatprep.steps.units import RestartUnit, Systemctl
 
@@ -53,7 +54,7 @@ def _memlock(judged: Assessment, changes: list[Change], skipped: list[Skipped]) 
     unit = runtime.runtime.unit
     own = runtime.own_limit
     if own is not None:
-        return _own_limit(own, wanted, asked, finding, skipped)
+        return _own_limit(judged, own, wanted, changes, skipped)
     if runtime.unit is None and isinstance(runtime.daemon, Limit) and runtime.daemon.soft < wanted:
         reason = "systemd has no unit file for it: raise the limit where it is started"
         skipped.append(Skipped(runtime.runtime.name, reason, finding))
@@ -84,16 +85,26 @@ def _memlock(judged: Assessment, changes: list[Change], skipped: list[Skipped]) 
     return None
 
 
-def _own_limit(own: OwnLimit | Unknown, wanted: int, asked: int, finding: str, skipped: list[Skipped]) -> int | None:
-    """What overrules the unit is changed only where the configuration gives a size."""
+def _own_limit(
+    judged: Assessment, own: OwnLimit | Unknown, wanted: int, changes: list[Change], skipped: list[Skipped]
+) -> int | None:
+    """What overrules the unit is changed only where the configuration gives a size. Bytes for CRI-O's drop-in."""
     if isinstance(own, Unknown) or own.limit.soft >= wanted:
         return None
-    crio_has_it = own.setting == "default_ulimits"
-    if asked and crio_has_it:
+    asked, why = judged.config.containers, f"{own.setting} gives containers {spell(own.limit.soft)}"
+    whose = owner(own.path, None) if own.setting == BASE_SPEC else ""
+    if asked.memlock <= 0:
+        reason = f"{why}, and QAT needs {spell(wanted)}: set containers.memlock to {wanted}"
+        skipped.append(Skipped(own.path, reason, judged.named(Stage.MEMLOCK)))
+    elif whose and own.path not in asked.may_edit:
+        reason = f"{why}, and it {whose} (containers.may_edit: [{own.path}] has it edited all the same)"
+        skipped.append(Skipped(own.path, reason, judged.named(Stage.MEMLOCK)))
+    elif own.setting != BASE_SPEC:
         return wanted
-    why = f"{own.setting} gives containers {spell(own.limit.soft)}, and QAT needs {spell(wanted)}"
-    how = f"set containers.memlock to {wanted}" if crio_has_it else "raise RLIMIT_MEMLOCK there"
-    skipped.append(Skipped(own.path, f"{why}: {how}", finding))
+    else:
+        note = f"RLIMIT_MEMLOCK {spell(own.limit.soft)} -> {spell(wanted)}, from containerd's next start on"
+        new = in_base_spec(own.text, wanted)
+        changes.append(RaiseBaseSpec.of(own.path, new.encode(), own.text.encode(), note=note))
     return None
 
 
@@ -114,23 +125,34 @@ def _runtime_files(judged: Assessment, own_limit: int | None, changes: list[Chan
         elif kind in ("k3s", "rke2"):
             _rancher(runtime, changes)
         else:
-            _containerd(runtime.containerd, runtime.version, changes)
+            _containerd(runtime, judged.config.containers.may_edit, changes)
     except Refused as e:
         why = e.message + (f" ({e.hint})" if e.hint else "")
         skipped.append(Skipped(runtime.runtime.name, why, judged.named(Stage.RUNTIME)))
 
 
-def _containerd(files: ConfigSet | Unknown | None, binary: Version | None, changes: list[Change]) -> None:
+def _containerd(runtime: RuntimeFacts, may_edit: tuple[str, ...], changes: list[Change]) -> None:
+    files, state, answer = runtime.containerd, ownership(runtime), runtime.answer
     if files is None or isinstance(files, Unknown):
         reason = "it was not looked for" if files is None else files.reason
         raise Refused(f"containerd's configuration cannot be read: {reason}")
-    edits = candidates(files, binary)
+    if state.on is True:
+        return
+    if isinstance(runtime.program, Unknown):
+        raise Refused(runtime.program.reason, "give it to root alone: chown root: and chmod go-w on what is named")
+    edits = candidates(files, runtime.version)  # its own reasons to refuse say what to do
+    if (
+        isinstance(answer, Answer)
+        and answer.refused
+        and not any(p.fatal for p in judge(files, runtime.version).problems)
+    ):
+        raise Refused(f"containerd refuses its configuration: {answer.refused}", "fix the file first")
     if edits and edits[0].path == files.main.path:
         _made_elsewhere(files.main)
-    if edits:
-        changes.append(OwnDevices(files.main.path, edits[0].path, edits[0].why))
-    elif judge(files, binary).on is not True:
+    if not edits:
         raise Refused(f"{files.main.path}: nothing that could be changed would switch it on")
+    allowed = permitted(edits, may_edit)
+    changes.append(OwnDevices.of(files.main.path, allowed, runtime.program, may_edit))
 
 
 def _made_elsewhere(main: File) -> None:
@@ -159,12 +181,14 @@ def _crio(runtime: RuntimeFacts, ownership: bool, memlock: int | None, changes: 
 def _rancher(runtime: RuntimeFacts, changes: list[Change]) -> None:
     assert runtime.runtime is not None
     place = rancher.Place("k3s" if runtime.runtime.kind == "k3s" else "rke2")
-    if isinstance(runtime.generated, Unknown):
-        raise Refused(f"{place.generated} cannot be read: {runtime.generated.reason}")
+    if isinstance(runtime.containerd, Unknown):
+        raise Refused(f"{place.generated} cannot be read: {runtime.containerd.reason}")
+    if ownership(runtime).on is True:
+        return
     templates = {file.path: file.text for file in runtime.templates if file.text is not None}
     flag = next((file.text for file in runtime.ours if file.path == place.flag_file), None)
-    write = rancher.plan(place, runtime.generated.text if runtime.generated else None, templates, flag)
-    if write is not None and write.before != write.after:
+    write = rancher.plan(place, runtime.containerd.main.text if runtime.containerd else None, templates, flag)
+    if write.before != write.after:
         changes.append(_install(write.path, write.after, write.before, f"device ownership on: {write.why}"))
 
 

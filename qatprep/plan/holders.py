@@ -22,7 +22,7 @@ def refusals(lanes: Lanes, holders: Sequence[Holder]) -> tuple[Refusal, ...]:
         holding = tuple(holder for holder in holders if holder.vf in taken)
         if holding:
             vfs = ", ".join(sorted({holder.vf for holder in holding}))
-            found.append(Refusal(device, f"{vfs} would be taken away while in use", holding))
+            found.append(Refusal(device, f"{vfs} would be removed while in use", holding))
     return tuple(found)
 
 

@@ -29,8 +29,8 @@ def of_pf(judged: Assessment, pf: Pf) -> tuple[list[Change], list[Skipped]]:
 def _offer(judged: Assessment, pf: Pf, want: PfConfig) -> tuple[list[Change], list[Skipped]]:
     """Services and VFs."""
     change = _services(pf, want)
-    whole = pf.vfs and not pf.lost  # a VF that is gone comes back only with all the others
-    if whole and pf.driver == pf.family.driver and want.vfs and change is None:
+    # A VF that is gone comes back only with all the others.
+    if pf.vfs and not pf.lost and pf.driver == pf.family.driver and want.vfs and change is None:
         skipped = [found for vf in pf.vfs if (found := judged.why(vf.bdf))]
         without = {item.subject for item in skipped}
         return [step for vf in pf.vfs if vf.bdf not in without for step in of_vf(judged, vf, want)], skipped

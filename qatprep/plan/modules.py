@@ -14,10 +14,10 @@ from qatprep.steps.modules import LoadModule
 
 def plan(facts: Facts, config: NodeConfig) -> tuple[LoadModule, ...]:
     """The modules that the devices of this host lack and that can be loaded, as far as any of them is prepared
-    (`serving`). Why another cannot be loaded is for the checks to say.
+    (`serving`). Why another cannot be loaded is for the checks to say. Without modules.dep modprobe loads none.
     """
     modules = [facts.modules.get(name) for name in _wanted(facts, config)]
-    loadable = [module for module in modules if module.present is not True and not module.bans and module.file]
+    loadable = [m for m in modules if m.present is not True and not m.bans and isinstance(m.file, str)]
     return tuple(LoadModule(module.name, facts.modules.missing(module.name)) for module in loadable)
 
 

@@ -20,8 +20,8 @@ def make_plan(
 ) -> Plan:
     """What has to change for the configuration to hold. What the assessment skips is left as it is.
 
-    `only` chooses PFs by BDF; `tried` are those whose driver was just tried in vain. The files by which it holds at the
-    next boot are part of it unless only some PFs are asked for.
+    `only` chooses PFs by BDF; `tried` are those whose driver was just tried without success. The files by which it
+    holds at the next boot are part of it unless only some PFs are asked for.
     """
     facts, config = judged.facts, judged.config
     finish: list[Change] = []

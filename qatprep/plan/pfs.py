@@ -95,7 +95,7 @@ def power(host: Host, bdfs: Sequence[str], action: Literal["up", "down", "reset"
     """Bring PFs up or down, or reset them: down and up again, which resets a device on every kernel
     (qat_common/adf_init.c adf_dev_shutdown, adf_dev_restore); VFs that go by it are made again, and bound as they were.
 
-    Not by the PCI attribute `reset`: before Linux 7.2 the driver is not told, and the device loses its firmware
+    Not by the PCI attribute `reset`: before Linux 7.2 the driver is not notified, and the device loses its firmware
     (qat_common/adf_aer.c, reset_prepare). InputError for what is no QAT PF, QatprepError for one that has no such
     switch.
     """

@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from qatprep.measure.aes import AesBench
 from qatprep.measure.bench import QueueBench, RsaBench
+from qatprep.report.console import Console
+from qatprep.report.marks import mark
 from qatprep.text import plural
 
 
@@ -45,7 +46,13 @@ def rsa_document(bench: RsaBench) -> dict[str, Any]:
 def print_rsa(console: Console, bench: RsaBench) -> None:
     keys = list(dict.fromkeys(row.key for row in bench.rows))
     for workers in dict.fromkeys(row.workers for row in bench.rows):
-        table = Table(title=f"signatures a second, {plural(workers, 'worker')}", title_justify="left")
+        table = Table(
+            title=f"signatures a second, {plural(workers, 'worker')}",
+            title_justify="left",
+            title_style="id",
+            box=None,
+            pad_edge=False,
+        )
         table.add_column("")
         for key in keys:
             table.add_column(key.upper(), justify="right")
@@ -84,8 +91,7 @@ def _cell(bench: RsaBench, key: Any, workers: int, peer: str) -> Text:
 
 
 def _tell(console: Console, notes: tuple[str, ...], absent: tuple[str, ...], interrupted: bool) -> None:
-    for note in notes:
-        console.print(Text(note, "warn"))
+    print_notes(console, notes)
     for what in absent:
         console.print(Text(f"not measured: {what}", "dim"))
     if interrupted:
@@ -114,10 +120,22 @@ def aes_document(bench: AesBench) -> dict[str, Any]:
     }
 
 
+def print_notes(console: Console, notes: tuple[str, ...]) -> None:
+    for note in notes:
+        console.print(Text.assemble(mark(console, "warn"), " ", note))
+
+
 def print_aes(console: Console, bench: AesBench) -> None:
+    """Without its notes, which are said before it is measured."""
     ciphers = list(dict.fromkeys(cell.cipher for cell in bench.cells))
     sizes = list(dict.fromkeys(cell.size for cell in bench.cells))
-    table = Table(title="speed-up of AES-GCM by vector AES (GB/s with and without)", title_justify="left")
+    table = Table(
+        title="speed-up of AES-GCM by vector AES (GB/s with and without)",
+        title_justify="left",
+        title_style="id",
+        box=None,
+        pad_edge=False,
+    )
     table.add_column("bytes", justify="right")
     for cipher in ciphers:
         table.add_column(cipher.upper(), justify="right")
@@ -136,7 +154,7 @@ def print_aes(console: Console, bench: AesBench) -> None:
     console.print(
         Text(f"Medians of {bench.rounds} interleaved rounds of 1 s. {bench.version}. {bench.cpu}, one core.", "dim")
     )
-    _tell(console, bench.notes, (), bench.interrupted)
+    _tell(console, (), (), bench.interrupted)
 
 
 def _giga(values: tuple[float, ...]) -> str:

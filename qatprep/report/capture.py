@@ -32,7 +32,7 @@ def lines(file: str, text: str, removed: Counter[str], seconds: float, *, euid: 
     if euid:
         out.append("recorded as an ordinary user: what only root may see is not in it")
     if file:
-        out.append(f"look at it: qatprep doctor --root {file}")
+        out.append(f"read it: qatprep doctor --root {file}")
     return out
 
 

@@ -90,7 +90,7 @@ def rsa(bench: RsaBench, path: str) -> bytes:
 
 
 def aes(bench: AesBench, path: str) -> bytes:
-    """Bars of the speed-up by vector AES, by size; the line is no difference."""
+    """Bars of the speed-up by vector AES, by size; the line means no difference."""
     ciphers = list(dict.fromkeys(cell.cipher for cell in bench.cells))
     sizes = list(dict.fromkeys(cell.size for cell in bench.cells))
     figure, (ax,) = _figure(6.0, 3.4, 1)

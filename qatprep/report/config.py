@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from qatprep.config import DEFAULTS, Mistake
 from qatprep.config.writing import PfRow, Row
+from qatprep.report.console import Console
 from qatprep.text import plural
 from qatprep.yaml_text import Place
 
@@ -78,6 +78,8 @@ def _print(console: Console, rows: Sequence[tuple[str, str, str]], indent: str =
 def _value(value: Any) -> str:
     if value is None:
         return "(unset)"
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value) or '""'
 
 

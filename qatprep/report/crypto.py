@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from qatprep.crypto.result import ProviderResult
 from qatprep.crypto.smoke import SmokeReport
+from qatprep.report.console import Console
+from qatprep.report.marks import Mark, mark
 
-_SIGNS = {"passed": ("✓", "ok"), "failed": ("✗", "fail"), "unavailable": ("-", "dim"), "not run": ("-", "skipped")}
+_MARKS: dict[str, Mark] = {"passed": "ok", "failed": "fail", "unavailable": "skipped", "not run": "skipped"}
 
 
 def smoke_document(report: SmokeReport) -> dict[str, Any]:
@@ -48,12 +49,11 @@ def print_smoke(console: Console, report: SmokeReport) -> None:
     table.add_column(style="id")
     table.add_column(overflow="fold")
     for result in report.results:
-        sign, style = _SIGNS[result.state]
         words = Text(result.summary)
         for note in result.evidence:
             words.append(f"\n{note}", style="dim")
         if result.fix:
             words.append(f"\n{result.fix}", style="hint")
-        table.add_row(Text(sign, style=style), result.provider, words)
+        table.add_row(mark(console, _MARKS[result.state]), result.provider, words)
     console.print(table)
     console.print(Text(report.verdict, style="ok" if report.ok else "fail"))

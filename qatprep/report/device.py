@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from qatprep.facts.base import Unknown
@@ -15,7 +13,9 @@ from qatprep.facts.nodes import NodeFacts
 from qatprep.facts.pci import DeviceNode, PciFacts, Pf, Services, Vf
 from qatprep.hardware import VFIO_DRIVERS
 from qatprep.host.base import Host
-from qatprep.report.console import print_table
+from qatprep.report.console import Console
+from qatprep.report.rows import columns, row, rows
+from qatprep.report.status_vfs import vf_lines
 from qatprep.text import plural
 
 
@@ -87,47 +87,67 @@ def print_devices(console: Console, host: Host, pci: PciFacts, nodes: NodeFacts,
     if not pci.pfs and not pci.vfs and not pci.strangers:
         console.print(f"No QAT device on {host.label}.")
         return
+    print_summary(console, pci, nodes)
+    console.print()
     if pci.pfs:
-        table = Table(box=None, pad_edge=False, title=f"PFs of {host.label}", title_justify="left", title_style="id")
-        for column, justify in (
-            ("device", "left"), ("family", "left"), ("NUMA", "right"), ("driver", "left"), ("state", "left"),
-            ("services", "left"), ("VFs", "right"), ("ready", "right"), ("held", "right"),
-        ):  # fmt: skip
-            table.add_column(column, no_wrap=True, justify="right" if justify == "right" else "left")
-        for pf in pci.pfs:
-            services = Text(pf.services.text) if isinstance(pf.services, Services) else _word(pf.services)
-            ready = sum(vf.bound is True for vf in pf.vfs)
-            held = len({holder.vf for holder in nodes.holders} & {vf.bdf for vf in pf.vfs})
-            table.add_row(
-                pf.bdf, pf.name, _numa(pf.numa_node), _word(pf.driver, "none"), _word(pf.state), services,
-                f"{_word(pf.num_vfs)}/{_word(pf.total_vfs)}", str(ready), str(held) if held else "-",
-            )  # fmt: skip
-        print_table(console, table)
-    vfs = pci.all_vfs if with_vfs else ()
-    if vfs:
+        header = ("PF", "family", "NUMA", "driver", "state", "services", "VFs", "bound", "held")
+        columns(console, header, [_pf_row(pf, nodes) for pf in pci.pfs], {"NUMA", "VFs", "bound", "held"})
+    if with_vfs and pci.all_vfs:
         console.print()
-        table = Table(box=None, pad_edge=False, title=plural(len(vfs), "VF"), title_justify="left", title_style="id")
-        for column in ("device", "PF", "driver", "group", "owner", "mode", "NUMA", "held by"):
-            table.add_column(
-                column, no_wrap=column != "held by", justify="right" if column in ("group", "NUMA") else "left"
-            )
-        for vf in vfs:
-            _vf_row(table, vf, nodes)
-        print_table(console, table)
+        print_vfs(console, pci.all_vfs, nodes)
     for stranger in pci.strangers:
         name = stranger.name or "newer than this qatprep"
         console.print(
             Text(f"{stranger.bdf} 8086:{stranger.device_id:04x}: {name}, not set up by qatprep", style="warn")
         )
     if not nodes.holders_complete:
-        console.print(Text("Not every process could be looked into: there may be more holders (run as root).", "dim"))
+        console.print(Text("Not every process could be inspected: there may be more holders (run as root).", "dim"))
+
+
+def print_summary(console: Console, pci: PciFacts, nodes: NodeFacts) -> None:
+    """How many there are, and how they are set up."""
+    kinds: dict[str, int] = {}
+    for pf in pci.pfs:
+        services = pf.services.text if isinstance(pf.services, Services) else "unknown services"
+        kind = f"{pf.name} with {services}"
+        kinds[kind] = kinds.get(kind, 0) + 1
+    if kinds:
+        row(console, "PFs", f"{len(pci.pfs)}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
+    rows(console, "VFs", vf_lines(pci, nodes))
+    held = len({holder.vf for holder in nodes.holders})
+    row(console, "held", f"{held} of {plural(len(pci.all_vfs), 'VF')}")
+    overrides = {vf.override for vf in pci.all_vfs if isinstance(vf.override, str)}
+    if overrides:
+        row(console, "overrides", ", ".join(sorted(overrides)))
+
+
+def _pf_row(pf: Pf, nodes: NodeFacts) -> list[Text | str]:
+    services = Text(pf.services.text) if isinstance(pf.services, Services) else _word(pf.services)
+    held = len({holder.vf for holder in nodes.holders} & {vf.bdf for vf in pf.vfs})
+    return [
+        pf.bdf,
+        pf.name,
+        _numa(pf.numa_node),
+        _word(pf.driver, "none"),
+        _word(pf.state),
+        services,
+        f"{_word(pf.num_vfs)}/{_word(pf.total_vfs)}",
+        str(sum(vf.bound is True for vf in pf.vfs)),
+        str(held) if held else "-",
+    ]
+
+
+def print_vfs(console: Console, vfs: Sequence[Vf], nodes: NodeFacts) -> None:
+    """Each VF: driver, group, device node, holder."""
+    header = ("VF", "PF", "driver", "group", "owner", "mode", "NUMA", "held by")
+    columns(console, header, [_vf_row(vf, nodes) for vf in vfs], {"group", "NUMA"})
 
 
 def _numa(node: int) -> str:
     return str(node) if node >= 0 else "-"
 
 
-def _vf_row(table: Table, vf: Vf, nodes: NodeFacts) -> None:
+def _vf_row(vf: Vf, nodes: NodeFacts) -> list[Text | str]:
     group, owner, mode = "-", "-", "-"
     if isinstance(vf.node, DeviceNode):
         group = vf.node.path.rsplit("/", 1)[-1]
@@ -137,7 +157,7 @@ def _vf_row(table: Table, vf: Vf, nodes: NodeFacts) -> None:
     driver = _word(vf.driver, "none")
     if vf.driver not in VFIO_DRIVERS:
         driver.stylize("warn")
-    table.add_row(vf.bdf, vf.pf or "-", driver, group, owner, mode, _numa(vf.numa_node), holders or "-")
+    return [vf.bdf, vf.pf or "-", driver, group, owner, mode, _numa(vf.numa_node), holders or "-"]
 
 
 def functions_document(host: Host, functions: Sequence[Function]) -> dict[str, Any]:
@@ -153,6 +173,10 @@ def functions_document(host: Host, functions: Sequence[Function]) -> dict[str, A
                 "iommu": _plain(f.grouped),
                 "numa_node": f.numa_node,
                 "sriov": f.sriov,
+                "class": f.kind,
+                "override": _plain(f.override),
+                "used_as": list(f.used_as),
+                "drivers": list(f.drivers),
             }
             for f in functions
         ],
@@ -161,15 +185,29 @@ def functions_document(host: Host, functions: Sequence[Function]) -> dict[str, A
 
 def print_functions(console: Console, host: Host, functions: Sequence[Function]) -> None:
     if not functions:
-        console.print(f"{host.label} shows no PCI functions.")
+        console.print(f"{host.label} shows no such PCI function.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("device", "id", "driver", "NUMA", "IOMMU", "SR-IOV", "name"):
-        table.add_column(column, no_wrap=column != "name", justify="right" if column == "NUMA" else "left")
-    for f in functions:
-        iommu = _word(f.grouped) if isinstance(f.grouped, Unknown) else Text("yes" if f.grouped else "no")
-        table.add_row(
-            f.bdf, f"{f.vendor_id:04x}:{f.device_id:04x}", _word(f.driver, "none"), _numa(f.numa_node), iommu,
-            "yes" if f.sriov else "-", f.name,
-        )  # fmt: skip
-    print_table(console, table)
+    used = [name for f in functions for name in f.used_as]
+    text = f"{len(functions)}; {sum(f.sriov for f in functions)} with SR-IOV"
+    row(console, "functions", f"{text}; in use as {', '.join(used)}" if used else text)
+    console.print()
+    header = ["device", "id", "driver", "NUMA", "IOMMU", "SR-IOV", "used as", "override", "may drive it", "name"]
+    lines = [_function_row(f) for f in functions]
+    shown = [n for n, name in enumerate(header) if n < 6 or any(str(line[n]) not in ("", "-") for line in lines)]
+    columns(console, [header[n] for n in shown], [[line[n] for n in shown] for line in lines], {"NUMA"})
+
+
+def _function_row(f: Function) -> list[Text | str]:
+    iommu = _word(f.grouped) if isinstance(f.grouped, Unknown) else Text("yes" if f.grouped else "no")
+    return [
+        f.bdf,
+        f"{f.vendor_id:04x}:{f.device_id:04x}",
+        _word(f.driver, "none"),
+        _numa(f.numa_node),
+        iommu,
+        "yes" if f.sriov else "-",
+        ", ".join(f.used_as) or "-",
+        _word(f.override),
+        ", ".join(f.drivers) or "-",
+        f.name,
+    ]

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,12 +14,13 @@ from qatprep.crypto.direct_verdict import libqat_notes
 from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.smoke_direct import DirectReport, State, VfResult
 from qatprep.facts.base import Unknown
-from qatprep.report.console import print_table
+from qatprep.report.console import Console, print_table
 from qatprep.report.findings import document as finding
+from qatprep.report.marks import Mark, mark
 from qatprep.report.text import compact
 from qatprep.text import plural
 
-_SIGNS: dict[State, tuple[str, str]] = {"signs": ("✓", "ok"), "fails": ("✗", "fail"), "left alone": ("-", "skipped")}
+_MARKS: dict[State, Mark] = {"signs": "ok", "fails": "fail", "left alone": "skipped"}
 
 
 def verdict(report: DirectReport) -> str:
@@ -96,7 +96,6 @@ def print_report(console: Console, report: DirectReport, *, every: bool) -> None
     lines.add_column(overflow="fold")
     for results in _alike(result for result in report.results if not (every and result.state == "signs")):
         first = results[0]
-        sign, style = _SIGNS[first.state]
         text = Text(f"{compact([result.bdf for result in results])}: {first.verdict.summary}")
         if first.checked_by and first.proof:
             text.append(f"\nchecked by {first.checked_by}; {first.proof.seconds:.2f} s", "dim")
@@ -104,9 +103,9 @@ def print_report(console: Console, report: DirectReport, *, every: bool) -> None
             text.append(f"\n{first.verdict.fix}", "hint")
         if first.state == "fails":
             text.append(f"\nqatprep explain {id_of(first)}", "dim")
-        lines.add_row(Text(sign, style=style), text)
+        lines.add_row(mark(console, _MARKS[first.state]), text)
     for note in _notes(report):
-        lines.add_row(Text("!", style="warn"), Text(note))
+        lines.add_row(mark(console, "warn"), Text(note))
     if report.requests:
         lines.add_row("", Text(report.evidence, style="dim"))
     console.print(lines)
@@ -130,6 +129,6 @@ def _by_pf(report: DirectReport) -> Table:
         mine = [result for result in report.results if result.pf == pf]
         states = Counter(result.state for result in mine)
         services = next((" ".join(r.proof.seen.services) for r in mine if r.proof and r.proof.seen.services), "-")
-        cells = [Text(str(states[state]), "fail" if state == "fails" and states[state] else "") for state in _SIGNS]
+        cells = [Text(str(states[state]), "fail" if state == "fails" and states[state] else "") for state in _MARKS]
         table.add_row(Text(pf or "none visible", style="id"), services, str(len(mine)), *cells)
     return table

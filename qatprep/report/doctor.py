@@ -6,7 +6,6 @@ from collections import Counter
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from qatprep.assess import Assessment
@@ -16,6 +15,7 @@ from qatprep.facts import Facts
 from qatprep.findings import Finding, Status
 from qatprep.outcome import Outcome, verdict_document
 from qatprep.outcome import document as last_word
+from qatprep.report.console import Console
 from qatprep.report.findings import RANK, STAGE, Lines, print_stage, stage_of, symbol
 from qatprep.report.findings import document as finding
 from qatprep.report.outcome import print_outcome
@@ -48,7 +48,8 @@ def print_report(
     about = [facts.cpu.model, f"profile {report.profile}", f"configuration: {config}"]
     lines.print(Text(", ".join(part for part in about if part), style="dim"))
     lines.print(Text())
-    stages = [(stage, list(members)) for stage, members in groupby(report.findings, key=stage_of)]
+    told = map(outcome.advise, report.findings)
+    stages = [(stage, list(members)) for stage, members in groupby(told, key=stage_of)]
     for idle, together in groupby(stages, key=lambda s: not every and bool(_why_idle(s[1]))):
         if idle:
             reasons: dict[str, list[str]] = {}
@@ -66,7 +67,7 @@ def print_report(
 
 def _why_idle(members: list[Finding]) -> str:
     """The one reason for which nothing of a stage was judged, "" where there is more to tell."""
-    why = {f.cause if f.status is Status.SKIPPED else "" for f in members}
+    why = {f.cause if f.status is Status.SKIPPED and not f.fix else "" for f in members}
     return why.pop() if len(why) == 1 else ""
 
 
@@ -75,7 +76,7 @@ def _print_unseen(lines: Lines, report: Report, facts: Facts) -> None:
     if not denied or facts.euid == 0:
         return
     ids = ", ".join(dict.fromkeys(f.id for f in denied))
-    text = f"An ordinary user cannot see everything: {ids} could not be judged. Run it as root to know."
+    text = f"An ordinary user cannot see everything: {ids} could not be checked. Run it as root to know."
     lines.print(Text(text, style="unknown"))
 
 
@@ -101,5 +102,5 @@ def document(judged: Assessment, outcome: Outcome, code: ExitCode) -> dict[str, 
         "summary": {str(status): count[status] for status in RANK},
         "verdicts": [verdict_document(verdict) for verdict in outcome.verdicts],
         "outcome": last_word(outcome, code),
-        "findings": [finding(f) for f in report.findings],
+        "findings": [finding(outcome.advise(f)) for f in report.findings],
     }

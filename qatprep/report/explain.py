@@ -7,15 +7,14 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from qatprep.checks.base import Profile
 from qatprep.checks.table import BY_ID
 from qatprep.findings.pages import Page
+from qatprep.report.console import Console, prose_width
 
 SCHEMA = "qatprep.explain/1"
-_MAX_WIDTH = 100
 _MARK = re.compile(r"`([^`]+)`|\[([^\]]+)\]\(([^)]+)\)")
 """Code, and links: of those to other pages the id is enough."""
 
@@ -30,7 +29,7 @@ def print_list(console: Console, pages: Iterable[Page]) -> None:
 
 def print_page(console: Console, page: Page) -> None:
     """One page: paragraphs wrapped, commands as they are."""
-    width = min(console.width, _MAX_WIDTH)
+    width = prose_width(console)
     console.print(Text.assemble((page.id, "id"), f"  {page.title}"), soft_wrap=True)
     facts = [f"stage: {page.stage}"]
     if _profiles(page):

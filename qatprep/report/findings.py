@@ -7,31 +7,30 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
-from qatprep.findings import CRASH, QUOTES, SEEN, Finding, Status
+from qatprep.findings import CRASH, LOOKED, QUOTES, SEEN, Finding, Status
 from qatprep.findings.pages import pages
+from qatprep.report.console import Console, prose_width
+from qatprep.report.marks import Mark, mark
 from qatprep.text import listed
 
-_MAX_WIDTH = 120
-"""Columns: longer lines of prose are hard to read, however wide the terminal."""
 _SUBJECTS = 4
 _EVIDENCE = 6
 """How many are shown to people; the JSON document has them all."""
-_SYMBOLS = {
-    Status.OK: ("✓", "+"),
-    Status.WARN: ("!", "!"),
-    Status.FAIL: ("✗", "x"),
-    Status.UNKNOWN: ("?", "?"),
-    Status.BLOCKED: ("·", "."),
-    Status.SKIPPED: ("-", "-"),
+_MARKS: dict[Status, Mark] = {
+    Status.OK: "ok",
+    Status.WARN: "warn",
+    Status.FAIL: "fail",
+    Status.UNKNOWN: "unknown",
+    Status.BLOCKED: "blocked",
+    Status.SKIPPED: "skipped",
 }
 RANK = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.BLOCKED, Status.OK, Status.SKIPPED)
 _SUMMED = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.OK, Status.BLOCKED, Status.SKIPPED)
 _TOLD = (Status.FAIL, Status.UNKNOWN, Status.WARN)
 _INDENT = 6
-_LABEL = 7
+_LABEL = 9
 STAGE = 14
 
 
@@ -40,7 +39,7 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.width = min(console.width, _MAX_WIDTH)
+        self.width = prose_width(console)
 
     def print(self, text: Text, head: Text | str = "", hang: int | None = None) -> None:
         """Prose behind `head`, its further lines `hang` columns in (as far as `head` reaches unless told)."""
@@ -52,7 +51,7 @@ class Lines:
             self.console.print(Text.assemble(first if n == 0 else " " * indent, line), soft_wrap=True)
 
     def row(self, label: str, words: str) -> None:
-        """A label and a paragraph beside it."""
+        """A label and a paragraph next to it."""
         self.print(Text(words), Text(f"{'':{_INDENT}}{label:{_LABEL}}", style="dim"))
 
     def command(self, label: str, command: str) -> None:
@@ -63,71 +62,78 @@ class Lines:
 
 def stage_of(f: Finding) -> str:
     """The stage of its page; what a check that crashed was about is that of the check."""
-    return pages()[f.evidence[0].path if f.id == CRASH else f.id].stage
+    of = f.evidence[0].path if f.id == CRASH else f.id
+    return pages()[of if of in pages() else f.id].stage
 
 
 def print_stage(
     lines: Lines, stage: str, members: list[Finding], bootstrap: str, *, every: bool, verbose: bool
 ) -> None:
     """The checks of one stage: half a line, then what they found, and with `every` what is well."""
-    _print_group(lines, stage, members, _summary(members))
+    _print_group(lines, stage, members, summary(members))
     for f in members:
         if f.status in _TOLD:
             _print_finding(lines, f, bootstrap, verbose=verbose)
+        elif _explained(f):
+            _print_finding(lines, f, bootstrap, verbose=True)
         elif every or _quotes(f):
             _headline(lines, f)
             if _quotes(f):
                 _evidence(lines, f)
 
 
+def _explained(f: Finding) -> bool:
+    """Whether it was asked for by its id, and is explained although nothing here judges it."""
+    return f.status is Status.SKIPPED and bool(f.fix)
+
+
 def _quotes(f: Finding) -> bool:
     """Whether its evidence is shown always: lines of the kernel log, which nobody is to miss."""
-    return f.id == QUOTES and bool(f.evidence)
+    return f.id == QUOTES and any(e.path not in (SEEN, LOOKED) for e in f.evidence)
 
 
-def _print_group(lines: Lines, stage: str, members: list[Finding], summary: Text) -> None:
+def _print_group(lines: Lines, stage: str, members: list[Finding], told: Text) -> None:
     worst = min((f.status for f in members), key=RANK.index)
     head = Text.assemble(symbol(lines.console, worst), (f" {stage:{STAGE}}", "id"))
-    lines.print(summary, head)
+    lines.print(told, head)
 
 
 def symbol(console: Console, status: Status) -> Text:
-    fancy, plain = _SYMBOLS[status]
-    return Text(plain if console.options.ascii_only else fancy, style=str(status))
+    return mark(console, _MARKS[status])
 
 
-def _summary(members: list[Finding]) -> Text:
-    """A stage in half a line: how many checks hold, and what became of the others."""
+def summary(members: list[Finding]) -> Text:
+    """A stage in half a line: what is wrong and what it waits for, then what the checks that passed have seen."""
     worst: dict[str, Status] = {}
     for f in members:
-        # Well for some devices, blocked for others: it counts as well, and what blocks it is told all the same.
+        # Well for some devices, blocked for others: it counts as well, and what blocks it is reported nevertheless.
         status = Status.OK if {f.status, worst.get(f.id)} == {Status.OK, Status.BLOCKED} else f.status
         worst[f.id] = min(worst.get(f.id, Status.SKIPPED), status, key=_SUMMED.index)
     count = Counter(worst.values())
-    partly = any(f.status is Status.BLOCKED and worst[f.id] is Status.OK for f in members)
-    seen = [e.value for f in members if f.status is Status.OK for e in f.evidence if e.path == SEEN]
-    if seen and set(count) <= {Status.OK, Status.SKIPPED} and not any(f.status is Status.BLOCKED for f in members):
-        return Text("; ".join(seen))
     parts = _counts(count)
-    if count[Status.BLOCKED] or partly:
-        own = {f.id for f in members}  # a stage is not blocked by itself: its failure is told right below
-        roots = (id for f in members if f.status is Status.BLOCKED for id in f.blocked_by)
-        by = [id for id in dict.fromkeys(roots) if id not in own]
-        number = "in part " if not count[Status.BLOCKED] else f"{count[Status.BLOCKED]} " if parts else ""
-        if by or count[Status.BLOCKED]:
-            parts.append(Text(f"{number}blocked{f' by {listed(by)}' if by else ''}", style="blocked"))
-    if count[Status.SKIPPED] and not parts:
-        why = dict.fromkeys(f.cause for f in members if f.status is Status.SKIPPED)
+    own = {f.id for f in members}  # a stage is not blocked by itself: its failure is shown right below
+    roots = (id for f in members if f.status is Status.BLOCKED for id in f.blocked_by)
+    by = [id for id in dict.fromkeys(roots) if id not in own]
+    if by:
+        number = "" if count[Status.BLOCKED] else " in part"
+        parts.append(Text(f"waits{number} for {listed(by)}", style="blocked"))
+    told = [e.value for f in members if f.status is Status.OK for e in f.evidence if e.path == SEEN]
+    parts += [Text(text) for text in told]
+    if not parts and count[Status.OK]:
+        parts.append(Text(f"{count[Status.OK]} ok"))
+    if not parts:
+        skipped = [f for f in members if f.status is Status.SKIPPED]
+        why = dict.fromkeys("not visible on the node" if _explained(f) else f.cause for f in skipped)
         parts.append(Text(f"skipped: {'; '.join(why)}", style="skipped"))
-    return Text(", ").join(parts)
+    return Text("; ").join(parts)
 
 
-def _counts(count: Counter[Status]) -> list[Text]:
+def _counts(count: Counter[Status], *also: Status) -> list[Text]:
     names = {
         Status.FAIL: "failed",
         Status.UNKNOWN: "unknown",
         Status.WARN: "warning" if count[Status.WARN] == 1 else "warnings",
-        Status.OK: "ok",
+        **dict.fromkeys(also, "ok"),
     }
     return [Text(f"{count[status]} {name}", style=str(status)) for status, name in names.items() if count[status]]
 
@@ -138,25 +144,26 @@ def _headline(lines: Lines, f: Finding) -> None:
     text = Text(f.title)
     if f.blocked_by:
         text.append(f" (by {', '.join(f.blocked_by)})", style="blocked")
-    elif f.status is Status.SKIPPED:
+    elif f.status is Status.SKIPPED and not f.fix:
         text.append(f" ({f.cause})", style="skipped")
+    elif f.status is Status.OK and (seen := [e.value for e in f.evidence if e.path in (SEEN, LOOKED)]):
+        text.append(f" ({'; '.join(seen)})", style="dim")
     lines.print(text, head, hang=_INDENT)
 
 
 def _print_finding(lines: Lines, f: Finding, bootstrap: str, *, verbose: bool) -> None:
     _headline(lines, f)
     if f.subjects and not (len(f.subjects) == 1 and f.subjects[0] in f.title):
-        lines.row("where", _some(f.subjects, len(f.subjects) if verbose else _SUBJECTS))
+        lines.row("where", some(f.subjects, len(f.subjects) if verbose else _SUBJECTS))
     if verbose or _quotes(f):
         _evidence(lines, f)
     if f.cause:
         lines.row("cause", f.cause)
-    label = "fix"
     if f.step:
-        lines.command(label, f"qatprep {f.step}{bootstrap}")
-        label = ""
-        if f.fix:
-            lines.row(label, "or by hand:")
+        lines.command("fix", f"qatprep {f.step}{bootstrap}")
+    elif f.instead:
+        lines.row("fix", f.instead)
+    label = fix_label(f)
     for step in f.fix:
         if is_command(step):
             lines.command(label, step)
@@ -165,19 +172,26 @@ def _print_finding(lines: Lines, f: Finding, bootstrap: str, *, verbose: bool) -
         label = ""
 
 
+def fix_label(f: Finding) -> str:
+    """What Finding.fix is called on the screen, in the report and in JUnit: "fix" is what qatprep does itself."""
+    own = any(step.startswith("qatprep ") for step in f.fix)
+    return "fix" if own and not f.step and not f.instead else "by hand"
+
+
 def is_command(step: str) -> bool:
     """Whether a step of Finding.fix is to be pasted; text begins with a capital letter."""
     return step[:1] == "/" or step[:1].islower()
 
 
 def _evidence(lines: Lines, f: Finding) -> None:
-    for n, e in enumerate(f.evidence[:_EVIDENCE]):
+    read = [e for e in f.evidence if e.path != SEEN]  # which the line of the stage has said
+    for n, e in enumerate(read[:_EVIDENCE]):
         lines.row("" if n else "seen", f"{e.path}: {e.value}")
-    if len(f.evidence) > _EVIDENCE:
-        lines.row("", f"and {len(f.evidence) - _EVIDENCE} more (--output json has all)")
+    if len(read) > _EVIDENCE:
+        lines.row("", f"and {len(read) - _EVIDENCE} more (--output json has all)")
 
 
-def _some(subjects: Sequence[str], limit: int) -> str:
+def some(subjects: Sequence[str], limit: int) -> str:
     """BDFs; those of one bus in a row without saying it again."""
     rows: dict[str, list[str]] = {}
     for bdf in subjects[:limit]:
@@ -197,7 +211,7 @@ def print_findings(console: Console, findings: Sequence[Finding], well: str) -> 
     ordered = sorted(findings, key=lambda f: order[f.id])
     for stage, members in groupby(ordered, key=stage_of):
         group = list(members)
-        _print_group(lines, stage, group, Text(", ").join(_counts(Counter(f.status for f in group))))
+        _print_group(lines, stage, group, Text(", ").join(_counts(Counter(f.status for f in group), Status.OK)))
         for f in group:
             if f.status in _TOLD:
                 _print_finding(lines, f, "", verbose=True)
@@ -223,7 +237,7 @@ def document(f: Finding) -> dict[str, Any]:
         "subjects": list(f.subjects),
         "evidence": [{"path": e.path, "value": e.value} for e in f.evidence],
         "cause": f.cause,
-        "fix": list(f.fix),
+        "fix": [*([f.instead] if f.instead else []), *f.fix],
         "step": f.step,
         "blocked_by": list(f.blocked_by),
     }

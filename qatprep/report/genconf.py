@@ -21,7 +21,7 @@ class Set:
     files: tuple[File, ...]
     config: str
     kernel_arguments: tuple[str, ...]
-    """Those that are part of the form as well; () for none: they are told as text alone."""
+    """Those that are part of the form as well; () for none: they are shown as text alone."""
 
     @property
     def units(self) -> tuple[File, ...]:

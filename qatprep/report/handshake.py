@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from qatprep.findings import Finding, worst
 from qatprep.mesh.inspect.handshake import Series
 from qatprep.mesh.inspect.judge.handshake import Proof, Signer
+from qatprep.report.console import Console
 from qatprep.report.findings import Lines, print_findings
 from qatprep.report.findings import document as finding
 from qatprep.text import listed, plural

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from qatprep.report.console import Console, prose_width
 from qatprep.simulator.scenarios import Findings, Scenario
 from qatprep.text import plural
 
 SCHEMA = "qatprep.hosts/1"
-_MAX_WIDTH = 100
 
 
 def print_hosts(console: Console, scenarios: Sequence[Scenario]) -> None:
@@ -28,16 +27,16 @@ def print_hosts(console: Console, scenarios: Sequence[Scenario]) -> None:
         Text.assemble(
             (f"{plural(len(scenarios), 'host')}; ", "dim"),
             ("qatprep hosts NAME", "hint"),
-            (" tells one's story, ", "dim"),
+            (" shows one's story, ", "dim"),
             ("qatprep doctor --simulate NAME", "hint"),
-            (" looks at it", "dim"),
+            (" shows it", "dim"),
         ),
         soft_wrap=True,
     )
 
 
 def print_story(console: Console, s: Scenario) -> None:
-    width = min(console.width, _MAX_WIDTH)
+    width = prose_width(console)
     console.print(Text.assemble((s.name, "id"), f"  {s.title}"), soft_wrap=True)
     console.print()
     rows = [("story", s.story), ("source", s.source), ("kernel", s.kernel), ("doctor", _found(s.findings, s.profile))]

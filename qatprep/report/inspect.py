@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,12 +14,12 @@ from qatprep.mesh.inspect.histogram import Queue, Sizes
 from qatprep.mesh.inspect.judge.stats import Filling, filling
 from qatprep.mesh.inspect.logs import Log
 from qatprep.mesh.inspect.manifest import Manifest
-from qatprep.mesh.inspect.source import shown
 from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
 from qatprep.mesh.provider import Kind
+from qatprep.report.console import Console
 from qatprep.report.findings import Lines, print_findings
 from qatprep.report.findings import document as finding
-from qatprep.text import plural
+from qatprep.text import plural, printable
 
 _BAR = 40
 """Columns of the longest bar."""
@@ -108,7 +107,7 @@ def print_dump(console: Console, dump: Dump, findings: Sequence[Finding]) -> Non
             kind, fallback, key = Text("not in the dump", style="unknown"), "", ""
         else:
             kind = Text(certificate.provider, style="ok") if certificate.provider else Text("none", style="warn")
-            fallback = ("yes" if certificate.key_beside else "cannot work") if certificate.fallback else "no"
+            fallback = ("yes" if certificate.key_outside else "cannot work") if certificate.fallback else "no"
             key = str(certificate.key) if certificate.key else "not shown"
         if chain.state != "active":
             kind = Text.assemble(kind, f" ({chain.state})")
@@ -269,18 +268,19 @@ def print_log(console: Console, log: Log, findings: Sequence[Finding]) -> None:
     digits = len(str(log.quoted[-1].line))
     for line, text in log.quoted:
         lines.print(Text(text), Text(f"  {line:>{digits}}  ", style="dim"))
-    note = "qatprep does not know these sentences: that tells neither that they are harmless nor that they are not."
+    note = "qatprep does not know these sentences: they may be harmless or not."
     console.print(Text(note, style="dim"))
 
 
 def manifest_document(manifest: Manifest, passed_over: list[str], findings: Sequence[Finding]) -> dict[str, Any]:
     """schema/inspect-manifest.json."""
+    judged = len(manifest.documents) - len(passed_over)
     return {
         "schema": "qatprep.inspect-manifest/1",
         "source": manifest.name,
-        "result": str(worst(findings)),
-        "documents": len(manifest.documents) - len(passed_over),
-        "not_judged": [shown(name) for name in passed_over],
+        "result": str(worst(findings)) if findings or judged else str(Status.UNKNOWN),
+        "documents": judged,
+        "not_judged": [printable(name) for name in passed_over],
         "findings": [finding(f) for f in findings],
     }
 
@@ -296,9 +296,9 @@ def print_manifest(console: Console, manifest: Manifest, passed_over: list[str],
         print_findings(console, findings, f"{manifest.name}: no mistake that schemas miss")
         console.print(Text(f"{judged} of {plural(total, 'document')} judged", style="dim"))
     else:
-        console.print(Text(f"{manifest.name}: nothing in it that qatprep judges", style="warn"))
+        console.print(Text(f"{manifest.name}: nothing in it that qatprep checks", style="warn"))
     if passed_over:
-        names = [shown(name) for name in passed_over[:_NAMED]]
+        names = [printable(name) for name in passed_over[:_NAMED]]
         more = f" and {len(passed_over) - _NAMED} more" if len(passed_over) > _NAMED else ""
         why = "no pod, proxy config or Envoy configuration in"
         console.print(Text(f"not judged, {why}: {', '.join(names)}{more}", style="dim"))

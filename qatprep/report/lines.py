@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from qatprep.engine.bootstrap import Result
@@ -15,12 +16,17 @@ class Streams(Protocol):
 
     def say(self, text: str) -> None: ...
 
+    def say_row(self, text: str) -> None: ...
 
-def print_result(session: Streams, result: Result, undo: str) -> None:
+
+def print_result(session: Streams, result: Result, undo: str, refused: Iterable[str] = ()) -> None:
+    """`refused`: what is said of each refusal (report/refusal.py)."""
+    if result.resumed:
+        session.say(f"run {result.resumed} had been cut off; what it had changed was undone first, or is still there")
     if result.status == "unchanged":
         session.line("Nothing to do: already as requested.")
         return
-    if result.status in ("planned", "applied", "refused"):
+    if result.status in ("planned", "applied"):
         changes = result.plan.changes if result.status != "applied" else result.made
         would = "would be: " if result.status != "applied" else ""
         for change, subjects in grouped(changes):
@@ -31,24 +37,20 @@ def print_result(session: Streams, result: Result, undo: str) -> None:
     if result.status == "planned":
         for doubt in result.plan.doubts:
             session.line(f"  doubtful: {doubt}")
-    for refusal in result.plan.refused:
-        session.say(f"refused for {refusal.subject}: {refusal.reason}")
-        for holder in refusal.holders:
-            session.say(f"  {holder.vf} is held by {holder}")
+    for line in refused:
+        session.say_row(line)
+    if result.plan.refused and result.status == "refused":
+        session.say("nothing was changed")
     if result.status == "applied":
-        session.say(f"done; {undo}")
+        session.say(f"done; {'to undo: ' if undo.startswith('qatprep ') else ''}{undo}")
     if result.status == "declined":
         session.say("nothing was changed")
     if result.failure:
-        session.say("interrupted" if result.status == "interrupted" else f"failed: {result.failure.message}")
+        session.say("interrupted" if result.status == "interrupted" else f"error: {result.failure.message}")
         if result.failure.hint:
-            session.say(f"  hint: {result.failure.hint}")
+            session.say(f"  fix:   {result.failure.hint}")
     if result.status in ("rolled back", "interrupted"):
-        first = (
-            "everything was undone, the host is as it was"
-            if result.made
-            else "nothing was changed, the host is as it was"
-        )
+        first = "everything was undone; what this run changed is as it was" if result.made else "nothing was changed"
         session.say(first)
     for line in result.not_undone:
         session.say(f"not undone: {line}")

@@ -1,4 +1,4 @@
-"""What is said beside a rendered file: where it differs from Intel's guide, and what it still needs."""
+"""What is said next to a rendered file: where it differs from Intel's guide, and what it still needs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def envoy_notes(provider: Provider, key: KeyKind | None) -> list[str]:
     notes.append(
         "differs from Intel's guide: "
         + ("the type is Qat..., not QAT...; " if provider.kind is Kind.QAT else "")
-        + "poll_delay and private_key are inside typed_config, filters beside transport_socket, admin on loopback"
+        + "poll_delay and private_key are inside typed_config, filters next to transport_socket, admin on loopback"
     )
     return notes
 
@@ -113,7 +113,7 @@ def kubernetes_notes(form: str, workload: Workload | None) -> list[str]:
         where = (
             [
                 "needs Intel's device plugins operator of the same release, and its CustomResourceDefinitions",
-                "no initImage: qatprep prepares the VFs, and the init container would do it once more",
+                "no initImage: qatprep prepares the VFs, and the init container would do it again",
             ]
             if form == "device-plugin-operator"
             else [

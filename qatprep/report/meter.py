@@ -6,13 +6,13 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
+from qatprep.report.console import Console
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_EVERY = 10.0
-"""Seconds between two lines where the stream is no terminal."""
+"""Seconds between two lines where the stream is not a terminal."""
 
 
 class Meter:

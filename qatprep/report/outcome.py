@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.text import Text
 
 from qatprep.assess import State, Verdict
 from qatprep.checks.base import Profile
 from qatprep.outcome import Outcome, proof_lines
+from qatprep.report.console import Console
+from qatprep.report.rows import LABEL, hanging, rows
 
-_NAMES = {Profile.QAT: "QAT", Profile.CRYPTOMB: "CryptoMB"}
+NAMES = {Profile.QAT: "QAT", Profile.CRYPTOMB: "CryptoMB"}
 _STYLES = {State.READY: "ok", State.CONFIGURED: "ok", State.NOT_READY: "fail", State.NOT_POSSIBLE: "fail"}
-_LABEL = 16
 
 
 def state_text(verdict: Verdict, *, simulated: bool) -> str:
@@ -22,6 +22,12 @@ def state_text(verdict: Verdict, *, simulated: bool) -> str:
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
     """Label, state and reason in columns; reasons wrap below themselves."""
+    print_verdicts(console, outcome)
+    print_next(console, outcome)
+
+
+def print_verdicts(console: Console, outcome: Outcome) -> None:
+    """What the node is, and the proof of it."""
     states = [state_text(verdict, simulated=outcome.simulated) for verdict in outcome.verdicts]
     width = max((len(state) for state in states), default=0) + 2
     for verdict, state in zip(outcome.verdicts, states, strict=True):
@@ -31,27 +37,19 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         if verdict.first:
             text = Text.assemble((verdict.first, "id"), ": ", text)
         head = Text.assemble(
-            (f"{_NAMES[verdict.subject]:{_LABEL}}", "id"), (f"{state:{width}}", _STYLES.get(verdict.state, "warn"))
+            (f"{NAMES[verdict.subject]:{LABEL}}", "id"), (f"{state:{width}}", _STYLES.get(verdict.state, "warn"))
         )
-        _hanging(console, head, text)
+        hanging(console, head, text)
     if any(verdict.well for verdict in outcome.verdicts):
-        _rows(console, "proof", [Text(line) for line in proof_lines(outcome)])
-    _rows(console, "remaining", [Text(action, style="hint") for action in outcome.remaining])
+        rows(console, "proof", proof_lines(outcome))
+
+
+def print_next(console: Console, outcome: Outcome) -> None:
+    """What is left to a person, and what to do next. Commands are whole, whatever the width."""
+    rows(console, "remaining", [Text(action, style="hint") for action in outcome.remaining])
     column = max((len(item.command) for item in outcome.next), default=0) + 2
     for n, (command, why) in enumerate(outcome.next):
-        line = Text.assemble((f"{'next' if n == 0 else '':{_LABEL}}", "dim"), (command, "hint"))
-        if why and _LABEL + column + len(why) <= console.width:  # a command is whole, whatever the width
+        line = Text.assemble((f"{'next' if n == 0 else '':{LABEL}}", "dim"), (command, "hint"))
+        if why and LABEL + column + len(why) <= console.width:
             line.append(f"{'':{column - len(command)}}{why}", style="dim")
         console.print(line, soft_wrap=True)
-
-
-def _rows(console: Console, label: str, lines: list[Text]) -> None:
-    for n, line in enumerate(lines):
-        _hanging(console, Text(f"{label if n == 0 else '':{_LABEL}}", style="dim"), line)
-
-
-def _hanging(console: Console, head: Text, text: Text) -> None:
-    room = max(20, min(console.width, 120) - head.cell_len)
-    for n, line in enumerate(text.wrap(console, room) or [Text()]):
-        line.rstrip()
-        console.print(Text.assemble(head if n == 0 else " " * head.cell_len, line), soft_wrap=True)

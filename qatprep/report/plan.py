@@ -1,57 +1,46 @@
-"""A plan and its outcome, as a tree for people and as a document for programs."""
+"""A plan and its outcome, for people and as a document for programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
-from rich.tree import Tree
 
 from qatprep.assess import Skipped
 from qatprep.engine.bootstrap import Result
+from qatprep.facts import Facts
+from qatprep.hardware import BDF
 from qatprep.plan.model import Plan
-from qatprep.report.text import because, grouped
-from qatprep.steps.base import Change
+from qatprep.report.console import Console
+from qatprep.report.lanes import doing, print_diff, print_host, print_lanes
+from qatprep.report.rows import print_title, row, rows
+from qatprep.report.text import because, braces
 from qatprep.text import plural
 
 
-def print_plan(console: Console, plan: Plan, title: str, name_of: Callable[[str], str], *, every: bool = False) -> None:
-    """The plan as a tree: host-wide changes, then one branch a device. `every` lists each VF."""
-    tree = Tree(Text(title, style="id"), guide_style="dim")
-    if plan.host:
-        branch = tree.add(Text("this host, first", style="id"))
-        for change in plan.host:
-            branch.add(_change(change, [change.subject], with_subject=True))
-    for devices in [[device] for device in plan.lanes] if every else _alike(plan):
-        branch = tree.add(_devices(devices, name_of))
-        lane = plan.lanes[devices[0]]
-        rows = [(change, [change.subject]) for change in lane] if every else grouped(lane)
-        for change, subjects in rows:
-            leaf = branch.add(_change(change, subjects, with_subject=every and subjects != devices))
-            for cost in change.summary.cost:
-                leaf.add(Text(f"cost: {cost}", style="warn"))
-    if plan.finish:
-        branch = tree.add(Text("this host, at the end", style="id"))
-        for change in plan.finish:
-            leaf = branch.add(_change(change, [change.subject], with_subject=True))
-            for cost in change.summary.cost:
-                leaf.add(Text(f"cost: {cost}", style="warn"))
-    for refusal in plan.refused:
-        branch = tree.add(Text(f"{refusal.subject}: refused, {refusal.reason}", style="fail"))
-        for holder in refusal.holders:
-            branch.add(Text(f"{holder.vf} is held by {holder}"))
-    for names, item in _together(plan.skipped):
-        tree.add(Text(f"{names}: skipped, {because(item)}", style="warn"))
-    for doubt in plan.doubts:
-        tree.add(Text(f"doubtful: {doubt}", style="warn"))
-    console.print(tree)
+def print_plan(console: Console, plan: Plan, facts: Facts, config: str, *, verb: str, every: bool = False) -> None:
+    """The plan: what is changed on the host, then device by device. `every` shows each device and VF for itself."""
+    print_title(console, verb, facts)
+    row(console, "configuration", config)
+    console.print()
+    print_host(console, "host", map(doing, plan.host))
+    lanes = {device: list(map(doing, lane)) for device, lane in plan.lanes.items()}
+    print_lanes(console, lanes, pfs=bool(facts.pci.pfs), every=every)
+    print_host(console, "host, at the end" if plan.lanes else "host", map(doing, plan.finish))
+    for names, item in together(plan.skipped):
+        row(console, "skipped", Text(f"{names}: {because(item)}", "warn"))
+    rows(console, "doubtful", [Text(doubt, "warn") for doubt in plan.doubts])
     if plan.forecast:
-        console.print(Text("Steps after loading a driver are planned again once it runs.", "dim"))
+        row(console, "note", "steps after loading a driver are planned again once it runs")
+    if not plan.empty:
+        if not plan.costs:
+            row(console, "cost", "nothing in use is lost; no reboot, no restart")
+        on = f" on {plural(len(plan.lanes), 'PF' if facts.pci.pfs else 'device')}" if plan.lanes else ""
+        row(console, "total", f"{plural(len(plan.changes), 'change')}{on}")
 
 
-def _alike(plan: Plan) -> list[list[str]]:
+def alike(plan: Plan) -> list[list[str]]:
     """Devices whose lanes differ in nothing but addresses, together."""
     kinds: dict[tuple[tuple[str, str, str, bool], ...], list[str]] = {}
     for device, lane in plan.lanes.items():
@@ -60,46 +49,21 @@ def _alike(plan: Plan) -> list[list[str]]:
     return list(kinds.values())
 
 
-def _together(skipped: Sequence[Skipped]) -> list[tuple[str, Skipped]]:
+def print_plan_diff(console: Console, plan: Plan, *, every: bool = False) -> None:
+    """The plan as a diff."""
+    print_diff(console, map(doing, plan.changes), every=every)
+
+
+def together(skipped: Sequence[Skipped]) -> list[tuple[str, Skipped]]:
     """What is skipped for one reason, together."""
     reasons: dict[tuple[str, str], list[Skipped]] = {}
     for item in skipped:
         reasons.setdefault((item.reason, item.finding), []).append(item)
-    return [(" ".join(item.subject for item in items), items[0]) for items in reasons.values()]
+    return [(_names([item.subject for item in items]), items[0]) for items in reasons.values()]
 
 
-def _devices(devices: list[str], name_of: Callable[[str], str]) -> Text:
-    if len(devices) == 1:
-        return Text(f"{devices[0]}  {name_of(devices[0])}".rstrip(), style="id")
-    families = sorted({name_of(device).split(",")[0] for device in devices} - {""})
-    text = Text(f"{len(devices)} PFs, each ({', '.join(families)})", style="id")
-    return text.append(f"  {' '.join(devices)}", style="dim")
-
-
-def _change(change: Change, subjects: list[str], *, with_subject: bool) -> Text:
-    text = Text()
-    if len(subjects) > 1:
-        text.append(f"{plural(len(subjects), 'VF')}: ")
-    elif with_subject:
-        text.append(f"{subjects[0]} ")
-    text.append(f"{change.what} ")
-    text.append(change.summary.before, style="old")
-    text.append(" -> ")
-    text.append(change.summary.after, style="new")
-    return text
-
-
-def diff_lines(plan: Plan) -> list[str]:
-    """The plan as a diff: the state of every subject before and after."""
-    pairs = zip(*_states(plan), strict=True)
-    lines = [line for before, after in pairs for line in (f"-{before}", f"+{after}")]
-    return ["--- before", "+++ after", *lines] if lines else []
-
-
-def print_diff(console: Console, plan: Plan) -> None:
-    for line in diff_lines(plan):
-        style = "old" if line.startswith("-") else "new"
-        console.print(Text(line, style=style), soft_wrap=True)
+def _names(subjects: list[str]) -> str:
+    return braces(subjects) if all(BDF.fullmatch(subject) for subject in subjects) else " ".join(subjects)
 
 
 def plan_document(plan: Plan, host: str, config: str, *, diff: bool = False) -> dict[str, Any]:
@@ -156,14 +120,15 @@ def undone(count: int) -> str:
     """What a run that went back did to the host."""
     if not count:
         return "Nothing was changed: the first step failed."
-    every = "1 change was" if count == 1 else f"all {count} changes were"
-    return f"Rolled back: {every} undone, the host is as it was."
+    if count == 1:
+        return "Rolled back: 1 change was undone; what it changed is as it was."
+    return f"Rolled back: all {count} changes were undone; what they changed is as it was."
 
 
 def print_result(console: Console, result: Result, host: str, undo: str, *, qat: bool) -> None:
     """One paragraph: what happened, what was skipped, what to do.
 
-    `undo` tells how it is undone; `qat`: whether the host has a QAT device at all.
+    `undo` says how it is undone; `qat`: whether the host has a QAT device at all.
     """
     say = console.print
     if result.resumed:
@@ -172,29 +137,23 @@ def print_result(console: Console, result: Result, host: str, undo: str, *, qat:
         say(Text(idle(result.skipped, host, qat=qat), style="warn" if result.skipped else "ok"))
     elif result.status == "applied":
         say(Text(f"Done: {plural(len(result.made), 'change')}, each read back.", style="ok"))
-        say(Text(f"{undo[0].upper()}{undo[1:]}", style="hint"))
-    elif result.status == "declined":
+        row(console, "undo", Text(undo, style="hint"))
+    elif result.status == "declined" or result.status == "refused":
         say("Nothing was changed.")
-    elif result.status == "refused":
-        for refusal in result.plan.refused:
-            say(Text(f"Refused for {refusal.subject}: {refusal.reason}.", style="fail"))
-            for holder in refusal.holders:
-                say(f"  {holder.vf} is held by {holder}")
-        say("Nothing was changed. Stop these processes (drain the pods), then run this again.")
     if result.failure:
-        failed = "Interrupted." if result.status == "interrupted" else f"Failed: {result.failure.message}"
+        failed = "Interrupted." if result.status == "interrupted" else f"error: {result.failure.message}"
         say(Text(failed, style="fail"))
         if result.failure.hint:
-            say(Text(f"  hint: {result.failure.hint}", style="hint"))
+            say(Text.assemble(("  fix:   ", "dim"), (result.failure.hint, "hint")))
     if result.status in ("rolled back", "interrupted"):
         say(Text(undone(len(result.made)), style="warn"))
     elif result.status == "partial":
         say(Text("Rolled back in part. This could not be undone:", style="fail"))
         for line in result.not_undone:
             say(f"  {line}")
-        say(Text(f"When the cause is gone: qatprep rollback {result.run}", style="hint"))
-    for subjects, item in _together(result.skipped):
-        say(Text(f"Skipped: {subjects}, {item.reason}", style="warn"))
+        row(console, "next", Text(f"qatprep rollback {result.run}, when the cause is gone", style="hint"))
+    for subjects, item in together(result.skipped):
+        row(console, "skipped", Text(f"{subjects}: {item.reason}", style="warn"))
     if result.skipped:
         ids = ",".join(sorted({item.finding for item in result.skipped}))
-        say(Text(f"  qatprep doctor --only {ids} shows the cause and the fix", style="hint"))
+        row(console, "", Text(f"qatprep doctor --only {ids} shows the cause and the fix", style="hint"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress import TaskID as _Task
 
 from qatprep.plan.model import Plan
+from qatprep.report.console import Console
 from qatprep.steps.base import Change
 from qatprep.text import plural
 

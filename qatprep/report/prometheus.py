@@ -18,6 +18,7 @@ from qatprep.facts.base import Unknown
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.findings import Status
 from qatprep.hardware import SERVICES
+from qatprep.text import printable
 from qatprep.version import VERSION
 
 if TYPE_CHECKING:
@@ -42,15 +43,15 @@ STATUS_VALUES = {
 """What qatprep_finding_status says. Frozen: alerts compare with these numbers."""
 
 METRICS = {
-    "qatprep_build_info": "Always 1; the labels tell which qatprep wrote this.",
+    "qatprep_build_info": "Always 1; the labels say which qatprep wrote this.",
     "qatprep_node_ready": "Whether the node is ready for what `for` names (qat, cryptomb): 1 yes, 0 something to fix;"
-    " absent where the node has no such device, or it cannot be told.",
+    " absent where the node has no such device, or it is unknown.",
     "qatprep_node_proven": "Whether a signature of this boot proves it for what `for` names: 1 yes, 0 no.",
     "qatprep_proof_timestamp_seconds": "When the newest signature that still counts was made, in seconds since 1970.",
     "qatprep_finding_status": "Worst result of each check: 0 ok, 1 warn, 2 unknown, 3 fail, 4 blocked, -1 skipped.",
     "qatprep_drift_changes": "Changes that bootstrap would make now; 0 when the node is as configured.",
     "qatprep_devices_skipped": "Devices and files that bootstrap skips because of an earlier failure.",
-    "qatprep_pf_info": "Always 1; the labels tell kind, driver and services of each PF.",
+    "qatprep_pf_info": "Always 1; the labels name kind, driver and services of each PF.",
     "qatprep_pf_up": "Whether the PF runs: bound to its driver, and its state is up.",
     "qatprep_vfs": "VFs of each PF by state: possible, made, bound (VFIO), ready (node as configured), held (in use).",
     "qatprep_last_run_timestamp_seconds": "When the last run that changed this node began, in seconds since 1970.",
@@ -176,4 +177,5 @@ def _services(pf: Pf) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """What does not print is text of its own, backslash and all: Prometheus knows no escapes for it."""
+    return printable(text, "\n").replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

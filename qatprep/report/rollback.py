@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
-from qatprep.engine.journal import Run
+from qatprep.engine.journal import Entry, Run
 from qatprep.engine.run import LOCK, effective
 from qatprep.host.base import Host
-from qatprep.report.console import print_table
-from qatprep.report.text import compact, grouped
+from qatprep.report.console import Console, print_table
+from qatprep.report.lanes import Step, print_host, print_lanes, undoing
+from qatprep.report.rows import row
 from qatprep.text import plural
 
 
@@ -55,18 +54,37 @@ def print_runs(console: Console, runs: Sequence[Run], host: Host) -> None:
     print_table(console, table)
 
 
-def print_chain(console: Console, chain: Sequence[Run], host: Host) -> None:
+def print_chain(console: Console, chain: Sequence[Run], host: Host, *, every: bool = False) -> None:
+    """What undoing these runs changes, newest first: in the form of bootstrap's plan."""
     for run in chain:
-        gone = run.boot != host.boot_id()
-        title = f"Run {run.id} ({run.command}, {run_status(run, host)}) of {host.label}"
-        tree = Tree(Text(title, style="id"), guide_style="dim")
-        for change, subjects in grouped(entry.change for entry in effective(host, run)):
-            text = Text(f"{compact(subjects)} {change.what} ")
-            text.append(change.summary.after, style="old").append(" -> ").append(change.summary.before, style="new")
-            tree.add(text)
-        if gone:
-            tree.add(Text("the host was booted since: what was in sysfs and /dev is gone already", style="dim"))
-        console.print(tree)
+        entries = effective(host, run)
+        title = f"run {run.id}, {run.command}, {run_status(run, host)}, {host.label}"
+        row(console, f"{'qatprep rollback':18}", title, style="id")
+        if run.boot != host.boot_id():
+            row(console, "", "the host was booted since: what was in sysfs and /dev is gone already")
+        console.print()
+        places = [n for n, entry in enumerate(entries) if entry.lane]
+        first, last = (places[0], places[-1] + 1) if places else (len(entries), len(entries))
+        print_host(console, "host", [undoing(entry.change) for entry in entries[:first]])
+        lanes: dict[str, list[Step]] = {}
+        between = [entry for entry in entries[first:last] if not entry.lane]
+        for entry in entries[first:last]:
+            if entry.lane:
+                lanes.setdefault(entry.lane, []).append(undoing(entry.change))
+        print_lanes(console, dict(sorted(lanes.items())), pfs=_pfs(entries), every=every)
+        after = [undoing(entry.change) for entry in [*between, *entries[last:]]]
+        print_host(console, "host, then" if places else "host", after)
+        removed = sum(entry.change.kind == "create-vfs" for entry in entries)
+        if removed:
+            row(console, "cost", f"the VFs of {plural(removed, 'PF')} are removed; one that is held is never taken")
+        row(console, "total", plural(len(entries), "change"))
+
+
+def _pfs(entries: Sequence[Entry]) -> bool:
+    """Whether lanes are those of PFs: in a VM each VF has its own, and all that is changed there is itself."""
+    return any(entry.lane and entry.change.subject != entry.lane for entry in entries) or any(
+        entry.lane and entry.change.kind in ("set-services", "create-vfs", "remove-vfs") for entry in entries
+    )
 
 
 def rollback_document(host: str, status: str, chain: Sequence[Run], not_undone: Sequence[str]) -> dict[str, Any]:
@@ -83,8 +101,9 @@ def rollback_document(host: str, status: str, chain: Sequence[Run], not_undone: 
 
 def print_outcome(console: Console, chain: Sequence[Run], not_undone: Sequence[str]) -> None:
     if not not_undone:
-        count = plural(len(chain), "run")
-        console.print(Text(f"Rolled back: {count} undone, the host is as it was before.", style="ok"))
+        what = "what it changed" if len(chain) == 1 else "what they changed"
+        text = f"Rolled back: {plural(len(chain), 'run')} undone; {what} is as it was before."
+        console.print(Text(text, style="ok"))
         return
     console.print(Text("Rolled back in part. This could not be undone:", style="fail"))
     for line in not_undone:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from qatprep.crypto.load import envoy_histogram
 from qatprep.measure.advise import Advice, Point, Setting
 from qatprep.measure.tune import Tuning
+from qatprep.report.console import Console
 from qatprep.text import plural
 
 
@@ -96,7 +96,13 @@ def _timer(tuning: Tuning) -> str:
 
 def _table(points: list[Point], load: float, tuning: Tuning) -> Table:
     workers = plural(tuning.workers, "worker")
-    table = Table(title=f"{tuning.key.upper()}, {load:,.0f} operations/s, {workers}", title_justify="left")
+    table = Table(
+        title=f"{tuning.key.upper()}, {load:,.0f} operations/s, {workers}",
+        title_justify="left",
+        title_style="id",
+        box=None,
+        pad_edge=False,
+    )
     for column, justify in (("", "left"), ("p50 ms", "right"), ("p99 ms", "right"), ("CPU us/op", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     table.add_column("in full queues", justify="right")

@@ -4,7 +4,7 @@ Where the rules come from: the real binaries 1.6.20, 1.7.24, 2.1.9 and 2.3.4, as
 has the table; tests/runtime asks them again), and containerd's source (1.x cmd/containerd/server/config/config.go,
 mergeConfig "Replace entire sections of plugins"; 2.x the same file after commit a21e379b6).
 
-The key exists from 1.6.0 on. The table's name follows the `version` of the file it stands in, never the binary's.
+The key exists from 1.6.0 on. The table's name follows the `version` of the file it is in, never the binary's.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
+
+from qatprep.text import gated
 
 KEY = "device_ownership_from_security_context"
 
@@ -129,20 +133,21 @@ def judge(files: ConfigSet, binary: Version | None) -> Verdict:
         stop = _version_trouble(file, version, root_version, binary, is_main=is_main, problems=problems)
         if stop:
             return Verdict(None if stop == "refused" else False, where, tuple(problems))
-        refused = _refused_shape(document, version)
+        refused = _refused_shape(document, version) or (_short_name(files, document, binary) if binary and old else "")
         if refused:
             problems.append(Problem("not-toml", file.path, refused, fatal=True))
             return Verdict(None, file.path, tuple(problems))
-        problems += _mistakes(file, document, version, binary)
-        table = _table(document, version, binary)
+        names = tables(files, file, binary)
+        problems += _mistakes(file, document, names, binary, is_main=is_main)
+        table = _table(document, names)
         if table is None:
             continue
-        if old and not is_main and _replaces(files, file, version):
+        if old and not is_main and _replaces(files, file, names[0]):
             problems.append(
                 Problem(
                     "replaced",
                     file.path,
-                    f"containerd 1.x replaces the whole [plugins.{_quoted(uri_for(version))}] table of "
+                    f"containerd 1.x replaces the whole [plugins.{_quoted(names[0])}] table of "
                     f"{files.main.path} by the one in this file: everything else set there is lost",
                 )
             )
@@ -164,6 +169,51 @@ def judge(files: ConfigSet, binary: Version | None) -> Verdict:
     return Verdict(on, where, tuple(problems))
 
 
+def tables(files: ConfigSet, file: File, binary: Version | None) -> tuple[str, ...]:
+    """The CRI plugin's tables that containerd reads in a file, the one to write first.
+
+    1.x goes by the last `version` that any file of the set names, and ignores what files that name none say before
+    (asked of 1.6.20 and 1.7.24). 2.x migrates each file by its own version, a drop-in without one by its tables.
+    """
+    if binary is not None and binary.major < 2:
+        return (uri_for(_merged_version(files)),)
+    version = _version(file)
+    if version >= 3:
+        return (V3, V2) if binary is not None and binary >= (2, 3) else (V3,)
+    if version == 2:
+        return (V2, V3)  # the migration in memory leaves the newer name alone (run on 2.1.9)
+    if file is not files.main and _version(files.main) > 1:
+        return (V2, V3, V1)
+    # 2.0 to 2.2 read no table of a main file without version (asked of 2.1.9), nor of what it imports.
+    return (V1, V2, V3) if binary is None or binary >= (2, 3) else ()
+
+
+def _version(file: File) -> int:
+    """Of a file that may be no TOML: 1."""
+    return version_of(_load(file, []) or {}) or 1
+
+
+def _merged_version(files: ConfigSet) -> int:
+    merged = 1
+    for file in files.files:
+        if (_load(file, []) or {}).get("version"):
+            merged = _version(file)
+    return merged
+
+
+def _short_name(files: ConfigSet, document: dict[str, Any], binary: Version) -> str:
+    """Why 1.x refuses: where the last `version` is 2, no file may have a short name (run on 1.6.20 and 1.7.24).
+
+    1.6 counts the parts of a name alone.
+    """
+    first = "" if binary < (1, 7) else "io.containerd."
+    names = document.get("plugins", {})
+    short = sorted(name for name in names if not name.startswith(first) or name.count(".") < 3)
+    if _merged_version(files) < 2 or not short:
+        return ""
+    return f"[plugins.{_quoted(short[0])}] with `version = 2`: from version 2 on plugins are named in full, e.g. {V2}"
+
+
 def base_spec(files: ConfigSet, binary: Version | None) -> str:
     """The file that base_runtime_spec of the default runtime names, "" for none.
 
@@ -171,9 +221,7 @@ def base_spec(files: ConfigSet, binary: Version | None) -> str:
     """
     default, specs = "runc", dict[str, str]()
     for file in files.files:
-        document = _load(file, [])
-        version = version_of(document) if document else None
-        table = _table(document, version, binary) if document and version else None
+        table = _table(_load(file, []) or {}, tables(files, file, binary))
         if table is None:
             continue
         if binary is not None and binary.major < 2:
@@ -190,18 +238,32 @@ def base_spec(files: ConfigSet, binary: Version | None) -> str:
 
 
 def _load(file: File, problems: list[Problem]) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(file.text or "")
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        text = str(e) if isinstance(e, tomllib.TOMLDecodeError) else "nested too deeply"
-        problems.append(Problem("not-toml", file.path, f"not TOML: {text}", fatal=True))
+    document = _parsed(file.text or "")
+    if isinstance(document, str):
+        problems.append(Problem("not-toml", file.path, f"not TOML: {document}", fatal=True))
         return None
+    return document
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str) -> dict[str, Any] | str:
+    """The document, not to be changed, or why there is none. Each file is asked for by every other."""
+    try:
+        document: dict[str, Any] = gated(tomllib.loads(text))
+        return document
+    except tomllib.TOMLDecodeError as e:
+        return str(e)
+    except RecursionError:
+        return "nested too deeply"
 
 
 def _refused_shape(document: dict[str, Any], version: int) -> str:
     """Why every containerd refuses a document that is TOML, or ""."""
     if "plugins" in document and not isinstance(document["plugins"], dict):
-        return "plugins is no table"
+        return "plugins is not a table"
+    imports = document.get("imports", [])
+    if not (isinstance(imports, list) and all(isinstance(item, str) for item in imports)):
+        return "imports is no list of paths"
     if version > 1:
         for key in ("disabled_plugins", "required_plugins"):
             listed = document.get(key)
@@ -238,11 +300,6 @@ def _version_trouble(
         return "refused"
     if is_main:
         return ""
-    if binary.major < 2 and root == 1 and version == 2:
-        problems.append(
-            Problem("dropin-version", file.path, "version 2, imported by a file that has none: 1.x refuses", fatal=True)
-        )
-        return "refused"
     if binary.major >= 2 and version > root:
         if binary >= (2, 3):
             problems.append(
@@ -261,52 +318,35 @@ def _version_trouble(
     return ""
 
 
-def _table(document: dict[str, Any], version: int, binary: Version | None) -> dict[str, Any] | None:
+def _table(document: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | None:
     plugins = document.get("plugins")
-    if not isinstance(plugins, dict):
-        return None
-    newer = binary is None or binary.major >= 2
-    names = [uri_for(version)]
-    if newer and "version" not in document:
-        # A drop-in without version is migrated by table name (run on 2.1.9 and 2.3.4), except that 2.0 to 2.2 lose
-        # [plugins.cri] of an unversioned main file; judge() reports that as "ignored-v1".
-        names = [V2, V3] if binary is None or binary < (2, 3) else [V1, V2, V3]
-    if newer and version == 2:
-        names.append(V3)  # the migration in memory leaves the newer name alone (run on 2.1.9)
-    if newer and version == 3 and binary is not None and binary >= (2, 3):
-        names.append(V2)
-    for name in names:
-        table = plugins.get(name)
-        if isinstance(table, dict):
-            return table
-    return None
+    found = (plugins.get(name) for name in names) if isinstance(plugins, dict) else ()
+    return next((table for table in found if isinstance(table, dict)), None)
 
 
-def _mistakes(file: File, document: dict[str, Any], version: int, binary: Version | None) -> list[Problem]:
+def _mistakes(
+    file: File, document: dict[str, Any], names: tuple[str, ...], binary: Version | None, *, is_main: bool
+) -> list[Problem]:
     """What containerd passes over without a word, or nearly so."""
     problems = []
-    right = uri_for(version)
     plugins = document.get("plugins")
-    tables = plugins if isinstance(plugins, dict) else {}
-    for name in URIS:
-        table = tables.get(name)
-        if not isinstance(table, dict):
-            continue
-        if name != right and KEY in table and _table(document, version, binary) is not table:
-            kind: ProblemKind = "ignored-v1" if name == V1 == right else "wrong-table"
-            problems.append(
-                Problem(
-                    kind,
-                    file.path,
-                    f"{KEY} is in [plugins.{_quoted(name)}], which a version {version} file does not use: "
-                    f"its table is [plugins.{_quoted(right)}]",
-                )
-            )
-        if KEY not in table:
-            close = difflib.get_close_matches(KEY, [str(key) for key in table], 1, cutoff=0.85)
-            if close:
-                problems.append(Problem("misspelt", file.path, f"{close[0]!r} is misspelt: the key is {KEY}"))
-    if binary is not None and (2, 0) <= binary < (2, 3) and "version" not in document and V1 in tables:
+    plugin_tables = plugins if isinstance(plugins, dict) else {}
+    lost = is_main and binary is not None and (2, 0) <= binary < (2, 3) and "version" not in document
+    for name, holder in _tables_with_key(document):
+        if name not in [_dotted("plugins", uri) for uri in names] and not (lost and holder is plugin_tables.get(V1)):
+            right = f"[{_dotted('plugins', (names or (V2,))[0])}]"
+            text = f"{KEY} is in [{name}], where containerd does not look for it: its table here is {right}"
+            problems.append(Problem("wrong-table", file.path, text if name else text.replace("in []", "in no table")))
+    for uri in URIS:
+        table = plugin_tables.get(uri)
+        close = (
+            difflib.get_close_matches(KEY, [str(key) for key in table], 1, cutoff=0.85)
+            if isinstance(table, dict) and KEY not in table
+            else []
+        )
+        if close:
+            problems.append(Problem("misspelt", file.path, f"{close[0]!r} is misspelt: the key is {KEY}"))
+    if lost and V1 in plugin_tables:
         problems.append(
             Problem(
                 "ignored-v1",
@@ -325,40 +365,34 @@ def _mistakes(file: File, document: dict[str, Any], version: int, binary: Versio
                 fatal=True,
             )
         )
-    lost = _imports_in_table(document)
-    if lost:
-        problems.append(
-            Problem("imports-in-table", file.path, f"`imports` stands below [{lost}], so it belongs to that table")
-        )
+    swallowed = [name for name, table in _all_tables(document) if name and isinstance(table.get("imports"), list)]
+    if swallowed:
+        text = f"`imports` is below [{swallowed[0]}], so it belongs to that table"
+        problems.append(Problem("imports-in-table", file.path, text))
     return problems
 
 
-def _imports_in_table(document: dict[str, Any]) -> str:
-    """The table, dotted, that swallowed a top-level `imports`; "" when none did."""
+def _all_tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every table with its dotted name, "" for the document's own."""
     stack: list[tuple[str, dict[str, Any]]] = [("", document)]
     while stack:
         name, table = stack.pop()
-        if name and isinstance(table.get("imports"), list):
-            return name
-        for key, value in table.items():
-            if isinstance(value, dict):
-                stack.append((f"{name}.{_quoted(key)}" if name else _quoted(key), value))
-    return ""
+        yield name, table
+        stack += [(_dotted(name, key), value) for key, value in table.items() if isinstance(value, dict)]
 
 
-def _replaces(files: ConfigSet, file: File, version: int) -> bool:
+def _tables_with_key(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, table) for name, table in _all_tables(document) if KEY in table]
+
+
+def _replaces(files: ConfigSet, file: File, uri: str) -> bool:
     """Whether an earlier file has the same table with something in it."""
-    for earlier in files.files:
-        if earlier is file:
-            return False
-        try:
-            document = tomllib.loads(earlier.text or "")
-        except tomllib.TOMLDecodeError:
-            continue
-        plugins = document.get("plugins")
-        if isinstance(plugins, dict) and plugins.get(uri_for(version)):
-            return True
-    return False
+    earlier = files.files[: files.files.index(file)]
+    return any(_table(_load(each, []) or {}, (uri,)) for each in earlier)
+
+
+def _dotted(name: str, key: str) -> str:
+    return f"{name}.{_quoted(key)}" if name else _quoted(key)
 
 
 def _quoted(key: str) -> str:

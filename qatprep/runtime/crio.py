@@ -8,12 +8,15 @@ Never run here: rules from CRI-O's documentation and source (f954a17e50).
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
+from typing import Any
 
 from qatprep.runtime.containerd import KEY, File
 from qatprep.runtime.memlock import INFINITY, from_ulimits
 from qatprep.runtime.refusal import Refused
+from qatprep.text import gated
 
 MAIN = "/etc/crio/crio.conf"
 CONF_D = "/etc/crio/crio.conf.d"
@@ -30,7 +33,7 @@ class CrioVerdict:
     ulimits_where: str = ""
     """The file that sets them."""
     broken: tuple[tuple[str, str], ...] = ()
-    """Files that are no TOML, and why: CRI-O does not start with one."""
+    """Files that are no TOML or have values of another type, and why: CRI-O does not start with one."""
 
 
 def judge(files: tuple[File, ...]) -> CrioVerdict:
@@ -41,20 +44,34 @@ def judge(files: tuple[File, ...]) -> CrioVerdict:
     broken = []
     for file in files:
         try:
-            document = tomllib.loads(file.text or "")
+            document = gated(tomllib.loads(file.text or ""))
         except (tomllib.TOMLDecodeError, RecursionError) as e:
             broken.append((file.path, f"not TOML: {e}"))
             continue
-        crio = document.get("crio")
-        table = crio.get("runtime") if isinstance(crio, dict) else None
-        if not isinstance(table, dict):
+        if why := _wrong_type(document):
+            broken.append((file.path, why))
             continue
-        if isinstance(table.get(KEY), bool):
+        table = document.get("crio", {}).get("runtime", {})
+        if KEY in table:
             ownership, where = table[KEY], file.path
-        if isinstance(table.get("default_ulimits"), list):
-            ulimits = tuple(str(item) for item in table["default_ulimits"])
-            ulimits_where = file.path
+        if "default_ulimits" in table:
+            ulimits, ulimits_where = tuple(table["default_ulimits"]), file.path
     return CrioVerdict(ownership, ulimits, where, ulimits_where, tuple(broken))
+
+
+def _wrong_type(document: dict[str, Any]) -> str:
+    """What CRI-O's decoder refuses in the tables that are read here, "" for nothing."""
+    table: Any = document
+    for name in ("crio", "runtime"):
+        table = table.get(name, {})
+        if not isinstance(table, dict):
+            return f"{name} is not a table"
+    if not isinstance(table.get(KEY, False), bool):
+        return f"{KEY} is {table[KEY]!r}, not true or false"
+    ulimits = table.get("default_ulimits", [])
+    if not (isinstance(ulimits, list) and all(isinstance(item, str) for item in ulimits)):
+        return "default_ulimits is not a list of strings"
+    return ""
 
 
 def drop_in(files: tuple[File, ...], *, ownership: bool, memlock: int | None) -> str | None:
@@ -87,7 +104,8 @@ def drop_in(files: tuple[File, ...], *, ownership: bool, memlock: int | None) ->
             raise Refused(f"{later.ulimits_where} sorts after ours and sets default_ulimits", f"add {wanted!r} to it")
         kept.append(wanted)
     if kept:
-        lines.append("default_ulimits = [" + ", ".join(f'"{item}"' for item in kept) + "]")
+        # What is printable is written alike in JSON and in a basic string of TOML.
+        lines.append("default_ulimits = [" + ", ".join(json.dumps(item, ensure_ascii=False) for item in kept) + "]")
     return "\n".join(lines) + "\n"
 
 

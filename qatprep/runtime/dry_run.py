@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from qatprep.runtime.containerd import ConfigSet, Version, judge
 from qatprep.runtime.dump import Difference, unwanted
-from qatprep.runtime.edit import Edit, candidates
+from qatprep.runtime.edit import Edit, candidates, permitted
 from qatprep.runtime.refusal import Refused
 
 Dump = Callable[[str, str], str]
-"""dump(main, drop_in): what `containerd config dump` prints for a main file with this text, in which @DROPIN@ stands
-for the path of a file with the text `drop_in`. DumpFailed when containerd refuses it."""
+"""dump(main, drop_in): what `containerd config dump` prints for a main file with this text, in which @DROPIN@ means
+the path of a file with the text `drop_in`. DumpFailed when containerd refuses it."""
 
 EMPTY = "version = 2\n"
 """The baseline where there is no main file: 1.x cannot dump an absent one, though it starts without."""
@@ -21,17 +21,25 @@ class DumpFailed(Exception):
     """containerd did not take the file; str() is its own words."""
 
 
-def proven(files: ConfigSet, binary: Version | None, dump: Dump, *, names: frozenset[str] = frozenset()) -> Edit | None:
+def proven(
+    files: ConfigSet,
+    binary: Version | None,
+    dump: Dump,
+    *,
+    names: frozenset[str] = frozenset(),
+    may_edit: tuple[str, ...] = (),
+) -> Edit | None:
     """The first candidate edit that changes one key and nothing else; None when device ownership is on already.
 
-    `names` are the paths that trials use, which may show in the dump's imports. Refused, with what would have been
+    `names` are the paths that trials use, which may show in the dump's imports; `may_edit` files of others that may be
+    edited. Refused, with what would have been
     different, when no candidate passes.
     """
     edits = candidates(files, binary)
     if not edits:
         return None
     refusals = []
-    for edit in edits:
+    for edit in permitted(edits, may_edit):
         try:
             after = dump(edit.trial, edit.after)
         except DumpFailed as e:

@@ -8,11 +8,23 @@ place. On 2.x a drop-in merges key by key, and is used where the main file impor
 from __future__ import annotations
 
 import posixpath
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from qatprep.runtime.containerd import DROPIN_NAME, KEY, ConfigSet, File, Version, judge, uri_for, version_of
+from qatprep.runtime.containerd import (
+    DROPIN_NAME,
+    KEY,
+    V2,
+    ConfigSet,
+    File,
+    Version,
+    judge,
+    tables,
+    uri_for,
+    version_of,
+)
 from qatprep.runtime.refusal import Refused
 from qatprep.runtime.toml import EDIT_LIMIT
 
@@ -28,7 +40,7 @@ class Edit:
     after: str
     why: str
     trial: str
-    """A main file with the same effect, for `containerd --config TRIAL config dump`; @DROPIN@ in it stands for the
+    """A main file with the same effect, for `containerd --config TRIAL config dump`; @DROPIN@ in it means the
     path of a copy of `after`."""
 
 
@@ -57,6 +69,30 @@ def candidates(files: ConfigSet, binary: Version | None) -> tuple[Edit, ...]:
         return ()
     found = [_drop_in(files, binary), _in_place(files, binary)]
     return tuple(edit for edit in found if edit is not None)
+
+
+def permitted(edits: tuple[Edit, ...], may_edit: tuple[str, ...]) -> tuple[Edit, ...]:
+    """Those of the node's own files and of `may_edit`. Refused, naming the file, where none is."""
+    foreign = [(edit.path, owner(edit.path, edit.before)) for edit in edits]
+    mine = tuple(edit for edit, (path, whose) in zip(edits, foreign, strict=True) if not whose or path in may_edit)
+    if edits and not mine:
+        path, whose = foreign[-1]
+        raise Refused(f"{path} {whose}", f"to have it edited all the same, name it: containers.may_edit: [{path}]")
+    return mine
+
+
+def owner(path: str, text: str | None) -> str:
+    """Who would write a file again over an edit, as the end of a sentence; "" for the node's own."""
+    if path.startswith("/usr/") and not path.startswith("/usr/local/"):
+        return "is below /usr: it belongs to the system, whose next update replaces it"
+    if "nvidia" in posixpath.basename(path):
+        return "belongs to NVIDIA's container toolkit, which writes it again"
+    for line in (text or "").splitlines():
+        if line.strip() and not line.startswith("#"):
+            break
+        if re.search(r"(?i)\b(?:managed|generated|do not edit)\b", line):
+            return f"is written by something else: {line.lstrip('# ')[:100]!r}"
+    return ""
 
 
 def _drop_in(files: ConfigSet, binary: Version | None) -> Edit | None:
@@ -103,7 +139,7 @@ def _in_place(files: ConfigSet, binary: Version | None) -> Edit | None:
     """The edit of the file that decides: the last import that has the CRI table on 1.x, else the main file."""
     target = _deciding(files, binary)
     if target is not files.main and target.text is not None:
-        after = set_key(target.text, target.path)
+        after = set_key(target.text, target.path, _table_name(files, target, binary))
         others = [file for file in files.imports if file is not target]
         if others and others[-1] is not files.imports[-1] and _sets_key(files.imports[-1]):
             return None
@@ -125,8 +161,9 @@ def _in_place(files: ConfigSet, binary: Version | None) -> Edit | None:
     version = version_of(document) or 1
     if "version" not in document and (binary is None or binary.major >= 2):
         return _add_version(files.main, document, binary)
-    after = set_key(text, files.main.path)
-    why = f'{files.main.path} is a version {version} file: its table is [plugins."{uri_for(version)}"]'
+    uri = _table_name(files, files.main, binary)
+    after = set_key(text, files.main.path, uri)
+    why = f'{files.main.path} is a version {version} file: its table is [plugins."{uri}"]'
     return Edit(files.main.path, text, after, why, after)
 
 
@@ -144,22 +181,29 @@ def _add_version(main: File, document: dict[str, Any], binary: Version | None) -
             "`containerd config migrate` prints the file in the new form",
         )
     text = main.text or ""
-    after = set_key("version = 2\n" + text, main.path)
+    after = set_key("version = 2\n" + text, main.path, V2)
     return Edit(main.path, text, after, f"{main.path} has no `version`: containerd 2 reads version 2 surely", after)
+
+
+def _table_name(files: ConfigSet, file: File, binary: Version | None) -> str:
+    """The CRI plugin's table to write in a file: the one it has, else the one it should have."""
+    names = tables(files, file, binary) or (V2,)
+    plugins = _parse(file.text or "", file.path).get("plugins")
+    return next((name for name in names if isinstance(plugins, dict) and name in plugins), names[0])
 
 
 def _deciding(files: ConfigSet, binary: Version | None) -> File:
     """1.x: the last file with the CRI table replaces all before it. 2.x: the last file that names the key."""
     for file in reversed(files.imports):
-        document = _parse(file.text or "", file.path)
-        table = document.get("plugins", {})
-        uri = uri_for(version_of(document) or 1)
-        if binary is not None and binary.major < 2:
-            if isinstance(table, dict) and uri in table:
-                return file
-        elif isinstance(table, dict) and any(KEY in value for value in table.values() if isinstance(value, dict)):
+        plugins = _parse(file.text or "", file.path).get("plugins")
+        found = [plugins.get(name) for name in tables(files, file, binary)] if isinstance(plugins, dict) else []
+        if any(isinstance(table, dict) and (KEY in table or _replaces(binary)) for table in found):
             return file
     return files.main
+
+
+def _replaces(binary: Version | None) -> bool:
+    return binary is not None and binary.major < 2
 
 
 def _parse(text: str, path: str) -> dict[str, Any]:
@@ -171,18 +215,16 @@ def _parse(text: str, path: str) -> dict[str, Any]:
         raise Refused(f"{path}: nested too deeply to be a containerd configuration", "fix the file first") from e
 
 
-def set_key(text: str, path: str) -> str:
-    """The same file with the key true in the table its own version calls for; comments and layout survive.
+def set_key(text: str, path: str, uri: str) -> str:
+    """The same file with the key true in the CRI plugin's table `uri`; comments and layout survive.
 
-    Refused when the file is no TOML, or when the one key could not be set without changing anything else.
+    Refused when the file is not TOML, or when the one key could not be set without changing anything else.
     """
     document = _parse(text, path)
-    version = version_of(document)
-    if version is None:
+    if version_of(document) is None:
         raise Refused(f"{path}: version = {document.get('version')!r} is none that containerd has", "")
-    uri = uri_for(version)
     wanted = _wanted(document, uri, path)
-    for attempt in (_by_tomlkit, _by_line):
+    for attempt in (_by_line, _by_tomlkit, _by_new_table):
         after = attempt(text, uri)
         if after is not None and _same(after, wanted):
             return after
@@ -196,7 +238,7 @@ def _wanted(document: dict[str, Any], uri: str, path: str) -> dict[str, Any]:
     plugins = document.get("plugins", {})
     table = plugins.get(uri, {}) if isinstance(plugins, dict) else None
     if not isinstance(table, dict):
-        raise Refused(f"{path}: plugins is no table", "fix the file first")
+        raise Refused(f"{path}: plugins is not a table", "fix the file first")
     return {**document, "plugins": {**plugins, uri: {**table, KEY: True}}}
 
 
@@ -207,7 +249,45 @@ def _same(text: str, wanted: dict[str, Any]) -> bool:
         return False
 
 
+def _by_line(text: str, uri: str) -> str | None:
+    """One line below the table's header, or the value in the key's own line. None where the table has no header."""
+    lines = text.splitlines(keepends=True)
+    headers = {f"[plugins.{quote}{uri}{quote}]" for quote in ("", '"', "'")}
+    header = next(
+        (i for i, line in enumerate(lines) if line.split("#", 1)[0].strip().replace(" ", "") in headers), None
+    )
+    if header is None:
+        return None
+    newline = _newline(text)
+    if not lines[header].endswith(("\n", "\r")):
+        lines[header] += newline
+    for index, line in enumerate(lines[header + 1 :], header + 1):
+        if line.lstrip().startswith("["):
+            break
+        if match := re.match(rf"(\s*[\"']?{KEY}[\"']?\s*=\s*)(\w+|\"[^\"]*\"|'[^']*')", line):
+            lines[index] = f"{match[1]}true{line[match.end() :]}"
+            return "".join(lines)
+    lines.insert(header + 1, f"{_indent(lines, header)}{KEY} = true{newline}")
+    return "".join(lines)
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _indent(lines: list[str], header: int) -> str:
+    """Of the keys in a table: as its first key has it, else as its first child table, else two spaces more."""
+    own = _blank(lines[header])
+    following = next((line for line in lines[header + 1 :] if line.strip() and not line.lstrip().startswith("#")), "")
+    return _blank(following) if "=" in following or len(_blank(following)) > len(own) else own + "  "
+
+
+def _blank(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
 def _by_tomlkit(text: str, uri: str) -> str | None:
+    """For tables without a header of their own: inline, dotted, or implied by their children."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
@@ -221,19 +301,12 @@ def _by_tomlkit(text: str, uri: str) -> str | None:
         after = tomlkit.dumps(document)
     except (TOMLKitError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
-    return after
+    # tomlkit ends new lines with \n, whatever the others end with.
+    return after if _newline(text) == "\n" else re.sub(r"(?<!\r)\n", "\r\n", after)
 
 
-def _by_line(text: str, uri: str) -> str | None:
-    """One line below the table's header, or a new table at the end: for layouts tomlkit takes apart."""
-    newline = "\r\n" if "\r\n" in text else "\n"
-    lines = text.splitlines(keepends=True)
-    headers = {f"[plugins.{quote}{uri}{quote}]" for quote in ("", '"', "'")}
-    for index, line in enumerate(lines):
-        if line.split("#", 1)[0].strip().replace(" ", "") in headers:
-            indent = line[: len(line) - len(line.lstrip())] + "  "
-            lines[index] = line if line.endswith("\n") else line + newline
-            lines.insert(index + 1, f"{indent}{KEY} = true{newline}")
-            return "".join(lines)
+def _by_new_table(text: str, uri: str) -> str:
+    """A table at the end: for layouts tomlkit takes apart."""
+    newline = _newline(text)
     end = "" if not text or text.endswith("\n") else newline
     return f'{text}{end}{newline}[plugins."{uri}"]{newline}  {KEY} = true{newline}'

@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from qatprep import json_input
+from qatprep.text import printable
 
 MIB = 1 << 20
 INFINITY = math.inf
@@ -22,13 +25,13 @@ HEADROOM = 64 * MIB
 FLOOR = 128 * MIB
 """What Intel's own Istio releases set from 1.16 on (intel/istio, release-1.16-intel and later)."""
 PAPER = 16 * MIB
-"""The paper's 16777216: exactly one VF, and nothing left for the application."""
+"""Intel's 16777216: exactly one VF, and nothing left for the application."""
 
 SYSTEMD_DEFAULT = 8 * MIB
 """DefaultLimitMEMLOCK= of systemd (systemd-system.conf(5)) where nobody sets it."""
 
 DROPIN_NAMES = ("90-qatprep-memlock.conf", "zz-qatprep-memlock.conf")
-"""systemd reads drop-ins by name, and the last to set a limit wins: the second is for units with one like the paper's
+"""systemd reads drop-ins by name, and the last to set a limit wins: the second is for units with one like Intel's
 memlock.conf, which sorts behind the first."""
 
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50, "E": 1 << 60}
@@ -151,10 +154,11 @@ def assignments(text: str, key: Key) -> Assignments:
 
 
 def _lines(text: str) -> list[str]:
-    """Logical lines: without byte order mark and comments, and with continued lines put together."""
+    """Logical lines, printable: without byte order mark and comments, and with continued lines put together."""
     found: list[str] = []
     begun = ""
     for raw in re.split(r"\r\n|\n\r|[\r\n]", text.removeprefix("\ufeff")):
+        raw = printable(raw, "\t")
         if raw.lstrip().startswith(("#", ";")):
             continue
         line = begun + raw
@@ -192,6 +196,7 @@ def from_ulimits(items: tuple[str, ...]) -> Limit | None:
 
 
 _BASE_RLIMIT = "RLIMIT_MEMLOCK"
+_UNLIMITED = 2**64 - 1
 
 
 def from_base_spec(text: str) -> Limit | None:
@@ -199,16 +204,31 @@ def from_base_spec(text: str) -> Limit | None:
 
     ValueError for what is not such a document. An unlimited one is 2^64 - 1.
     """
-    try:
-        document = json.loads(text)
-    except RecursionError as e:
-        raise ValueError("nested too deep") from e
+    for item in _memlock_rlimits(json_input.loads(text)):
+        soft, hard = item.get("soft", 0), item.get("hard", 0)
+        if type(soft) is not int or type(hard) is not int:
+            raise ValueError(f"{_BASE_RLIMIT} is not two whole numbers")
+        return Limit(*(INFINITY if number >= _UNLIMITED else number for number in (soft, hard)))
+    return None
+
+
+def _memlock_rlimits(document: Any) -> list[dict[str, Any]]:
     process = document.get("process") if isinstance(document, dict) else None
     rlimits = process.get("rlimits") if isinstance(process, dict) else None
-    for item in rlimits if isinstance(rlimits, list) else ():
-        if isinstance(item, dict) and item.get("type") == _BASE_RLIMIT:
-            soft, hard = item.get("soft", 0), item.get("hard", 0)
-            if type(soft) is not int or type(hard) is not int:
-                raise ValueError(f"{_BASE_RLIMIT} is not two whole numbers")
-            return Limit(*(INFINITY if number >= 2**64 - 1 else number for number in (soft, hard)))
-    return None
+    listed = rlimits if isinstance(rlimits, list) else []
+    return [item for item in listed if isinstance(item, dict) and item.get("type") == _BASE_RLIMIT]
+
+
+def in_base_spec(text: str, size: int) -> str:
+    """The specification with RLIMIT_MEMLOCK raised to `size` bytes; a larger hard limit stays. For a text that
+    `from_base_spec` gave a limit of.
+
+    JSON has no comments to lose; the indentation is kept.
+    """
+    document = json_input.loads(text)
+    for item in _memlock_rlimits(document):
+        item["soft"], item["hard"] = size, max(size, item.get("hard", 0))
+    indent = re.search(r"^\{\n([ \t]+)", text)
+    separators = None if indent or ": " in text else (",", ":")
+    end = text[len(text.rstrip()) :]
+    return json.dumps(document, indent=indent[1] if indent else None, separators=separators, ensure_ascii=False) + end

@@ -39,6 +39,11 @@ class Place:
         return (f"{self.directory}/config-v3.toml.tmpl", f"{self.directory}/config.toml.tmpl")
 
     @property
+    def drop_ins(self) -> str:
+        """What the newer releases' configuration imports."""
+        return f"{self.directory}/config-v3.toml.d"
+
+    @property
     def flag_file(self) -> str:
         return f"/etc/rancher/{self.product}/config.yaml.d/{DROPIN_NAME}"
 
@@ -55,8 +60,8 @@ class Write:
     why: str
 
 
-def plan(place: Place, generated: str | None, templates: dict[str, str], flag_text: str | None = None) -> Write | None:
-    """What to write; None when device ownership is on. Refused, with the reason, where nothing can be right.
+def plan(place: Place, generated: str | None, templates: dict[str, str], flag_text: str | None = None) -> Write:
+    """What to write where device ownership is off. Refused, with the reason, where nothing can be right.
 
     `generated`: the text of the generated config.toml; `templates`: the user's templates that exist, by path.
     """
@@ -65,8 +70,6 @@ def plan(place: Place, generated: str | None, templates: dict[str, str], flag_te
             f"{place.generated} is not there: {place.product} has not started on this node yet",
             f"start {place.product} once, then run this again",
         )
-    if f"{KEY} = true" in generated:
-        return None
     template = next((path for path in place.templates if path in templates), "")
     text = templates.get(template, "")
     if not template or 'template "base"' in text:
@@ -82,7 +85,7 @@ def plan(place: Place, generated: str | None, templates: dict[str, str], flag_te
 
 
 def _into_template(text: str, path: str) -> str:
-    """The line put below the CRI table's header: a Go template is no TOML, so it is treated as lines."""
+    """The line put below the CRI table's header: a Go template is not TOML, so it is treated as lines."""
     lines = text.splitlines(keepends=True)
     found = [i for i, line in enumerate(lines) if line.split("#", 1)[0].strip() in _HEADERS]
     if KEY in text:

@@ -108,7 +108,7 @@ def choose(
     """
     by_endpoint = next((kind for part, kind in _ENDPOINTS if part in endpoint), None)
     order = list(dict.fromkeys(UNITS.values()))
-    # A daemon in a service first: beside it, one started by hand is somebody's experiment.
+    # A daemon in a service first: next to it, one started by hand is somebody's experiment.
     daemons = tuple(sorted(daemons, key=lambda d: (not d.unit, order.index(d.kind))))
     for shim in sorted(shims, key=lambda shim: (shim.docker, _rank(shim.unit))):
         docker = shim.docker and kubelet

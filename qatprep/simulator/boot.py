@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from qatprep.hardware import BY_PF_ID, BY_VF_ID, DRIVERS, INTEL, PCI_DRIVERS, VFIO_DEV
-from qatprep.host.capture import META
+from qatprep.host.values import META
 from qatprep.simulator import programs
 from qatprep.simulator.device import PciDevice
 from qatprep.simulator.machine import Machine

@@ -1,13 +1,13 @@
-"""What every part of the simulated kernel stands on: the tree, the clock, the log, and who waits for whom."""
+"""What every part of the simulated kernel uses: the tree, the clock, the log, and who waits for whom."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from qatprep.hardware import IOMMU_GROUPS, VFIO_DEV
-from qatprep.host.capture import META
 from qatprep.host.kmsg import INFO, WARNING, spell
 from qatprep.host.tree import Tree
+from qatprep.host.values import META
 from qatprep.simulator.clock import Clock
 from qatprep.simulator.device import PciDevice
 from qatprep.simulator.kernel import Kernel
@@ -79,7 +79,7 @@ class Core:
         return len(nodes) > 1
 
     def option(self, name: str) -> bool | None:
-        """Whether the kernel was built with an option; None when its configuration is not to be had."""
+        """Whether the kernel was built with an option; None when its configuration is unknown."""
         if self._config is None:
             release = self.kernel.release
             text = self.text(f"/boot/config-{release}") or self.text(f"/usr/lib/modules/{release}/config")
@@ -137,7 +137,7 @@ class Core:
             except Held as held:
                 self.wait(held, resume)
             except OSError:
-                continue  # its writer is told; nobody else is
+                continue  # only its writer sees the error
 
     # -- device nodes -------------------------------------------------------------------------------------
 

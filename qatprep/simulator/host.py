@@ -13,15 +13,19 @@ from typing import NamedTuple
 
 from qatprep.errors import Locked
 from qatprep.host.base import FileStat, RunResult, fail
-from qatprep.host.capture import META, TreeHost
+from qatprep.host.capture import TreeHost
 from qatprep.host.tree import Node, Tree, writable
+from qatprep.host.values import META
 from qatprep.simulator import boot, clock, programs
 from qatprep.simulator.disk import Disk, copy, persistent
-from qatprep.simulator.faults import Fault, Faults, PowerLoss
+from qatprep.simulator.faults import Ended, Fault, Faults, Killed, PowerLoss
 from qatprep.simulator.machine import Machine
 from qatprep.simulator.other_kernel import choose, recast, rename_kernel
 from qatprep.simulator.waiting import BlockedForever, Held
+from qatprep.text import Foreign
 
+_PID = 4242
+"""Of the process that works on the host, as far as it shows there."""
 SETTLING = 0.05
 """Seconds of sleep after which udev has done its work."""
 
@@ -39,7 +43,7 @@ class SimulatedHost(TreeHost):
 
     `tree` is changed in place. `kernel` is X.Y or X.Y.Z; when the tree was recorded under another one it is first given
     the files it would have there. Safe to use from several threads. Simulated seconds pass at once unless `realtime`
-    says how many real seconds each shall take. InputError when `kernel` is no version.
+    says how many real seconds each takes. InputError when `kernel` is not a version.
     """
 
     writable = True
@@ -66,7 +70,7 @@ class SimulatedHost(TreeHost):
         """Every operation that was to change the host, in the order they came in, failed ones too."""
         self._guard = threading.RLock()
         self._disk = Disk(tree)
-        self._dead = False
+        self._ended: Ended | None = None
         self._locks: dict[str, str] = {}
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -74,6 +78,8 @@ class SimulatedHost(TreeHost):
     def read(self, path: str, *, limit: int = 1 << 20, deadline: float | None = None) -> bytes:
         try:
             with self._entered():
+                if fault := self.faults.pick("read", path):
+                    self._strike(fault, path, deadline)
                 return super().read(path, limit=limit)
         except Held as held:
             raise self._time_out(path, held, deadline) from None
@@ -96,7 +102,7 @@ class SimulatedHost(TreeHost):
         with self._entered():
             return super().stat(path, follow=follow)
 
-    def kernel_log(self) -> str:
+    def kernel_log(self) -> Foreign:
         with self._entered():
             return super().kernel_log()
 
@@ -104,7 +110,7 @@ class SimulatedHost(TreeHost):
         return self.clock.now()
 
     def wallclock(self) -> str:
-        started = self._meta("time") or "2026-01-01T00:00:00Z"
+        started = self._values.time or "2026-01-01T00:00:00Z"
         seconds = calendar.timegm(time.strptime(started, "%Y-%m-%dT%H:%M:%SZ"))
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds + self.now()))
 
@@ -144,7 +150,13 @@ class SimulatedHost(TreeHost):
         node.data = data + old[len(data) :]
 
     def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-        self._change("replace", path, data, lambda: self._replace(path, data, mode, uid, gid))
+        self._change(
+            "replace",
+            path,
+            data,
+            lambda: self._replace(path, data, mode, uid, gid),
+            torn=lambda: self._replace(f"{self._landing(path)}.qatprep.{_PID}", _half(data), 0o600, 0, 0),
+        )
 
     def _replace(self, path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
         real = self._landing(path)
@@ -199,6 +211,19 @@ class SimulatedHost(TreeHost):
         self._disk.changing(path)
         del parent.children[path.rsplit("/", 1)[-1]]
 
+    def rmdir(self, path: str) -> None:
+        self._change("rmdir", path, b"", lambda: self._rmdir(path))
+
+    def _rmdir(self, path: str) -> None:
+        node = self._node(path, follow=False)
+        if node.kind != "dir":
+            fail(errno.ENOTDIR, path)
+        if node.children:
+            fail(errno.ENOTEMPTY, path)
+        parent = self._parent(path)
+        self._disk.changing(path)
+        del parent.children[path.rsplit("/", 1)[-1]]
+
     def chmod(self, path: str, mode: int) -> None:
         self._change("chmod", path, f"{mode:04o}".encode(), lambda: self._own(path, mode=mode))
 
@@ -227,7 +252,7 @@ class SimulatedHost(TreeHost):
 
         def go() -> None:
             if self._euid != 0:
-                result.append(RunResult(tuple(argv), 1, "", f"{argv[0]}: Operation not permitted\n"))
+                result.append(RunResult(tuple(argv), 1, Foreign(""), Foreign(f"{argv[0]}: Operation not permitted\n")))
                 return
             try:
                 result.append(programs.run(self.model, argv))
@@ -240,7 +265,7 @@ class SimulatedHost(TreeHost):
         except OSError as e:
             if e.errno == errno.ETIMEDOUT:
                 text = f"{argv[0]}: not finished after {deadline:g} seconds, ended"
-                return RunResult(tuple(argv), 124, "", text)
+                return RunResult(tuple(argv), 124, Foreign(""), Foreign(text))
             return programs.failed(argv, e.errno or errno.EIO)
         return result[0]
 
@@ -271,8 +296,8 @@ class SimulatedHost(TreeHost):
             self._mkdir(path.rsplit("/", 1)[0], 0o755)
             if self.tree.find(path) is None:
                 self._parent(path)
-            self.tree.file(path, b"4242\n")
-            self._locks[path] = f"process 4242 (simulated, {me})"
+            self.tree.file(path, f"{_PID}\n".encode())
+            self._locks[path] = f"process {_PID} (simulated, {me})"
         try:
             yield
         finally:
@@ -289,6 +314,12 @@ class SimulatedHost(TreeHost):
             self.tree.remove(f"/proc/{pid}")
             self.model.unstick()
 
+    def next_process(self) -> None:
+        """After Killed: another process works on the host from now on. Locks of the dead one are free."""
+        if isinstance(self._ended, Killed):
+            self._ended = None
+        self._locks.clear()
+
     def reboot(self) -> SimulatedHost:
         """The host after its next boot, as a new object; this one is dead from here on.
 
@@ -296,9 +327,9 @@ class SimulatedHost(TreeHost):
         synced.
         """
         with self._guard:
-            if self._dead:
+            if isinstance(self._ended, PowerLoss):
                 self._disk.lose()
-            self._dead = True
+            self._ended = PowerLoss(f"{self.label} was booted since")
             tree = Tree()
             tree.root = copy(self.tree.root)
             off = Machine(tree, self.kernel, clock.Clock())
@@ -314,8 +345,8 @@ class SimulatedHost(TreeHost):
     @contextlib.contextmanager
     def _entered(self) -> Iterator[None]:
         with self._guard:
-            if self._dead:
-                raise PowerLoss(f"{self.label} has no power")
+            if self._ended is not None:
+                raise type(self._ended)(*self._ended.args)
             self.model.unstick()
             yield
 
@@ -336,15 +367,31 @@ class SimulatedHost(TreeHost):
                 if fault is None:
                     self._effect(path, effect)
                     return
+                if fault.kind == "act":
+                    self._meanwhile(fault, path, effect)
+                    return
                 if fault.when == "after":
                     self._effect(path, effect)
-                elif fault.when == "half" and torn is not None:
-                    torn()
+                elif fault.when == "half" and torn is not None and not (op == "replace" and fault.kind == "errno"):
+                    torn()  # but LinuxHost.replace removes its temporary file when it fails
                 self._strike(fault, path, deadline)
         except Held as held:
             raise self._time_out(path, held, deadline) from None
         finally:
             self.clock.pay()
+
+    def _meanwhile(self, fault: Fault, path: str, effect: Callable[[], None]) -> None:
+        """An operation next to which somebody else does something, whose own operations are nobody's fault."""
+        assert fault.act is not None
+        if fault.when == "after":
+            self._effect(path, effect)
+        mine, self.faults = self.faults, Faults()
+        try:
+            fault.act(self)
+        finally:
+            self.faults = mine
+        if fault.when != "after":
+            self._effect(path, effect)
 
     def _effect(self, path: str, effect: Callable[[], None]) -> None:
         try:
@@ -353,9 +400,10 @@ class SimulatedHost(TreeHost):
             fail(e.errno or errno.EIO, path)
 
     def _strike(self, fault: Fault, path: str, deadline: float | None) -> None:
-        if fault.kind == "power":
-            self._dead = True
-            raise PowerLoss(f"{self.label} lost its power at {path}")
+        if fault.kind in ("power", "kill"):
+            end = PowerLoss if fault.kind == "power" else Killed
+            self._ended = end(f"{self.label}: {fault.kind} at {path}")
+            raise self._ended
         if fault.kind == "errno":
             fail(fault.errno, path)
         if deadline is None:

@@ -23,7 +23,7 @@ LATEST = {
     (6, 17): 13,
     (7, 2): 13,
 }
-"""The patch level that a bare X.Y stands for: late enough for the stable fixes. Others get _SOME_PATCH."""
+"""The patch level that a bare X.Y means: late enough for the stable fixes. Others get _SOME_PATCH."""
 _SOME_PATCH = 9
 
 OLDEST = (5, 11)
@@ -128,7 +128,7 @@ class Kernel:
 
     @property
     def zeroes_dc_instances(self) -> bool:
-        """NumberDcInstances = 0 beside NumberCyInstances once SR-IOV is on: not in 6.1, there in 6.12."""
+        """NumberDcInstances = 0 next to NumberCyInstances once SR-IOV is on: not in 6.1, there in 6.12."""
         return self.since(6, 7)
 
     # -- debugfs: Documentation/ABI/testing/debugfs-driver-qat* -------------------------------------------
@@ -171,7 +171,7 @@ class Kernel:
 
     @property
     def qat_directory(self) -> str:
-        """Where the QAT modules lie below /lib/modules/<release>/kernel/."""
+        """Where the QAT modules are below /lib/modules/<release>/kernel/."""
         return "drivers/crypto/intel/qat" if self.since(6, 5) else "drivers/crypto/qat"
 
     def probe_failed(self, driver: str, bdf: str, number: int) -> str:

@@ -1,7 +1,8 @@
-"""The simulated kernel assembled: each part is given what it stands on, and none looks upward."""
+"""The simulated kernel assembled: each part is given what it depends on, and none looks upward."""
 
 from __future__ import annotations
 
+from qatprep.hardware import PCI_DEVICES
 from qatprep.host.tree import Tree
 from qatprep.simulator.clock import Clock
 from qatprep.simulator.core import Core
@@ -33,3 +34,18 @@ class Machine(Core):
         self.bus.load()
         self.modules.load()
         adopt(self, self.bus, self.qat)
+
+    def unplug(self, bdf: str) -> None:
+        """A function is pulled out: drivers/pci/remove.c pci_stop_and_remove_bus_device, its VFs with it.
+
+        Held while somebody has one of these open.
+        """
+        device = self.bus.devices[bdf]
+        self.bus.detach(device)
+        self.iov.disable(device)
+        self.groups.leave(device)
+        self.qat.forget(device)
+        del self.bus.devices[bdf]
+        self.tree.remove(f"{PCI_DEVICES}/{bdf}")
+        self.tree.remove(device.path)
+        self.log("pcieport 0000:6a:01.0: pciehp: Slot(1): Card not present")

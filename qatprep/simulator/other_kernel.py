@@ -8,8 +8,8 @@ from collections.abc import Callable
 from qatprep.errors import InputError
 from qatprep.hardware import FAMILIES, PCI_DRIVERS
 from qatprep.host import kmsg
-from qatprep.host.capture import META
 from qatprep.host.tree import Node, Tree
+from qatprep.host.values import META
 from qatprep.simulator.device import PciDevice
 from qatprep.simulator.kernel import Kernel
 from qatprep.simulator.machine import Machine

@@ -12,6 +12,7 @@ from qatprep.simulator.machine import Machine
 from qatprep.simulator.modprobe_conf import Config, normal, read_config
 from qatprep.simulator.modules import SOFT_POST
 from qatprep.simulator.systemctl import systemctl
+from qatprep.text import Foreign
 
 SYSTEM_GIDS = range(100, 1000)
 """login.defs SYS_GID_MIN and SYS_GID_MAX as distributions ship them."""
@@ -40,11 +41,11 @@ def run(machine: Machine, argv: list[str]) -> RunResult:
     }
     program = known.get(argv[0].rsplit("/", 1)[-1])
     if program is None:
-        return RunResult(tuple(argv), 127, "", f"{argv[0]}: not found on this simulated host")
+        return RunResult(tuple(argv), 127, Foreign(""), Foreign(f"{argv[0]}: not found on this simulated host"))
     try:
-        return RunResult(tuple(argv), 0, program(machine, argv[1:]), "")
+        return RunResult(tuple(argv), 0, Foreign(program(machine, argv[1:])), Foreign(""))
     except _Exit as e:
-        return RunResult(tuple(argv), e.rc, e.stdout, e.stderr)
+        return RunResult(tuple(argv), e.rc, Foreign(e.stdout), Foreign(e.stderr))
 
 
 # -- modprobe -----------------------------------------------------------------------------------------------
@@ -249,4 +250,4 @@ def _store(machine: Machine, path: str, lines: list[str]) -> None:
 
 def failed(argv: list[str], number: int) -> RunResult:
     """How a program looks that met an error in the kernel."""
-    return RunResult(tuple(argv), 1, "", f"{argv[0]}: {os.strerror(number)}\n")
+    return RunResult(tuple(argv), 1, Foreign(""), Foreign(f"{argv[0]}: {os.strerror(number)}\n"))

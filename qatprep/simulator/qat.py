@@ -60,7 +60,7 @@ class Qat:
     # -- start and stop -----------------------------------------------------------------------------------
 
     def start(self, accel: Accel, *, for_vfs: bool = False) -> None:
-        """adf_dev_up: firmware, engines, configuration. EFAULT when the firmware is not to be had."""
+        """adf_dev_up: firmware, engines, configuration. EFAULT when the firmware cannot be loaded."""
         core, device = self.core, accel.device
         core.clock.spend(clock.PF_START)
         self._load_firmware(accel)
@@ -127,8 +127,8 @@ class Qat:
             attribute(device.node, "reset", None, lambda data: self._reset(device, data), 0o200)
 
     def _reset(self, device: PciDevice, data: bytes) -> None:
-        """drivers/pci/pci-sysfs.c reset_store: a function level reset. A driver that is not told goes on as if its
-        firmware still ran, and sysfs with it.
+        """drivers/pci/pci-sysfs.c reset_store: a function level reset. A driver that is not notified continues as if
+        its firmware still ran, and sysfs with it.
         """
         if unsigned(data, 64) != 1:
             raise oops(errno.EINVAL)
@@ -168,7 +168,7 @@ class Qat:
         )
 
     def _sections(self, accel: Accel, for_vfs: bool) -> str:
-        """The sections beside GENERAL; only the keys that a reader could care for."""
+        """The sections next to GENERAL; only the keys that a reader could care for."""
         if accel.family.generation < 4:
             return ""
         if for_vfs:

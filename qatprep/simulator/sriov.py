@@ -77,7 +77,7 @@ class Iov:
             raise oops(errno.ENOMEM)
         core.clock.spend(clock.VFS_ON * pf.total_vfs / 16)
         stale = next((name for name in pf.node.children if name.startswith("virtfn")), None)
-        if stale is not None:  # pci_iov_sysfs_link: a VF that was removed by hand has left its link
+        if stale is not None:  # pci_iov_sysfs_link: a VF that hot-plug took away has left its link
             core.log(f"sysfs: cannot create duplicate filename '{pf.path.removeprefix('/sys')}/{stale}'")
             raise oops(errno.EEXIST)
         groups = self.groups.take(pf)

@@ -87,7 +87,7 @@ class Udev:
                     node.uid = number
 
     def _program(self, command: str, kernel: str) -> bool:
-        """Whether a PROGRAM of qatprep's own ends well: it accepts groups of functions whose ids stand in its text.
+        """Whether a PROGRAM of qatprep's own ends well: it accepts groups of functions whose ids are in its text.
 
         No program of a host is really run here; others fail, as a program that is not there does (udev(7)).
         """

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
+from qatprep.hardware import BDF, PCI_DEVICES
 from qatprep.host.base import Host
 from qatprep.steps.places import Place, misplaced, strange_outcome
 
@@ -86,6 +87,10 @@ class Change(ABC):
     def quick(self) -> bool:
         """Whether it takes no time in the kernel, so that lanes of such changes gain nothing side by side."""
         return False
+
+    def noted(self, host: Host) -> Change:
+        """The change with what its undo has to know of this moment: called just before it is written down."""
+        return self
 
     @abstractmethod
     def do(self, host: Host) -> Mapping[str, Any] | None:
@@ -203,4 +208,20 @@ def write(host: Host, path: str, value: str, reasons: Reasons, *, deadline: floa
     try:
         host.write(path, value.encode(), deadline=deadline)
     except OSError as e:
-        raise explained(e, f"writing {value.strip()!r} to {path}", reasons) from e
+        raise gone(host, e, path, value) or explained(e, f"writing {value.strip()!r} to {path}", reasons) from e
+
+
+def gone(host: Host, error: OSError, path: str, value: str) -> ChangeFailed | None:
+    """The failure of a write about a device that is no longer on the bus; None where it is."""
+    found = BDF.search(path) or BDF.search(value)
+    if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or found is None:
+        return None
+    try:
+        if host.exists(f"{PCI_DEVICES}/{found[0]}"):
+            return None
+    except OSError:
+        return None
+    return ChangeFailed(
+        f"writing {value.strip()!r} to {path}: {found[0]} is no longer on the PCI bus",
+        "see the end of `dmesg`: pulled out, a link that went down, or VFs that another program removed",
+    )

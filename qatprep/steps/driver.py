@@ -25,7 +25,7 @@ BIND_REASONS: Reasons = {
     errno.EBUSY: ("a driver has it already", ""),
     errno.EINVAL: (
         "the driver refused it: no IOMMU group, or on vfio-pci's denylist",
-        "qatprep doctor --only iommu,device tells which",
+        "qatprep doctor --only iommu,device says which",
     ),
     errno.ENOENT: ("the driver is not loaded", "load its module"),
     errno.EFAULT: ("the driver could not start it, most often for want of firmware", "see the end of `dmesg`"),
@@ -59,7 +59,7 @@ def num_vfs(host: Host, pf: str) -> int:
     if isinstance(count, Unknown):
         raise ChangeFailed(
             f"cannot read sriov_numvfs of {pf}: {count.reason}",
-            "an earlier change of this PF still waits in the kernel for somebody who holds a VF",
+            "an earlier change of this PF still waits in the kernel for a process that holds a VF",
         )
     return count or 0
 
@@ -138,7 +138,7 @@ def bind_again(host: Host, pf: str, *, if_loaded: bool = False) -> None:
 
     `if_loaded`: nothing where the driver is not loaded, which takes the PF by itself once it is.
     """
-    device_id = read_int(host, f"{PCI_DEVICES}/{pf}/device")
+    device_id = read_int(host, f"{PCI_DEVICES}/{pf}/device", deadline=READ_DEADLINE)
     family = BY_PF_ID.get(device_id) if isinstance(device_id, int) else None
     if family is None or link_name(host, f"{PCI_DEVICES}/{pf}/driver") is not None:
         return

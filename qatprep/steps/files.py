@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from qatprep.facts.base import ABSENT
+from qatprep.facts.base import ABSENT, Unknown, exists, names
 from qatprep.host.base import Host
 from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed, Summary
@@ -42,6 +44,8 @@ class InstallFile(Change):
     """uid, gid, mode; None where there was no file, and where owner and mode are kept as they are."""
     note: str = ""
     """What changes in it; "" for the whole file."""
+    folders: int = 0
+    """How many of the folders above it are made for it."""
 
     @classmethod
     def of(
@@ -67,8 +71,12 @@ class InstallFile(Change):
             return Summary(self.path, "absent", self.note or f"installed, {self.mode:04o}")
         return Summary(self.path, "as it is", self.note or "replaced")
 
+    def noted(self, host: Host) -> InstallFile:
+        return replace(self, folders=absent_folders(host, self.path))
+
     def do(self, host: Host) -> None:
         _make_parent(host, self.path)
+        remove_half(host, self.path)
         data = base64.b64decode(self.new)
         uid, gid, mode = self.old_owner or _owner(host, self.path) or (0, 0, self.mode)
         host.replace(self.path, data, mode=self.mode if self.old_owner else mode, uid=uid, gid=gid)
@@ -77,6 +85,7 @@ class InstallFile(Change):
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
         put_back(host, self.path, self.old, self.new, self.old_owner)
+        remove_folders(host, self.path, self.folders)
 
 
 @dataclass(frozen=True)
@@ -107,13 +116,14 @@ def put_back(host: Host, path: str, old: str | None, new: str | None, owner: Own
 
     Without `owner` the file keeps those it has.
 
-    Nothing where content, owner and mode are so already. ChangeFailed for a file that is neither: somebody has changed
-    it since.
+    Nothing where content, owner and mode are already as wanted. ChangeFailed for a file that is neither: somebody has
+    changed it since.
     """
+    remove_half(host, path)
     now = content(host, path)
     before = base64.b64decode(old) if old is not None else None
     if now is not None and now != before and (new is None or encode(now) != new):
-        raise ChangeFailed(f"{path} was changed by somebody since and stays as it is now")
+        raise ChangeFailed(f"{path} was changed since by another program and stays as it is")
     if before is None:
         if now is not None:
             host.unlink(path)
@@ -123,6 +133,34 @@ def put_back(host: Host, path: str, old: str | None, new: str | None, owner: Own
         return
     uid, gid, mode = owner or has or (0, 0, 0o644)
     host.replace(path, before, mode=mode, uid=uid, gid=gid)
+
+
+def absent_folders(host: Host, path: str) -> int:
+    """How many of the folders above a path are not there."""
+    parts = path.split("/")[1:-1]
+    return sum(exists(host, "/" + "/".join(parts[: n + 1])) is False for n in range(len(parts)))
+
+
+def remove_folders(host: Host, path: str, count: int) -> None:
+    """Remove the `count` innermost folders above a path, as far as nothing is in them."""
+    for _ in range(count):
+        path = path.rsplit("/", 1)[0]
+        try:
+            host.rmdir(path)
+        except OSError as e:
+            if e.errno == errno.ENOTEMPTY:
+                return
+            if e.errno not in ABSENT:
+                raise
+
+
+def remove_half(host: Host, path: str) -> None:
+    """Remove what a process that was killed has half written next to a file (LinuxHost.replace names it so)."""
+    folder, name = path.rsplit("/", 1)
+    listed = names(host, folder)
+    for entry in () if isinstance(listed, Unknown) else listed:
+        if re.fullmatch(rf"{re.escape(name)}\.qatprep\.\d+", entry):
+            host.unlink(f"{folder}/{entry}")
 
 
 def _owner(host: Host, path: str) -> Owner | None:

@@ -21,7 +21,7 @@ def wait_for_node(host: Host, bdf: str) -> DeviceNode:
         if isinstance(node, DeviceNode):
             return node
         if isinstance(node, Unknown):
-            raise ChangeFailed(f"cannot look at the device node of {bdf}: {node.reason}")
+            raise ChangeFailed(f"cannot read the device node of {bdf}: {node.reason}")
         if host.now() >= end:
             raise ChangeFailed(
                 f"{bdf} has no node below /dev/vfio after {_NODE_DEADLINE:g} seconds",

@@ -33,7 +33,7 @@ class CreateGroup(Change):
         result = host.run(["groupadd", "--system", self.name])
         if result.rc != 0:
             raise ChangeFailed(
-                f"groupadd --system {self.name} ended with status {result.rc}: {result.stderr.strip()}",
+                f"groupadd --system {self.name} ended with status {result.rc}: {result.stderr.text.strip()}",
                 "make the group by hand, or choose another one: --set nodes.group=NAME",
             )
         if _gid(host, self.name) is None:
@@ -46,11 +46,11 @@ class CreateGroup(Change):
             raise ChangeFailed(f"the group {self.name} has members now ({', '.join(users)}); it is left as it is")
         result = host.run(["groupdel", self.name])
         if result.rc != 0:
-            raise ChangeFailed(f"groupdel {self.name} ended with status {result.rc}: {result.stderr.strip()}")
+            raise ChangeFailed(f"groupdel {self.name} ended with status {result.rc}: {result.stderr.text.strip()}")
 
 
 def _gid(host: Host, name: str) -> int | None:
-    """The number of a group; a number without a name stands for itself."""
+    """The number of a group; a number without a name is taken as it is."""
     found = groups(host)
     if isinstance(found, Unknown):
         raise ChangeFailed(f"cannot read the groups: {found.reason}")
@@ -80,17 +80,23 @@ class SetOwnership(Change):
     uid: int = 0
 
     @classmethod
-    def of(cls, vf: Vf, group: str, mode: int, known: dict[str, int] | Unknown) -> SetOwnership | None:
-        """The change for the node of a VF that stays bound; None where it has none, or is so already.
+    def of(
+        cls, vf: Vf, group: str, mode: int, known: dict[str, int] | Unknown, uid: int | None = None
+    ) -> SetOwnership | None:
+        """The change for the node of a VF that stays bound; None where it has none, or is as wanted already.
 
-        `known`: the groups of the host.
+        `known`: the groups of the host; `uid`: of the user who is to own it, None for whoever does.
         """
         node = vf.node
         gid = None if isinstance(known, Unknown) else known.get(group)
-        if not isinstance(node, DeviceNode) or (node.gid, node.mode) == (gid, mode):
+        if not isinstance(node, DeviceNode) or (node.gid, node.mode, node.uid) == (
+            gid,
+            mode,
+            node.uid if uid is None else uid,
+        ):
             return None
         owner = "root" if node.uid == 0 else str(node.uid)
-        return cls(vf.bdf, group, mode, node.owner, f"{owner}:{group_name(known, node.gid)} {node.mode:04o}")
+        return cls(vf.bdf, group, mode, node.owner, f"{owner}:{group_name(known, node.gid)} {node.mode:04o}", uid or 0)
 
     @classmethod
     def fresh(cls, bdf: str, group: str, mode: int, uid: int = 0) -> SetOwnership:

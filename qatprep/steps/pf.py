@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.facts.base import Unknown, link_name, read_line
+from qatprep.facts.base import READ_DEADLINE, Unknown, link_name, read_line
 from qatprep.facts.pci import Pf
 from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import Host
@@ -117,9 +117,9 @@ class SetAutoReset(Change):
         self._write(host, self.new)
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        now = read_line(host, self._path)
+        now = read_line(host, self._path, deadline=READ_DEADLINE)
         if now is None or isinstance(now, Unknown):
-            return  # the driver is gone, and with it what it was told
+            return  # the driver is gone, and with it what was written to it
         if now != self.old:
             self._write(host, self.old)
 
@@ -129,6 +129,6 @@ class SetAutoReset(Change):
 
     def _write(self, host: Host, value: str) -> None:
         write(host, self._path, value, _REASONS)
-        now = read_line(host, self._path)
+        now = read_line(host, self._path, deadline=READ_DEADLINE)
         if now != value:
             raise ChangeFailed(f"wrote {value!r} to {self._path}, it reads back {now!r}")

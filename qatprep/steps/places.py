@@ -18,15 +18,22 @@ together from other rooms, which nobody loads before)."""
 BDF = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 """A module or a new group: an argument of a program, so never one that looks like an option."""
-ENTRY = r"(?!\.{1,2}$)[^/\0\n]{0,255}"
+_ODD = r"\0-\x1f\x7f-\xa0\xad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ud800-\udfff\ufeff"
+"""What does not print: qatprep.text escapes it in whatever it reads, so it is in no name and no sentence of ours."""
+ENTRY = rf"(?!\.{{1,2}}$)[^/{_ODD}]{{0,255}}"
 """One component of a path or one value of an attribute, "" for none."""
 UNIT = r"[A-Za-z0-9_][A-Za-z0-9@_.-]{0,127}\.(service|timer)"
 STATE = r"(up|down)?"
 BASE64 = r"[A-Za-z0-9+/]*={0,2}"
-TEXT = r"(?s)[^\0]*"
-"""For people, or the content of a file."""
-TOML = r"(/(?!\.{1,2}/)[^/\0\n]+)*/(?!\.{1,2}$)[^/\0\n]+\.(toml|conf)"
+TEXT = rf"[^{_ODD}]*"
+"""For people."""
+CONTENT = r"(?s)[^\0]*"
+"""What a file holds."""
+TOML = rf"(/(?!\.{{1,2}}/)[^/{_ODD}]+)*/(?!\.{{1,2}}$)[^/{_ODD}]+\.(toml|conf)"
 """A configuration file of containerd: its --config and imports may be anywhere."""
+
+JSON = TOML.replace(r"(toml|conf)", "json")
+PROGRAM = rf"containerd|/([^/{_ODD}]+/)+containerd"
 
 
 @cache
@@ -57,13 +64,16 @@ def misplaced(cls: type, values: Mapping[str, Any], places: Mapping[str, Place])
     Every field has the type of its annotation. Every text in it, at whatever depth, matches the field's place; a field
     without one holds no text.
     """
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for name, value in values.items():
         if not _is(value, hints[name]):
             return f"{name} is {_short(value)}, which is not of its type"
         if wrong := _wrong(name, value, places):
             return wrong
     return ""
+
+
+_hints = cache(get_type_hints)
 
 
 def strange_outcome(outcome: Mapping[str, Any], places: Mapping[str, Place]) -> str:

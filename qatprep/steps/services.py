@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from qatprep.facts.base import Unknown, read_line
+from qatprep.facts.base import READ_DEADLINE, Unknown, read_line
 from qatprep.facts.pci import Pf, Services
 from qatprep.hardware import BY_PF_ID, PCI_DEVICES, parse_services, services_since
 from qatprep.host.base import Host
 from qatprep.steps import places as place
-from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, Summary, explained
+from qatprep.steps.base import BLOCKING, Change, ChangeFailed, Reasons, Summary, explained, gone
 from qatprep.steps.driver import bind_again, set_state, state_of, unbind
 from qatprep.steps.places import Place
 
@@ -27,7 +27,7 @@ _REASONS: Reasons = {
 
 def _refused(host: Host, pf: str, text: str) -> tuple[str, str]:
     """Why the kernel says EINVAL to these services of a PF that is down: the device, or the kernel's age."""
-    device = read_line(host, f"{PCI_DEVICES}/{pf}/device")
+    device = read_line(host, f"{PCI_DEVICES}/{pf}/device", deadline=READ_DEADLINE)
     family = BY_PF_ID.get(int(device, 16)) if isinstance(device, str) else None
     wanted = parse_services(text)
     if family and (rule := family.services.problem(wanted)):
@@ -75,7 +75,7 @@ class SetServices(Change):
         self._write(host, self.new)
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
-        now = read_line(host, self._path)
+        now = read_line(host, self._path, deadline=READ_DEADLINE)
         if now is None or isinstance(now, Unknown):
             return  # the driver is gone, and the services with it
         if parse_services(now) != parse_services(self.old):
@@ -93,8 +93,8 @@ class SetServices(Change):
             host.write(self._path, text.encode(), deadline=BLOCKING)
         except OSError as e:
             reasons = {**_REASONS, errno.EINVAL: _refused(host, self.pf, text)} if e.errno == errno.EINVAL else _REASONS
-            raise explained(e, f"writing {text!r} to {self._path}", reasons) from e
-        now = read_line(host, self._path)
+            raise gone(host, e, self._path, text) or explained(e, f"writing {text!r} to {self._path}", reasons) from e
+        now = read_line(host, self._path, deadline=READ_DEADLINE)
         # From 6.15 on the kernel shows its own order: compare what is meant, not how it is spelt.
         if not isinstance(now, str) or parse_services(now) != parse_services(text):
             raise ChangeFailed(f"wrote {text!r} to {self._path}, it reads back {now!r}")

@@ -11,7 +11,7 @@ from qatprep.facts.persist import SYSTEMD_DIR
 from qatprep.host.base import Host
 from qatprep.steps import places as place
 from qatprep.steps.base import Change, ChangeFailed, Summary
-from qatprep.steps.files import content
+from qatprep.steps.files import content, remove_half
 from qatprep.steps.places import Place
 
 _DEADLINE = 60.0
@@ -27,8 +27,8 @@ class SetUnit(Change):
     persistent: ClassVar[bool] = True
     places: ClassVar[Mapping[str, Place]] = {
         "path": place.own_units,
-        "new": place.TEXT,
-        "old": place.TEXT,
+        "new": place.CONTENT,
+        "old": place.CONTENT,
         "target": r"(multi-user|timers)\.target|",
         "note": place.TEXT,
     }
@@ -70,10 +70,11 @@ class SetUnit(Change):
             )
 
     def undo(self, host: Host, outcome: Mapping[str, Any] | None = None) -> None:
+        remove_half(host, self.path)
         now = content(host, self.path)
         text = now.decode("utf-8", "backslashreplace") if now is not None else None
         if text not in (self.new, self.old):
-            raise ChangeFailed(f"{self.path} was changed by somebody since; it is left as it is")
+            raise ChangeFailed(f"{self.path} was changed since by another program and stays as it is")
         if text != self.old or (self.target and self._enabled(host) != self.was_enabled):
             self._make(host, self.old, self.was_enabled)
 
@@ -85,6 +86,7 @@ class SetUnit(Change):
             systemctl(host, "disable", *self._now(), self.name)  # while its file is there: disable needs it
         if text is not None:
             host.mkdir(SYSTEMD_DIR)
+            remove_half(host, self.path)
             host.replace(self.path, text.encode())
         elif content(host, self.path) is not None:
             host.unlink(self.path)
@@ -157,7 +159,7 @@ class RestartUnit(Change):
         done = host.run(["systemctl", "restart", self.unit], deadline=90.0)
         if done.rc:
             raise ChangeFailed(
-                f"systemctl restart {self.unit} ended with status {done.rc}: {done.stderr.strip()}",
+                f"systemctl restart {self.unit} ended with status {done.rc}: {done.stderr.text.strip()}",
                 f"journalctl -u {self.unit} -n 50",
             )
 
@@ -169,5 +171,5 @@ def systemctl(host: Host, *arguments: str) -> None:
     """Call it; ChangeFailed, with what it said, when it does not end well."""
     result = host.run(["systemctl", *arguments], deadline=_DEADLINE)
     if result.rc != 0:
-        said = result.stderr.strip() or "no message"
+        said = result.stderr.text.strip() or "no message"
         raise ChangeFailed(f"systemctl {' '.join(arguments)} ended with status {result.rc}: {said}")

@@ -41,7 +41,7 @@ def documents(host: Host) -> dict[str, Any]:
     facts, judged, planned, outcome = look(host, NodeConfig())
     found = {
         "plan": plan.plan_document(planned, host.label, ""),
-        "status": status.status_document(host, facts, planned, "", []),
+        "status": status.status_document(host, status.Seen(facts, judged, planned, outcome, [])),
         "devices": device.devices_document(host, facts.pci, facts.nodes),
     }
     found["doctor"] = doctor.document(judged, outcome, outcome.exit_status())
@@ -54,7 +54,7 @@ def documents(host: Host) -> dict[str, Any]:
 def test_every_recorded_host(name: str) -> None:
     host = open_host("/", name)
     copy = captured(host)
-    assert documents(copy) == documents(host)
+    assert documents(as_if(copy, host)) == documents(host)
     assert isinstance(host, SimulatedHost) and host.operations == []
 
 

@@ -58,6 +58,13 @@ def one(id: str) -> dict[str, list[str]]:
 READY = "spr-2s-ready"
 
 CASES = [
+    Case(
+        "the kernel's module is a backport that knows the device: it was unbound, and bootstrap tries it",
+        "emr-2s-old-kernel",
+        "/lib/modules/5.17.15/modules.alias = alias pci:v00008086d00004942sv*sd*bc*sc*i* qat_4xxx",
+        one("QP-PF-001"),
+        ("without a driver",),
+    ),
     # -- driver stack
     Case("only files of the other stack", READY, "/etc/4xxx_dev0.conf = [GENERAL]", {"warn": ["QP-STACK-001"]},
          ("left behind", "rm /etc/4xxx_dev0.conf")),
@@ -73,10 +80,10 @@ CASES = [
          ("CONFIG_PCI_IOV",)),
     Case("PF id among vfio-pci's, the driver came first", READY,
          "/etc/modprobe.d/vfio.conf = options vfio-pci ids=8086:4940,10de:1234", {"warn": ["QP-KRN-004"]},
-         ("when it comes first", "/etc/modprobe.d/vfio.conf", "initramfs")),
+         ("if it loads first", "/etc/modprobe.d/vfio.conf", "initramfs")),
     Case("VF ids beside a GPU's on the command line", READY,
          "/proc/cmdline = quiet vfio-pci.ids=10de:1234,8086:4941", {"warn": ["QP-KRN-004"]},
-         ("add vfio-pci.ids=10de:1234", "take away vfio-pci.ids=10de:1234,8086:4941")),
+         ("add vfio-pci.ids=10de:1234", "remove vfio-pci.ids=10de:1234,8086:4941")),
     Case("ids of others only", READY, "/proc/cmdline = quiet vfio-pci.ids=10de:4941,8086:1572", {}, ()),
     Case("Debian hides its stable release in uname -v", READY,
          "/proc/sys/kernel/osrelease = 6.1.0-30-amd64\n/proc/sys/kernel/version = #1 SMP Debian 6.1.124-1 (2025-01-12)"
@@ -107,7 +114,7 @@ CASES = [
          one("QP-IOMMU-002"), ('grubby --update-kernel=ALL --args="intel_iommu=on"',)),
     Case("the IOMMU runs, grub.cfg closed to us", READY, f"{GRUB_CLOSED}\n/etc/default/grub = GRUB_TIMEOUT=5",
          {"unknown": ["QP-IOMMU-003"]},
-         ("cannot see whether an IOMMU argument waits", "Not to be read: /boot/grub/grub.cfg (no permission).",
+         ("cannot see whether an IOMMU argument waits", "Cannot be read: /boot/grub/grub.cfg (no permission).",
           "Run qatprep as root")),
     Case("the IOMMU runs, /etc/default/grub is as what runs, grub.cfg closed to us", READY,
          f'{GRUB_CLOSED}\n/proc/cmdline = intel_iommu=on\n/etc/default/grub = GRUB_CMDLINE_LINUX="intel_iommu=on"',
@@ -198,7 +205,7 @@ CASES = [
     Case("an override keeps the driver away", READY, f"- {PF}/driver\n- {PF}/qat\n{PF}/driver_override = vfio-pci",
          one("QP-PF-001"),
          ("driver_override keeps 4xxx away", "echo > /sys/bus/pci/devices/0000:6b:00.0/driver_override")),
-    Case("unbound by hand", READY, f"- {PF}/driver\n- {PF}/qat", one("QP-PF-001"), ("somebody unbound it",)),
+    Case("unbound by hand", READY, f"- {PF}/driver\n- {PF}/qat", one("QP-PF-001"), ("it was unbound by hand",)),
     Case("the device rejects its firmware", READY,
          f"- {PF}/driver\n- {PF}/qat\n/.qatprep/dmesg <<\n| QAT: authentication error (FCU_STATUS = 0x1)"
          "\n| 4xxx 0000:6b:00.0: probe with driver 4xxx failed with error -14", one("QP-PF-001"),
@@ -241,8 +248,17 @@ CASES = [
          config="devices: {vfs: false}"),
     Case("no VFs configured, and none there", "spr-2s-no-vfs", "", {}, (), config="devices: {vfs: false}"),
     Case("some of the VFs", READY, f"{PF}/sriov_numvfs = 8", one("QP-SRIOV-001"), ("8 of its 16",)),
+    Case("a PF is being removed, and a VF of it is held", READY,
+         f"{PF}/sriov_numvfs !ETIMEDOUT\n- {PF}/driver\n- {PF}/virtfn0\n- {VF}/physfn\n- {VF}/driver",
+         {"fail": ["QP-PF-001"]}, ("is being removed from its driver", "has closed its VF", "grep /dev/vfio"),
+         silent=("qatprep bootstrap",)),
+    Case("a PF is going down, and a VF of it is held", READY,
+         f"{PF}/qat/state = down\n/.qatprep/dmesg <<\n"
+         "| vfio-pci 0000:6b:00.1: No device request channel registered, blocked until released by user",
+         {"fail": ["QP-PF-002"]}, ("is going down", "blocked until released by user", "grep /dev/vfio"),
+         silent=("qatprep bootstrap",)),
     Case("sriov_numvfs blocks in the kernel", READY, f"{PF}/sriov_numvfs !ETIMEDOUT", {"unknown": ["QP-SRIOV-001"]},
-         ("waits without end", "/dev/vfio/")),
+         ("waits until every process has closed its VF", "/dev/vfio/")),
     # -- binding
     Case("a VF given to another driver", READY, f"{VF}/driver -> ../../../bus/pci/drivers/pci-stub", one("QP-VFIO-001"),
          ("pci-stub instead of vfio-pci", "driver/unbind")),

@@ -33,11 +33,11 @@ def failing(host: str, **config: object) -> Finding:
 STORIES = [
     # simulated host, words of the cause, words of what can be done
     ("cpu-gds-force", "Gather Data Sampling", "microcode"),
-    ("cpu-gds-force", "gather_data_sampling=force", "take away gather_data_sampling=force"),
+    ("cpu-gds-force", "gather_data_sampling=force", "remove gather_data_sampling=force"),
     ("cpu-gds-built-in", "CONFIG_MITIGATION_GDS_FORCE", "gather_data_sampling=off"),
-    ("cpu-clearcpuid-number", "clearcpuid=304", "take away clearcpuid=304"),
-    ("cpu-no-xcr0", "noxsave", "take away noxsave"),
-    ("cpu-vm-xen-without-state", "The hypervisor offers", "whoever runs the VM's host"),
+    ("cpu-clearcpuid-number", "clearcpuid=304", "remove clearcpuid=304"),
+    ("cpu-no-xcr0", "noxsave", "remove noxsave"),
+    ("cpu-vm-xen-without-state", "The hypervisor offers", "the administrator of the VM's host"),
     ("cpu-vm-without-avx512-state", "The hypervisor offers", "-cpu host"),
     ("cpu-vm-icelake-server", "QEMU's CPU models", "<feature policy='require' name='avx512ifma'/>"),
     ("cpu-vm-icelake-server", "QEMU's CPU models", "-cpu MODEL,+avx512ifma"),

@@ -32,7 +32,7 @@ def simulated(name: str) -> SimulatedHost:
 
 
 def heartbeat(host: SimulatedHost, name: str, pf: str = PF) -> str:
-    return host.read_text(f"{DEBUGFS}/qat_4xxx_{pf}/heartbeat/{name}").strip("\0\n")
+    return host.read_text(f"{DEBUGFS}/qat_4xxx_{pf}/heartbeat/{name}").raw.strip("\0\n")
 
 
 @pytest.mark.parametrize("name", ["spr-2s-ready", "spr-2s-ready@7.2", "gen6-6xxx"])

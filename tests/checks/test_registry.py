@@ -12,10 +12,11 @@ from qatprep.assess import State, assess
 from qatprep.checks import registry, table
 from qatprep.checks.base import Check, Context, Profile
 from qatprep.checks.registry import evaluate
-from qatprep.config import NodeConfig
+from qatprep.config import NodeConfig, PfConfig
 from qatprep.errors import InputError
 from qatprep.exits import ExitCode
 from qatprep.findings import Finding, Status
+from qatprep.simulator.scenarios import scenarios
 from tests.checks.hosts import assessed, facts, judge
 from tests.conftest import qatprep
 
@@ -252,12 +253,39 @@ def test_pfs_without_vfs_are_counted_all(name: str, title: str) -> None:
 def test_what_is_absent_is_named() -> None:
     causes = {f.id: f.cause for f in judge(READY).of(Status.SKIPPED)}
     assert causes["QP-PERS-001"] == "no systemd" and causes["QP-MEM-001"] == "no container runtime"
-    assert causes["QP-K8S-001"] == "no Kubernetes"
+    assert causes["QP-K8S-001"] == "no Kubernetes" and causes["QP-LIB-001"] == "no qatlib on the host itself"
+
+
+@pytest.mark.parametrize("name", [host.name for host in scenarios()])
+def test_what_passed_says_what_it_saw_and_what_is_skipped_what_is_absent(name: str) -> None:
+    """Every check on every host, in JSON; and no line of a stage counts checks that passed."""
+    findings = judge(name, profile=Profile.AUTO).findings
+    assert [f.id for f in findings if f.status is Status.OK and not all(e.value.strip() for e in f.evidence)] == []
+    assert [f.id for f in findings if f.status is Status.OK and not f.evidence] == []
+    absent = {f.id: f.cause for f in findings if f.status is Status.SKIPPED}
+    assert {id: why for id, why in absent.items() if why == registry.NOTHING or not why} == {}
+    assert not re.search(r"^\S+ [\w -]{13} .*\b\d+ ok\b", qatprep("doctor", "--simulate", name).out, re.MULTILINE)
+
+
+def test_a_vm_gives_its_own_reasons() -> None:
+    """What runs containers has nothing to do with PFs."""
+    causes = {f.id: f.cause for f in judge("vm-with-containers").of(Status.SKIPPED)}
+    assert causes["QP-K8S-001"] == "no QAT device plugin on this node"
+    assert causes["QP-ENVOY-010"] == "no Envoy in a container"
+    assert causes["QP-PF-001"] == "a VM sees VFs without their PF"
+
+
+def test_a_vf_that_waits_for_its_holder_is_not_bound_by_hand() -> None:
+    """device down, reset, a change of services: the VF has lost its driver, and its holder keeps the write waiting."""
+    report = judge("vf-held", "- /sys/devices/pci0000:6b/0000:6b:00.3/driver", NodeConfig(devices=PfConfig(None)))
+    (f,) = report.of(Status.FAIL)
+    assert f.id == "QP-VFIO-001" and f.title.endswith("which waits for envoy (process 4711)")
+    assert f.step == "" and f.fix[0].startswith("Stop envoy (process 4711).")
 
 
 def test_nothing_is_blocked_by_itself() -> None:
     for name in ("spr-2s", "vm-vfs", "dmar-absent", "nodes-world-writable"):
         for line in qatprep("doctor", "--simulate", name).out.splitlines():
-            if found := re.match(r"[^\w\s] ([\w -]{13}) .*blocked by (.*)$", line):
+            if found := re.match(r"[^\w\s] ([\w -]{13}) .*waits for (.*)$", line):
                 ids = re.findall(r"QP-[A-Z0-9]+-\d+", found[2])
                 assert found[1].strip() not in {table.BY_ID[id].stage.value for id in ids}, line

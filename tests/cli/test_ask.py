@@ -19,7 +19,7 @@ from qatprep.cli.open_host import open_host
 host = open_host("/", "spr-2s-ready")
 host.simulated = False
 code = main(sys.argv[1:], Session(given_host=host))
-print("services:", host.read_text("/sys/bus/pci/devices/0000:6b:00.0/qat/cfg_services").strip())
+print("services:", host.read_text("/sys/bus/pci/devices/0000:6b:00.0/qat/cfg_services").raw.strip())
 sys.exit(code)
 """
 QUESTION = "Go on? [y/N]: "

@@ -88,7 +88,7 @@ def test_bootstrap_is_undone(number: signal.Signals, tmp_path: Path) -> None:
     told = err.index("interrupted: the changes under way are finished, then everything is undone\n")
     assert told < err.index("undoing, newest first\n")
     assert "undone: qat group back to absent\n" in err
-    assert "Interrupted.\nRolled back: all " in out and "the host is as it was.\n" in out
+    assert "Interrupted.\nRolled back: all " in out and "what they changed is as it was.\n" in out
     assert "Traceback" not in err
     _, runs = call(state, "rollback", "--list")
     assert [(run["status"], run["standing"]) for run in runs["runs"]] == [("rolled back", 0)]
@@ -104,7 +104,7 @@ def test_a_second_ctrl_c_does_not_stop_the_way_back(tmp_path: Path) -> None:
     code, out, err = interrupted(state, moments, signal.SIGINT)
     assert code == ExitCode.INTERRUPTED
     assert err.count("interrupted:") == 1 and "Traceback" not in err
-    assert "the host is as it was.\n" in out
+    assert "what they changed is as it was.\n" in out
     assert call(state, "status")[1]["last_run"]["status"] == "rolled back"
     code, document = call(state, "bootstrap", "--no-smoke")
     assert (code, document["status"], document["resumed"]) == (ExitCode.OK, "applied", "")

@@ -50,7 +50,7 @@ def test_a_driver_that_will_not_have_it() -> None:
     before = snapshot(host)
     called = qatprep("device", "bind", "6b:00.1", "--driver", "4xxx", host=host)
     assert called.code == ExitCode.ROLLED_BACK
-    assert "ENODEV" in called.err and "as it was" in called.err
+    assert "ENODEV" in called.err and "nothing was changed" in called.err
     assert difference(before, snapshot(host)) == []
 
 
@@ -84,6 +84,7 @@ def test_the_modules_spelling_of_vfio_pci_will_do() -> None:
 def test_what_hangs_on_a_function_is_seen_behind_every_bus() -> None:
     """A network card and a disk of virtio have another bus between them and their PCI function."""
     host = simulated("spr-2s")
+    host.tree.remove("/sys/class/net/ens1f0")
     devices = "../../devices/pci0000:17/0000:17:00.0"
     host.tree.link("/sys/class/net/eth0", f"{devices}/virtio1/net/eth0")
     host.tree.file("/sys/devices/pci0000:17/0000:17:00.0/virtio1/net/eth0/operstate", b"unknown\n")
@@ -94,6 +95,21 @@ def test_what_hangs_on_a_function_is_seen_behind_every_bus() -> None:
     host.tree.link("/sys/class/block/vda", f"{devices}/virtio1/block/vda")
     disk = qatprep("device", "unbind", "17:00.0", host=host)
     assert disk.code == ExitCode.USAGE and "disk vda" in disk.err
+    assert host.operations == []
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("01:00.0", "the storage controller of the disk nvme0n1"),
+        ("17:00.0", "the network interface ens1f0, which is up"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["bind", "unbind"])
+def test_disk_and_network_card_of_a_simulated_host_are_guarded(device: str, words: str, verb: str) -> None:
+    host = simulated("spr-2s")
+    called = qatprep("device", verb, device, host=host)
+    assert called.code == ExitCode.USAGE and words in called.err and "--force" in called.err
     assert host.operations == []
 
 
@@ -111,7 +127,7 @@ def test_the_driver_of_another_card_is_not_taken_from_it() -> None:
     host.tree.link(f"{base}/virtfn0", "../0000:17:01.0")
     host.tree.file("/sys/devices/pci0000:17/0000:17:01.0/vendor", b"0x8086\n")
     host.tree.link("/sys/bus/pci/devices/0000:17:01.0", "../../../devices/pci0000:17/0000:17:01.0")
-    called = qatprep("device", "vfs", "remove", "17:00.0", host=host)
+    called = qatprep("device", "vfs", "remove", "17:00.0", "--yes", host=host)
     assert called.code == ExitCode.ROLLED_BACK, called.err
     assert "EINVAL" in called.err
     assert not [op for op in host.operations if "unbind" in op.path]
@@ -149,7 +165,7 @@ def test_up_down_and_reset_of_a_pf_without_vfs() -> None:
     state = "/sys/bus/pci/devices/0000:6b:00.0/qat/state"
     for verb, after in (("up", "up"), ("reset", "up"), ("down", "down"), ("down", "down"), ("reset", "up")):
         assert qatprep("device", verb, "6b:00.0", "--yes", host=host).code == ExitCode.OK, verb
-        assert host.read_text(state).strip() == after
+        assert host.read_text(state).raw.strip() == after
     assert qatprep("device", "up", "6b:00.0", host=host).out == "Nothing to do: already as requested.\n"
 
 
@@ -189,3 +205,54 @@ def test_what_cannot_be_reset(name: str, device: str, code: ExitCode, words: str
     for verb in ("reset", "up", "down"):
         called = qatprep("device", verb, device, "--yes", host=simulated(name))
         assert called.code == code and words in called.err, (verb, called.err)
+
+
+def test_a_list_begins_with_a_summary() -> None:
+    out = qatprep("device", "list", "--no-vfs", "--simulate", "vf-held").out
+    assert out.splitlines()[:3] == [
+        "PFs             8: 1 4xxx with dc, 7 4xxx with sym;asym",
+        "VFs             128 on vfio-pci, root:qat 0660, each in its own IOMMU group",
+        "held            1 of 128 VFs",
+    ]
+
+
+def test_a_class_and_what_may_drive_it() -> None:
+    host = simulated("spr-2s")
+    nic = "/sys/devices/pci0000:17/0000:17:00.0"
+    host.tree.file(f"{nic}/modalias", b"pci:v00008086d00001592sv00008086sd00000001bc02sc00i00\n")
+    host.tree.file(f"{nic}/driver_override", b"vfio-pci\n")
+    aliases = b"alias pci:v00008086d00001592sv*sd*bc*sc*i* ice\nalias pci:v*d*sv*sd*bc01sc08i02* nvme\nalias usb:x y\n"
+    host.tree.file("/lib/modules/6.12.117/modules.alias", aliases)
+    called = qatprep("device", "list", "--class", "network", "-o", "json", host=host)
+    (found,) = called.json["functions"]
+    assert (found["device"], found["used_as"], found["override"]) == ("0000:17:00.0", ["ens1f0"], "vfio-pci")
+    assert found["drivers"] == ["ice"] and found["class"] == 2
+    out = qatprep("device", "list", "--class", "network", host=host).out
+    assert "functions       1; 0 with SR-IOV; in use as ens1f0" in out and "may drive it" in out
+    assert len(qatprep("device", "list", "--class", "qat", "-o", "json", host=host).json["functions"]) == 8
+
+
+def test_a_device_can_be_named_by_its_interface() -> None:
+    host = simulated("spr-2s")
+    called = qatprep("device", "unbind", "ens1f0", "--check", "--force", host=host)
+    assert called.code == ExitCode.FINDINGS and called.out == "would be: 0000:17:00.0 driver: ice -> none\n"
+    unknown = qatprep("device", "unbind", "eth7", "--check", host=host)
+    assert unknown.code == ExitCode.USAGE and "neither a PCI address nor a network interface" in unknown.err
+
+
+@pytest.mark.parametrize("user", ["101", "envoy"])
+def test_nodes_are_given_to_a_user(user: str) -> None:
+    host = simulated("spr-2s-ready")
+    passwd = host.read_text("/etc/passwd").raw if host.exists("/etc/passwd") else ""
+    host.tree.file("/etc/passwd", f"{passwd}envoy:x:101:101::/:/bin/false\n".encode())
+    before = snapshot(host)
+    called = qatprep("device", "bind", "6b:00.1", "--user", user, host=host)
+    assert called.code == ExitCode.OK, called.err
+    assert "root:qat 0660 -> 101:qat 0660" in called.out
+    group = host.readlink("/sys/bus/pci/devices/0000:6b:00.1/iommu_group").rsplit("/", 1)[-1]
+    assert host.stat(f"/dev/vfio/{group}").uid == 101
+    assert qatprep("device", "bind", "6b:00.1", "--user", user, host=host).out.startswith("Nothing to do")
+    assert qatprep("rollback", host=host).code == ExitCode.OK
+    assert difference(before, snapshot(host)) == []
+    missing = qatprep("device", "bind", "6b:00.1", "--user", "nobdy", host=host)
+    assert missing.code == ExitCode.USAGE and "there is no user 'nobdy'" in missing.err

@@ -29,9 +29,9 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("command", "code", "err"),
     [
-        ("Q hosts > /dev/full", 1, "qatprep: cannot write the output: No space left on device\n"),
-        ("Q --version > /dev/full", 1, "qatprep: cannot write the output: No space left on device\n"),
-        ("Q plan --help > /dev/full", 1, "qatprep: cannot write the output: No space left on device\n"),
+        ("Q hosts > /dev/full", 1, "error: cannot write the output: No space left on device\n"),
+        ("Q --version > /dev/full", 1, "error: cannot write the output: No space left on device\n"),
+        ("Q plan --help > /dev/full", 1, "error: cannot write the output: No space left on device\n"),
         ("Q hosts >&-", 0, ""),
         ("Q --version >&-", 0, ""),
         ("Q hosts -o json 2>&- | grep -c schema", 0, ""),

@@ -19,8 +19,8 @@ CALLS = {
     "doctor --simulate half-bound": (3, "QP-VFIO-001"),
     "doctor --simulate k8s-as-the-paper-says --profile qat": (3, "QP-MEM-001"),
     f"plan {BARE}": (3, "VFs"),
-    f"bootstrap {BARE}": (0, "each read back"),
-    f"bootstrap {BARE} --check --diff": (3, "+0000:6b:00.1"),
+    f"bootstrap --yes {BARE}": (0, "each read back"),
+    f"bootstrap {BARE} --check --diff": (3, "+0000:6b:00.1 to"),
     f"rollback --list {BARE}": (0, "remembers no runs"),
     f"status {READY}": (0, "spr-2s-ready"),
     "smoke --provider openssl": (0, "openssl"),
@@ -37,13 +37,14 @@ CALLS = {
     f"metrics {READY}": (0, "qatprep_"),
     f"features {READY}": (0, "qat"),
     f"capture {READY}": (0, "# qatprep host 1"),
+    f"report --markdown - {BARE}": (3, "QP-SRIOV-001"),
     "explain QP-SVC-001": (0, "QP-SVC-001"),
     f"device list {READY}": (0, "vfio-pci"),
-    f"device services dc 6b:00.0 {READY}": (0, "done"),
-    f"device vfs remove 6b:00.0 {READY}": (0, "done"),
-    f"device reset 6b:00.0 {READY}": (0, "16 VFs are destroyed"),
+    f"device services dc 6b:00.0 --yes {READY}": (0, "done"),
+    f"device vfs remove 6b:00.0 --yes {READY}": (0, "done"),
+    f"device reset 6b:00.0 --yes {READY}": (0, "16 VFs are destroyed"),
     f"device reset 6b:00.0 --check {READY}": (3, "16 VFs are destroyed"),
-    f"device down 6b:00.0 {READY}": (0, "done"),
+    f"device down 6b:00.0 --yes {READY}": (0, "done"),
     f"device up 6b:00.0 {READY}": (0, "Nothing to do"),
     f"device bind 0000:6b:00.* {READY}": (0, ""),
     "hosts": (0, "spr-2s"),
@@ -57,7 +58,7 @@ SIZES = (80, 160)
 
 
 def fine(terminal: Terminal) -> None:
-    assert "Traceback" not in terminal.text and "mistake in qatprep" not in terminal.text, terminal.text
+    assert "Traceback" not in terminal.text and "internal error" not in terminal.text, terminal.text
 
 
 def test_every_verb_is_among_them() -> None:
@@ -109,7 +110,7 @@ def test_a_verb_in_a_window_that_changes(call: str) -> None:
 def test_the_progress_of_a_run(columns: int, tmp_path: Path) -> None:
     """A bar a device, whatever happens to the window, also on the way back."""
     env = {"QATPREP_STATE": str(tmp_path / "node")}
-    for verb, seen in (("bootstrap --no-smoke", "0000:6b:00.0"), ("rollback", "undo")):
+    for verb, seen in (("bootstrap --yes --no-smoke", "0000:6b:00.0"), ("rollback --yes", "undo")):
         slow = ("-c", SLOW)
         with on_terminal(*verb.split(), *BARE.split(), columns=columns, env=env, program=slow) as terminal:
             terminal.until(seen)
@@ -140,7 +141,7 @@ QUESTIONS = {
 }
 ASKED = PROGRAM.replace(
     "host.simulated = False\n",
-    "if 'rollback' in sys.argv: main(['device', 'services', 'dc', '6b:00.0'], Session(given_host=host))\n"
+    "if 'rollback' in sys.argv: main(['device', 'services', 'dc', '6b:00.0', '--yes'], Session(given_host=host))\n"
     "host.simulated = False\n",
 )
 

@@ -66,7 +66,7 @@ def test_impossible_services_are_refused_by_the_rule(name: str, services: str, r
         called = qatprep(*arguments, host=host)
         assert (called.code, called.out) == (ExitCode.USAGE, ""), arguments
         assert rule in called.err
-        assert f"hint: for example {example}" in called.err
+        assert f"fix:   for example {example}" in called.err
         assert arguments[0] == "device" or f"--set {setting!r}: " in called.err
         assert host.operations == [], arguments
 

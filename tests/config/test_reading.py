@@ -84,7 +84,7 @@ def test_a_file_and_settings_are_told_together(tmp_path: Path) -> None:
         ("nodes.mode=0666", "lets every user", "nodes.world_accessible: true"),
         ("nodes.mode=0664", "lets every user", "nodes.world_accessible: true"),
         ("overrides[0].vfs=true", "set as devices@MATCH.KEY", "devices@6b:00.0.services=dc"),
-        ("devices@9xxx.vfs=true", "'9xxx' is no BDF, no family (", "numa1"),
+        ("devices@9xxx.vfs=true", "'9xxx' is not a BDF, a family (", "numa1"),
         ("devices@numa1=true", "has no key after the devices", ""),
         ("devices@6b:00.0=true", "has no key after the devices", ""),
         ("devices@numa1.servces=dc", "unknown key 'servces' in overrides[0]", "did you mean services?"),
@@ -220,3 +220,11 @@ def test_a_configuration_that_is_too_large(tmp_path: Path) -> None:
 def test_a_schema_does_not_fill_in_its_defaults() -> None:
     assert errors("config", {"nodes": {}}) == ([], {"nodes": {}})
     assert "default" in schema("config")["properties"]["nodes"]["properties"]["group"]
+
+
+def test_a_slip_in_a_key_that_is_needed_is_a_mistake() -> None:
+    """The check of a document ends at a key that it lacks: what was written in its place is told all the same."""
+    found, rest = errors("bench-rsa", {"schema": "qatprep.bench-rsa/1", "resluts": []})
+    assert rest is None
+    assert [one.hint for one in found if "'resluts'" in one.text] == ["did you mean results?"]
+    assert not any("'results'" in one.text for one in found)

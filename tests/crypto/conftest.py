@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import shutil
@@ -13,24 +12,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import fastjsonschema
 import pytest
-import typer
 
 from qatprep import _native
-from qatprep.cli.session import Session
 from qatprep.crypto import library
 from qatprep.crypto.keys import Work
 from qatprep.crypto.qat import Libraries
 from qatprep.crypto.signer import BUNDLED, Signer
-from qatprep.errors import QatprepError
-from qatprep.host.base import Host
 from qatprep.instruction_sets import gate
-from tests.conftest import Called
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parent.parent / "qatprep" / "native"
@@ -127,20 +120,6 @@ def interrupted(begun: Callable[[], bool]) -> Iterator[None]:
     finally:
         thread.join(60)
         signal.signal(signal.SIGINT, before)
-
-
-def call(verb: str, *args: str, host: Host | None = None) -> Called:
-    """Call one verb's module as the command line does, errors turned into words and codes as there."""
-    module = importlib.import_module(f"qatprep.cli.{verb}")
-    out, err = StringIO(), StringIO()
-    session = Session(out=out, err=err, env={}, given_host=host)
-    command = typer.main.get_command(module.app)
-    try:
-        code = command.main(list(args), standalone_mode=False, obj=session)
-    except QatprepError as e:
-        err.write(f"{e.message}\n{e.hint}\n")
-        code = e.code
-    return Called(int(code or 0), out.getvalue(), err.getvalue())
 
 
 def valid(document: Any) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from io import StringIO
 
-from rich.console import Console
-
+from qatprep.report.console import Console
 from qatprep.report.meter import Meter
 
 

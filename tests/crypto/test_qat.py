@@ -314,12 +314,19 @@ def test_dc_only_names_what_the_pf_offers() -> None:
         ("Incompatible PF driver detected", "refused"),
         ("This qatlib v24.2 received response from incompatible qatmgr v23.8", "refused"),
         ("No available devices after trying 16 devices", "held"),
+        (
+            "err: open_vfio_dev: Device interrupt doesn't support eventfd\nNo available devices after trying 1 devices",
+            "refused",
+        ),
+        ("err: open: Device or resource busy\nNo available devices after trying 1 devices", "held"),
         ("something new", "refused"),
     ],
 )
 def test_the_librarys_own_words(words: str, code: str) -> None:
     trouble = Trouble("start", "error", "icp_sal_userStart", -1, (words,))
-    assert judge(_node("spr-2s-ready"), trouble).code == code
+    verdict = judge(_node("spr-2s-ready"), trouble)
+    assert verdict.code == code
+    assert ("eventfd" in verdict.summary) is ("eventfd" in words)
 
 
 def test_every_verdict_but_no_device_and_refused_says_what_to_do() -> None:

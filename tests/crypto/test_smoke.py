@@ -12,7 +12,8 @@ from qatprep.crypto import library, smoke
 from qatprep.exits import ExitCode
 from qatprep.facts import cpu
 from qatprep.host.linux import LinuxHost
-from tests.crypto.conftest import call, valid
+from tests.conftest import qatprep
+from tests.crypto.conftest import valid
 
 can_mb = pytest.mark.skipif(bool(library.missing()), reason="crypto_mb cannot run on this machine")
 
@@ -23,7 +24,7 @@ def lines(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @can_mb
 def test_auto_signs_with_all_that_is_here() -> None:
-    called = call("smoke", "--output", "json")
+    called = qatprep("smoke", "--output", "json")
     document = valid(called.json)
     assert document["schema"] == "qatprep.smoke/1"
     assert (called.code, called.err) == (ExitCode.OK, "")
@@ -38,14 +39,14 @@ def test_auto_signs_with_all_that_is_here() -> None:
 
 
 def test_a_provider_that_is_not_here_is_a_finding() -> None:
-    called = call("smoke", "--provider", "qat")
+    called = qatprep("smoke", "--provider", "qat")
     assert called.code == ExitCode.FINDINGS
     assert "no QAT device on this machine" in called.out
     assert "OpenSSL" not in called.out, "nothing else steps in"
 
 
 def test_openssl_alone() -> None:
-    called = call("smoke", "--provider", "openssl")
+    called = qatprep("smoke", "--provider", "openssl")
     assert called.code == ExitCode.OK
     assert called.out.splitlines()[-1].strip() == "openssl works"
 
@@ -75,7 +76,7 @@ def test_nothing_is_signed_for_another_root(tmp_path: Any) -> None:
 
 
 def test_signing_in_batches_of_eight(only_standin: str) -> None:
-    called = call("smoke", "--provider", "cryptomb", "--output", "json")
+    called = qatprep("smoke", "--provider", "cryptomb", "--output", "json")
     assert called.code == ExitCode.OK, called.out
     found = lines(valid(called.json))["cryptomb"]
     assert (found["state"], found["signatures"], found["wrong"]) == ("passed", 64, 0)
@@ -97,7 +98,7 @@ def test_a_library_that_signs_wrongly_fails(
 ) -> None:
     """With any kind of key: what is wrong for RSA-3072 is not trusted with RSA-2048."""
     monkeypatch.setenv("QP_STANDIN_MB", behaviour)
-    called = call("smoke", "--provider", "cryptomb", "--output", "json")
+    called = qatprep("smoke", "--provider", "cryptomb", "--output", "json")
     assert called.code == ExitCode.FINDINGS
     found = lines(valid(called.json))["cryptomb"]
     assert found["state"] == "failed"
@@ -110,14 +111,14 @@ def test_a_kind_of_key_that_a_library_does_not_offer_is_none_of_smokes_business(
 ) -> None:
     """crypto_mb 1.0 on a CPU with AVX-IFMA alone: RSA is signed, P-256 is not."""
     monkeypatch.setenv("QP_STANDIN_MB", "refuse=256")
-    assert call("smoke", "--provider", "cryptomb").code == ExitCode.OK
+    assert qatprep("smoke", "--provider", "cryptomb").code == ExitCode.OK
 
 
 def test_without_the_native_module(monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation without a compiler: OpenSSL still signs, the others say why they do not."""
     monkeypatch.setitem(sys.modules, "qatprep._native", None)
     monkeypatch.delattr("qatprep._native", raising=False)
-    called = call("smoke", "--output", "json")
+    called = qatprep("smoke", "--output", "json")
     found = lines(valid(called.json))
     assert found["openssl"]["state"] == "passed"
     assert found["cryptomb"]["state"] == found["qat"]["state"] == "unavailable"

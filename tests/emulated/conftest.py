@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from . import trees
+from tests import tools
 
 DEADLINE = 90.0
 """Seconds after which a run counts as hung."""
@@ -62,19 +62,20 @@ def libqat(tree: Path) -> str:
     return hashlib.sha256(library.read_bytes()).hexdigest()
 
 
-@pytest.fixture(params=trees.SUITES)
+@pytest.fixture(params=tools.LIBQAT)
 def suite(request: pytest.FixtureRequest) -> Path:
     """An unpacked Debian with libqat."""
     return tree_of(request.param)
 
 
 def tree_of(suite: str) -> Path:
-    tree = trees.tree(suite)
-    if tree is None:
-        pytest.skip(f"no libqat of {suite}: python3 -m tests.emulated.trees")
+    name = f"libqat-{suite}"
+    found = tools.made(name)
+    if found is None:
+        pytest.skip(f"no libqat of {suite}: python3 -m tests.tools {name}")
     if obstacle():
         pytest.skip(obstacle())
-    return tree
+    return found / "root"
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from .conftest import DEADLINE, QATPREP, SMOKE, Run, libqat, tree_of
-from .trees import EMULATOR
 
-REPOSITORY = EMULATOR.parent
+REPOSITORY = Path(__file__).parents[2]
 NOBODY = "65534"
 
 
@@ -68,7 +67,7 @@ def nobody() -> list[str]:
         pytest.skip("needs root and setpriv, to become another user")
     python = f"/usr/bin/python3.{sys.version_info.minor}"
     prefix = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "env", "-C", "/"]
-    path = os.pathsep.join((str(REPOSITORY), str(EMULATOR), sysconfig.get_paths()["purelib"]))
+    path = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "emulator"), sysconfig.get_paths()["purelib"]))
     command = [*prefix, f"PYTHONPATH={path}", "HOME=/nonexistent", python]
     modules = "import qatprep._native, qat_emulator, typer"
     done = subprocess.run([*command, "-c", modules], capture_output=True, text=True, timeout=DEADLINE, check=False)

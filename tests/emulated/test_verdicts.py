@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SMOKE, Run
+from .conftest import SMOKE, Run, tree_of
 
 SERVICES = [
     # Services, instances, code, summary, requests of each ring pair.
@@ -62,6 +62,13 @@ def test_each_fault_of_the_device(
     (vf,) = ran.counts.values()
     assert vf["requests"] == taken
     assert answers is None or vf["answers"] == answers
+
+
+def test_a_vf_without_an_interrupt_is_not_called_held(run: Run) -> None:
+    """26.08 needs one; 24.02 polls."""
+    ran = run(tree_of("sid"), SMOKE, "--fault", "nointerrupt", ours=False)
+    assert (ran.status, ran.provider["code"]) == (3, "refused"), ran.out
+    assert "doesn't support eventfd" in ran.provider["summary"]
 
 
 def test_an_answer_that_takes_libqat_down_is_a_verdict(suite: Path, run: Run) -> None:

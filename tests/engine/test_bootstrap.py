@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import threading
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,12 +12,15 @@ from qatprep.assess import assess
 from qatprep.cli.open_host import open_host
 from qatprep.config import NodeConfig, parse
 from qatprep.engine.bootstrap import bootstrap, undoable
-from qatprep.engine.run import undo_run
+from qatprep.engine.run import Runner, locked, undo_run
+from qatprep.exits import ExitCode
 from qatprep.facts import gather
-from qatprep.host.base import RunResult
+from qatprep.host.base import Host, RunResult
 from qatprep.plan.node import make_plan
 from qatprep.simulator.host import SimulatedHost
 from qatprep.simulator.scenarios import scenarios
+from qatprep.steps.base import Change, Summary
+from tests.conftest import qatprep
 from tests.engine.state import difference, snapshot
 
 KERNELS = ("5.17", "6.1", "6.6", "6.12", "6.17", "7.2")
@@ -157,3 +162,50 @@ def test_what_udev_loads_meanwhile_stays() -> None:
     assert undo_run(host, undoable(host)[0]) == []
     assert host.exists("/sys/module/usbhid")
     assert not [op for op in host.operations if op.op == "run" and "usbhid" in op.path]
+
+
+def test_a_pf_that_leaves_its_slot_is_let_go() -> None:
+    """Hot-plug takes its VFs and then the PF: nothing of it is changed, and the other PFs are prepared all the same."""
+    machine = open_host("/", "pf-leaving-its-slot")
+    for vf in ("0000:6b:00.1", "0000:70:00.1"):
+        machine.write("/sys/bus/pci/drivers/vfio-pci/unbind", vf.encode())
+    called = qatprep("bootstrap", "--yes", "--no-smoke", "-o", "json", host=machine)
+    assert called.code == ExitCode.FINDINGS and called.json["status"] == "applied"
+    assert [(item["subject"], item["finding"]) for item in called.json["skipped"]] == [("0000:6b:00.0", "QP-SRIOV-001")]
+    assert not machine.exists("/sys/bus/pci/devices/0000:6b:00.1/driver")
+    assert machine.readlink("/sys/bus/pci/devices/0000:70:00.1/driver").endswith("/vfio-pci")
+    called = qatprep("bootstrap", "--yes", "--no-smoke", "--set", "devices.services=dc", host=machine)
+    assert called.code == ExitCode.ERROR and "0000:6b:00.6 is open in envoy" in called.err
+
+
+@dataclass(frozen=True)
+class Waiting(Change):
+    """A change that ends once others have: it makes lanes end in a chosen order."""
+
+    name: str
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(self.name, "off", "on")
+
+    def do(self, host: Host) -> None:
+        if self.name == "a2":
+            assert ENDED.wait(60)
+        if self.name == "b2":
+            ENDED.set()
+
+    def undo(self, host: Host, outcome: object = None) -> None:
+        ENDED.clear()
+
+
+ENDED = threading.Event()
+
+
+def test_what_was_made_is_in_the_order_of_the_plan_whichever_lane_was_quicker() -> None:
+    host = open_host("/", "spr-2s")
+    runner = Runner(host, "a test")
+    with locked(host):
+        runner.execute({"": [Waiting("first")]})
+        runner.execute({"b": [Waiting("a1"), Waiting("a2")], "a": [Waiting("b1"), Waiting("b2")]})
+        runner.execute({"": [Waiting("last")]})
+    assert [change.subject for change in runner.made] == ["first", "a1", "a2", "b1", "b2", "last"]

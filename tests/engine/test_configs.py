@@ -36,6 +36,7 @@ CASES = [
     ("spr-2s-ready@6.1", "devices: {vfs: false}", {}, {"asym;sym": 8}, 0),
     ("spr-2s-ready@6.12", "devices: {vfs: false, services: asym}", {}, {"asym": 8}, 0),
     ("pf-down@6.12", "devices: {vfs: false, services: keep}", {}, {"asym;sym": 8}, 0),
+    ("dmar-absent@6.12", "devices: {vfs: false, services: asym}", {}, {"asym": 8}, 0),
     ("dc-only@6.1", "devices: {services: keep}", {"vfio-pci": 128}, {"dc": 8}, 0),
     ("module-not-loaded@6.1", "devices: {services: keep, vfs: false}", {}, {"asym;sym": 4, "dc": 4}, 0),
     ("spr-2s@6.12", GROUP, {"vfio-pci": 128}, {"asym;sym": 8}, 0),

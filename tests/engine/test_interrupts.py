@@ -1,4 +1,4 @@
-"""Ctrl-C, kill and a lost connection, at any moment of a run: the host is as it was, and the status says 130."""
+"""Ctrl-C, kill and a lost connection, at any moment of a run: what it changed is as it was, the status is 130."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_status_and_words() -> None:
     made = host({12})
     called = qatprep("bootstrap", host=made)
     assert called.code == ExitCode.INTERRUPTED
-    assert "Interrupted." in called.out and "the host is as it was" in called.out
+    assert "Interrupted." in called.out and "what they changed is as it was" in called.out
     assert "Traceback" not in called.err
 
 

@@ -113,6 +113,6 @@ def test_a_file_that_somebody_wrote_since_is_no_ones_to_remove_or_replace() -> N
     host.mkdir("/etc")
     host.replace(PATH, b"theirs\n")
     for change in (InstallFile(PATH, NEW, 0o644, OLD, None), RemoveFile(PATH, OLD, (0, 0, 0o644))):
-        with pytest.raises(ChangeFailed, match="was changed by somebody since"):
+        with pytest.raises(ChangeFailed, match="was changed since by another program"):
             change.undo(host)
     assert host.read(PATH) == b"theirs\n"

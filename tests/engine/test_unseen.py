@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import re
@@ -65,8 +66,32 @@ def test_no_traceback_whatever_is_unreadable(name: str) -> None:
         told = disturb(host, dice)
         for verb in ("doctor", *(LOOKS if EVERYTHING else (dice.choice(LOOKS),)), "bootstrap --no-smoke"):
             called = qatprep(*verb.split(), host=host)
-            assert "mistake in qatprep" not in called.err, (verb, told, called.err)
+            assert "internal error" not in called.err, (verb, told, called.err)
             assert "QP-CRASH" not in called.out, (verb, told)
+
+
+SHARED = (
+    "/sys/module",
+    "/usr/lib/modules",
+    "/etc/modprobe.d",
+    "/sys/kernel/iommu_groups",
+    "/dev/vfio",
+    "/proc/cmdline",
+)
+"""What all devices of a host are judged by."""
+
+
+@pytest.mark.parametrize("name", ("spr-2s", "vm-vfs", "module-not-loaded"))
+@pytest.mark.parametrize("gone", list(itertools.combinations(SHARED, 2)), ids=" ".join)
+def test_no_traceback_in_a_container_that_shows_little(name: str, gone: tuple[str, str]) -> None:
+    host = simulated(name)
+    for path in gone:
+        if host.tree.find(path) is not None:
+            host.tree.remove(path)
+    for verb in ("doctor", *LOOKS, "bootstrap --no-smoke"):
+        called = qatprep(*verb.split(), host=host)
+        assert "mistake in qatprep" not in called.err, (verb, called.err)
+        assert "QP-CRASH" not in called.out, verb
 
 
 @pytest.mark.parametrize(
@@ -90,6 +115,20 @@ def test_what_is_not_known_is_not_taken_for_absent(path: str, finding: str) -> N
     assert [(item.subject, item.finding) for item in plan.skipped] == [("0000:70:00.0", finding)]
     assert re.search("Input/output error|cannot be read", plan.skipped[0].reason)
     assert bootstrap(host, NodeConfig(smoke=False)).status == "applied"
+
+
+def test_a_pf_that_is_being_removed_is_left_alone() -> None:
+    """Its first VF has lost driver and links, and is still there: no VM's VF, and nothing to bind."""
+    host = simulated("spr-2s-ready")
+    pf, vf = (host.realpath(f"/sys/bus/pci/devices/0000:70:00.{n}") for n in (0, 1))
+    for link in (f"{pf}/driver", f"{pf}/virtfn0", f"{vf}/physfn", f"{vf}/driver"):
+        host.tree.remove(link)
+    node = host.tree.find(f"{pf}/sriov_numvfs")
+    assert node
+    node.error = errno.ETIMEDOUT
+    plan = make_plan(assess(gather(host), NodeConfig()))
+    assert [(item.subject, item.finding) for item in plan.skipped] == [("0000:70:00.0", "QP-PF-001")]
+    assert not plan.lanes
 
 
 def test_a_number_of_vfs_that_cannot_be_is_not_planned_for() -> None:

@@ -72,13 +72,13 @@ def test_the_files_follow_the_node() -> None:
     assert not host.exists(READY)
     bootstrap(host, NodeConfig(smoke=False))
     features(host, "--write", "--expire", "15")
-    text = host.read_text(FILE)
+    text = host.read_text(FILE).raw
     assert labels(text)["qat-prepared"] == "true"
     assert text.startswith("# +expiry-time=2026-03-02T08:15:")
     assert host.exists(READY)
     host.write("/sys/bus/pci/devices/0000:6b:00.0/sriov_numvfs", b"0")
     features(host, "--write")
-    assert labels(host.read_text(FILE))["qat-prepared"] == "false"
+    assert labels(host.read_text(FILE).raw)["qat-prepared"] == "false"
     assert "expiry" not in host.read_text(FILE)
     assert not host.exists(READY)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -42,9 +43,9 @@ def local(directory: Path, verb: str, nodes: dict[str, dict[str, Any]], *options
 
 
 def test_every_outcome_is_told(tmp_path: Path, tools: Path) -> None:
-    # A simulated host never asks: here is what a real one says to a program that would cost it its VFs.
+    # What a host says to a program that would cost it its VFs.
     asks = tmp_path / "asks"
-    _program(asks, 'echo "qatprep: this would cost something" >&2; echo "  hint: say --yes" >&2; exit 2')
+    _program(asks, 'echo "error: this would cost something" >&2; echo "  fix:   say --yes" >&2; exit 2')
     to_dc = {"qatprep_simulate": "spr-2s-ready", "qatprep_settings": {"devices.services": "dc"}}
     nodes: dict[str, dict[str, Any]] = {
         "fresh": {"qatprep_simulate": "srf-1s"},
@@ -92,12 +93,85 @@ def test_doctor_fails_where_asked_to(tmp_path: Path, tools: Path) -> None:
     assert re.search(r"^QP-IOMMU-001 +fail +2  .*  strict told$", got.out, re.MULTILINE)
 
 
+def test_modules_say_what_remains_and_what_is_next(tmp_path: Path, tools: Path) -> None:
+    """As qatprep decided it: restarts, pods, a reboot; and the command that goes on."""
+    for verb in ("doctor", "bootstrap"):
+        nodes: dict[str, dict[str, Any]] = {"k8s": {"qatprep_simulate": "k8s-as-the-paper-says"}}
+        words = " ".join(local(tmp_path, verb, nodes, "-v").out.split())
+        remaining = words.partition('"remaining": [')[2].partition("]")[0]
+        assert '"recreate pod b9c2b1f2 (envoy)"' in remaining, verb
+        assert ('"systemctl restart containerd.service"' in remaining) is (verb == "bootstrap"), verb
+        assert '"next": [{"command": "' in words and '"verdicts": [{' in words, verb
+
+
 def test_one_broken_node_stops_the_others(tmp_path: Path, tools: Path) -> None:
     """The first node goes alone, and no failure is allowed unless said otherwise."""
     nodes = {name: {"qatprep_simulate": host} for name, host in {"a": "fw-missing", "b": "srf-1s"}.items()}
     got = local(tmp_path, "bootstrap", nodes)
     assert got.code == 2
     assert [row["node"] for row in got.report["nodes"]] == ["a"]
+
+
+def test_a_preview_looks_at_every_node(tmp_path: Path, tools: Path) -> None:
+    """And says on each what it comes to."""
+    nodes = {name: {"qatprep_simulate": host} for name, host in {"a": "fw-missing", "b": "srf-1s"}.items()}
+    got = local(tmp_path, "bootstrap", nodes, "--check", "-v")
+    assert [(row["node"], row["failed"], row["status"]) for row in got.report["nodes"]] == [
+        ("a", True, "unchanged"),
+        ("b", False, "planned"),
+    ], got.out
+    assert '"msg": "67 changes planned; QAT NOT READY: ' in got.out
+    assert "(QP-FW-001); qatprep explain QP-FW-001" in got.node("a")["message"] + got.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"executable": "/nowhere/qatprep"}, "executable: /nowhere/qatprep is not there on this node"),
+        ({"executable": "/etc"}, "executable: /etc is not a file on this node"),
+        ({"executable": "/etc/passwd"}, "executable: /etc/passwd is not executable on this node"),
+        ({"executable": "/bin/true"}, "/bin/true ended with status 0 and gave no document: is it qatprep?"),
+        ({"executable": "/etc/passwd", "python": "/nowhere/python"}, "python: /nowhere/python is not there"),
+    ],
+)
+def test_a_wrong_program_is_named(tmp_path: Path, tools: Path, options: dict[str, str], words: str) -> None:
+    playbook = tmp_path / "one.yml"
+    task = {"qatprep.host.doctor": options}
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    got = ansible_playbook(
+        tmp_path, "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", str(playbook)
+    )
+    assert got.returncode == 2 and words in got.stdout + got.stderr, got.stdout + got.stderr
+
+
+def ansible_playbook(home: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    """As a user calls it in playbooks/."""
+    command = program("ansible-playbook")
+    assert command
+    path = f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]
+    env = {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "ANSIBLE_NOCOLOR": "1"}
+    argv = [command, *arguments]
+    return subprocess.run(argv, cwd=PLAYBOOKS, env=env, capture_output=True, text=True, check=False, timeout=600)
+
+
+def test_the_sample_inventory_runs_as_written(tmp_path: Path, tools: Path) -> None:
+    """The commands of docs/fleet.md, in their order."""
+    text = (ROOT / "docs" / "fleet.md").read_text()
+    commands = re.findall(r"^ansible-playbook (-i nodes.ini \S+(?: --\S+(?: node\d+)?)*)", text, re.MULTILINE)
+    assert len(commands) >= 4
+    for command in commands:
+        done = ansible_playbook(tmp_path, *command.split(), path=str(tools))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "QATPREP BY NODE" in done.stdout
+
+
+def test_secrets_of_the_drain_commands_are_kept_out_of_the_log(tmp_path: Path, tools: Path) -> None:
+    _program(tools / "kubectl", 'case "$*" in drain*) exit 1 ;; esac')
+    nodes: dict[str, dict[str, Any]] = {"a": {"qatprep_simulate": "srf-1s"}}
+    plain = '{"qatprep_drain": true, "qatprep_drain_command": ["kubectl", "drain", "a"%s]}'
+    assert '"kubectl", "drain", "a"' in local(tmp_path, "bootstrap", nodes, "-e", plain % "").out
+    got = local(tmp_path, "bootstrap", nodes, "-vvv", "-e", plain % ', "--token=t0p-s3cret"')
+    assert got.recap("a")["failed"] == 1 and "t0p-s3cret" not in got.out
 
 
 def test_a_node_without_the_tool(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from qatprep.host.linux import LinuxHost
 )
 def test_how_it_ends(argv: list[str], rc: int, stdout: str, stderr: str) -> None:
     result = LinuxHost().run(argv)
-    assert (result.rc, result.stdout, result.stderr) == (rc, stdout, stderr)
+    assert (result.rc, result.stdout.raw, result.stderr.raw) == (rc, stdout, stderr)
 
 
 def test_one_that_does_not_end_is_ended() -> None:
@@ -30,5 +30,5 @@ def test_one_that_does_not_end_is_ended() -> None:
 def test_a_signal_to_our_terminal_is_not_for_it() -> None:
     """It leads a session of its own, so the terminal's Ctrl-C does not reach it."""
     result = LinuxHost().run(["sh", "-c", "cat /proc/$$/stat"])
-    pid, _, _, _, _, session, *_ = result.stdout.split()
+    pid, _, _, _, _, session, *_ = result.stdout.raw.split()
     assert session == pid

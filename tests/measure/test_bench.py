@@ -18,7 +18,9 @@ from qatprep.host.linux import LinuxHost
 from qatprep.measure import aes, bench, peers
 from qatprep.measure.bench import Row, RsaBench
 from qatprep.report import charts
-from tests.crypto.conftest import call, valid
+from qatprep.text import Foreign
+from tests.conftest import qatprep
+from tests.crypto.conftest import valid
 
 K = KeyKind
 can_mb = pytest.mark.skipif(bool(library.missing()), reason="crypto_mb cannot run on this machine")
@@ -33,7 +35,7 @@ def rsa_bench(*rows: Row, baseline: str = "BoringSSL") -> RsaBench:
 
 
 def test_rsa_measures_every_library_of_this_machine() -> None:
-    called = call("bench", "rsa", "--key", "rsa-2048", "--rounds", "2", "--seconds", "0.03", "--output", "json")
+    called = qatprep("bench", "rsa", "--key", "rsa-2048", "--rounds", "2", "--seconds", "0.03", "--output", "json")
     assert called.code == ExitCode.OK, called.err
     document = valid(called.json)
     assert document["schema"] == "qatprep.bench-rsa/1"
@@ -48,7 +50,7 @@ def test_rsa_measures_every_library_of_this_machine() -> None:
 
 
 def test_the_table_names_libraries_and_ratios() -> None:
-    out = call("bench", "rsa", "--key", "rsa-2048", "--rounds", "1", "--seconds", "0.03").out
+    out = qatprep("bench", "rsa", "--key", "rsa-2048", "--rounds", "1", "--seconds", "0.03").out
     assert "RSA-2048" in out
     assert "cryptography" in out
     assert "x is against" in out
@@ -95,7 +97,7 @@ def test_wrong_results_are_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_library_that_is_not_there_is_named() -> None:
-    called = call("bench", "rsa", "--library", "/nowhere/libcrypto_mb.so")
+    called = qatprep("bench", "rsa", "--library", "/nowhere/libcrypto_mb.so")
     if library.missing():
         assert "cannot run here" in called.err
     else:
@@ -104,7 +106,7 @@ def test_a_library_that_is_not_there_is_named() -> None:
 
 
 def test_another_host_cannot_be_measured() -> None:
-    called = call("bench", "queue", host=open_host("/", "spr-2s-ready"))
+    called = qatprep("bench", "queue", host=open_host("/", "spr-2s-ready"))
     assert called.code == ExitCode.USAGE
     assert "only the running machine" in called.err
 
@@ -134,9 +136,14 @@ class EngineHost(LinuxHost):
 
     def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
         if argv[1] == "engine":
-            return RunResult(tuple(argv), 0, "(qatengine) Reference implementation of QAT crypto engine v2.0.0\n", "")
+            return RunResult(
+                tuple(argv),
+                0,
+                Foreign("(qatengine) Reference implementation of QAT crypto engine v2.0.0\n"),
+                Foreign(""),
+            )
         rate, stderr = (self.rate, self.stderr) if "-engine" in argv else (5000.0, "")
-        return RunResult(tuple(argv), 0, f"+F2:2:2048:{rate}:80000.0\n", f"Engine set.\n{stderr}\n")
+        return RunResult(tuple(argv), 0, Foreign(f"+F2:2:2048:{rate}:80000.0\n"), Foreign(f"Engine set.\n{stderr}\n"))
 
 
 def test_qatengine_that_accelerates_is_a_peer() -> None:
@@ -174,11 +181,11 @@ class SpeedHost(LinuxHost):
     def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
         self.runs.append(argv)
         if not self.installed:
-            return RunResult(tuple(argv), 127, "", "")
+            return RunResult(tuple(argv), 127, Foreign(""), Foreign(""))
         if argv[1] == "version":
-            return RunResult(tuple(argv), 0, f"{self.version} (Library: {self.version})\n", "")
+            return RunResult(tuple(argv), 0, Foreign(f"{self.version} (Library: {self.version})\n"), Foreign(""))
         rate = 1e9 if argv[0] == "env" else 2e9
-        return RunResult(tuple(argv), 0, f"+F:25:{argv[-1].upper()}:{rate}\n", "")
+        return RunResult(tuple(argv), 0, Foreign(f"+F:25:{argv[-1].upper()}:{rate}\n"), Foreign(""))
 
 
 BOTH = 1 << 9 | 1 << 10
@@ -215,10 +222,10 @@ def test_aes_without_openssl() -> None:
 
 def test_aes_document_and_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qatprep.cli.bench.this_machine", lambda _: SpeedHost("OpenSSL 3.5.9 1 Jan 2026", BOTH))
-    document = valid(call("bench", "aes", "--rounds", "1", "--output", "json").json)
+    document = valid(qatprep("bench", "aes", "--rounds", "1", "--output", "json").json)
     assert document["schema"] == "qatprep.bench-aes/1"
     assert len(document["results"]) == len(aes.CIPHERS) * len(aes.SIZES)
-    out = call("bench", "aes", "--rounds", "1").out
+    out = qatprep("bench", "aes", "--rounds", "1").out
     assert "2.00x" in out
     assert "16384" in out
 
@@ -258,7 +265,7 @@ def test_a_wrong_library_is_refused_and_the_other_one_signs(standin_mb: str, mon
 @pytest.mark.parametrize("behaviour", ["wrong=256", "die=4"])
 def test_a_wrong_library_costs_no_other_row(only_standin: str, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
     monkeypatch.setenv("QP_STANDIN_MB", behaviour)
-    called = call("bench", "rsa", "--key", "p-256", "--rounds", "1", "--seconds", "0.02", "--output", "json")
+    called = qatprep("bench", "rsa", "--key", "p-256", "--rounds", "1", "--seconds", "0.02", "--output", "json")
     assert called.code == ExitCode.FINDINGS
     results = {result["provider"]: result for result in valid(called.json)["results"]}
     assert "SIGILL" in results["cryptomb"]["trouble"] or "WRONG" in results["cryptomb"]["trouble"]
@@ -271,14 +278,14 @@ def test_a_wrong_library_costs_no_other_row(only_standin: str, monkeypatch: pyte
 
 
 def test_another_kind_of_chart_is_refused_before_anything_is_measured() -> None:
-    called = call("bench", "rsa", "--chart", "chart.pdf")
+    called = qatprep("bench", "rsa", "--chart", "chart.pdf")
     assert called.code == ExitCode.USAGE
     assert "'chart.pdf' is neither .svg nor .png" in called.err
 
 
 def test_without_matplotlib_charts_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    called = call("bench", "aes", "--chart", "chart.svg")
+    called = qatprep("bench", "aes", "--chart", "chart.svg")
     assert called.code == ExitCode.ERROR
     assert "qatprep[charts]" in called.err
 
@@ -301,7 +308,7 @@ def test_charts_hold_what_was_measured(tmp_path: Path) -> None:
 
 def test_a_chart_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    called = call(
+    called = qatprep(
         "bench", "rsa", "--rounds", "1", "--seconds", "0.02", "--key", "p-256", "--chart", f"{tmp_path}/no/chart.svg"
     )
     assert called.code == ExitCode.ERROR
@@ -309,6 +316,6 @@ def test_a_chart_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 
 def test_queue_document(only_standin: str) -> None:
-    called = call("bench", "queue", "--rounds", "3", "--seconds", "0.02", "--output", "json")
+    called = qatprep("bench", "queue", "--rounds", "3", "--seconds", "0.02", "--output", "json")
     assert valid(called.json)["schema"] == "qatprep.bench-queue/1"
     assert called.json["cpu_share"] > 0

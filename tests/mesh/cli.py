@@ -15,6 +15,7 @@ import fastjsonschema
 from qatprep.__main__ import main
 from qatprep.cli.session import Session
 from qatprep.host.base import Host
+from tests.conftest import Screen
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Ran:
 
 
 def qatprep_(*argv: str, host: Host | None = None, columns: int = 120) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    session = Session(out=out, err=err, env={"COLUMNS": str(columns)}, given_host=host)
+    out, err = Screen(), io.StringIO()
+    session = Session(out=out, err=err, env={"COLUMNS": str(columns), "NO_COLOR": "1"}, given_host=host)
     code = main(list(argv), session)
     text = out.getvalue()
     if argv[0] == "inspect" and "json" in argv and text:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.mesh.tools import Unavailable, directory, make, ready
+from tests.tools import Unavailable, get
 
 
 @pytest.fixture(scope="session")
@@ -16,12 +15,7 @@ def tools() -> Path:
 
     QATPREP_OFFLINE=1 uses only what is there already.
     """
-    found = ready()
-    if found is not None:
-        return found
-    if os.environ.get("QATPREP_OFFLINE"):
-        pytest.skip(f"no judges in {directory()}, and QATPREP_OFFLINE is set")
     try:
-        return make()
+        return get("mesh") / "bin"
     except Unavailable as e:
         pytest.skip(f"no judges for what is rendered: {e}")

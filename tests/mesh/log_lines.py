@@ -279,6 +279,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "device-runs": (
         f"{PF}: qat_dev0 stopped 9 acceleration engines",
         f"{PF}: Resetting device qat_dev0",
+        f"{PF}: Device reset completed successfully",  # 7.2, after echo 1 > reset
         f"{PF}: Telemetry: feature not supported by FW",
     ),
     "function-found": (

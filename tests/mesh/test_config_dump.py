@@ -166,7 +166,10 @@ def test_no_escape_sequence_reaches_the_terminal(tmp_path: Path) -> None:
         (b'{"a": ' + b"[" * 100_000, "nested more than 256 deep"),
         (b'{"a": ' + b'{"b":' * 100_000, "nested more than 256 deep"),
         (dump(chain(tls_certificate(Kind.QAT)))[:-40], "ends in the middle"),
-        (dump(chain(tls_certificate(None))).replace(b'"filter_chains": [', b'"filter_chains": [no,'), "not JSON"),
+        (
+            dump(chain(tls_certificate(None))).replace(b'"filter_chains": [', b'"filter_chains": [no,'),
+            "a value was expected",
+        ),
     ],
 )
 def test_broken_dumps_are_told_so(data: bytes, words: str, tmp_path: Path) -> None:
@@ -192,7 +195,7 @@ def test_wrong_shapes_anywhere_are_survived(wrong: Any, tmp_path: Path) -> None:
         holder[key] = wrong
         ran = inspect(tmp_path, json.dumps(whole).encode())
         assert ran.code in (0, 2, 3), (key, ran.err)
-        assert "mistake in qatprep" not in ran.err, (key, ran.err)
+        assert "internal error" not in ran.err, (key, ran.err)
         holder[key] = kept
 
 
@@ -208,7 +211,7 @@ def test_a_large_dump_takes_little_time() -> None:
 
 
 def test_too_many_brackets_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonwalk, "MOST_TOKENS", jsonwalk.MOST_TOKENS // 10)
+    monkeypatch.setattr(jsonwalk, "MOST_VALUES", jsonwalk.MOST_VALUES // 20)
     with at_most(), pytest.raises(InputError, match="too many values"):
         parse(Input("evil", b'{"a": [' + b"{}," * 2_000_000 + b"{}]}"))
 

@@ -169,7 +169,7 @@ def test_nothing_listens() -> None:
         port = server.getsockname()[1]
     ran, found = inspect(port)
     assert (ran.code, found) == (1, None)
-    assert "refused" in ran.err and "hint:" in ran.err
+    assert "refused" in ran.err and "fix:" in ran.err
 
 
 @pytest.mark.parametrize(

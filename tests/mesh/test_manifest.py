@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,8 @@ def test_every_mistake_of_the_papers_envoy_sample() -> None:
         "admin is inside static_resources",
         "others can reach the admin interface on 0.0.0.0",
         "filters is in common_tls_context",
-        "poll_delay is beside typed_config",
-        "private_key is beside typed_config",
+        "poll_delay is next to typed_config",
+        "private_key is next to typed_config",
         "QATPrivateKeyMethodConfig, not QatPrivateKeyMethodConfig",
         "the router has no @type",
     ):
@@ -147,6 +148,71 @@ def test_envoy(old: str, new: str, expected: list[str], tmp_path: Path) -> None:
     assert found(tmp_path, text.replace(old, new)) == expected
 
 
+BILLION = b"".join(
+    b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1) if n else b"lol"] * 9)) for n in range(20)
+)
+DEEP = b"".join(
+    b"a%d: &a%d %s%s%s\n" % (n, n, b"[" * 20, b"*a%d" % (n - 1) if n else b"x", b"]" * 20) for n in range(4)
+)
+
+
+def test_aliases_and_merge_keys_are_read(tmp_path: Path) -> None:
+    """What they stand for is judged as if it were written out."""
+    text = """
+        x-limits: &limits {limits: {qat.intel.com/dc: 1}}
+        x-base: &base {resources: *limits}
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: x}
+        spec:
+          securityContext: {runAsUser: 101, runAsGroup: 101}
+          containers:
+          - {name: a, image: b, <<: *base, env: [{name: QAT_POLICY, value: "1"}]}
+    """
+    ran = inspect(tmp_path, textwrap.dedent(text))
+    assert "qat.intel.com/dc cannot sign" in ran.out and ran.code == 3
+
+
+DIRECT = """
+    apiVersion: v1
+    kind: Pod
+    metadata: {name: x}
+    spec:
+      securityContext: {runAsUser: 101, runAsGroup: 101}
+      containers:
+      - {name: a, image: b, env: [{name: QAT_POLICY, value: "1"}], volumeMounts: [{name: v, mountPath: /dev/vfio}]
+        , resources: RESOURCES, securityContext: {privileged: PRIVILEGED}}
+      volumes: [{name: v, hostPath: {path: PATH}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "privileged", "resources", "titles"),
+    [
+        (
+            "/dev/vfio",
+            "true",
+            "{limits: {qat.intel.com/cy: 1}}",
+            [
+                "a privileged container can open every VF of the node",
+                "hostPath /dev/vfio shows the device nodes of all VFs",
+            ],
+        ),
+        ("/dev/vfio/", "false", "{}", ["all VFs, and does not let the container open them"]),
+        ("/dev", "false", "{}", ["hostPath /dev shows"]),
+        ("/dev/shm", "false", "{}", []),
+        ("/dev/shm", "true", "{}", ["a privileged container"]),
+    ],
+)
+def test_ways_around_the_device_plugin(
+    path: str, privileged: str, resources: str, titles: list[str], tmp_path: Path
+) -> None:
+    text = DIRECT.replace("PATH", path).replace("PRIVILEGED", privileged).replace("RESOURCES", resources)
+    lines = " ".join(inspect(tmp_path, textwrap.dedent(text)).out.split())
+    assert all(title in lines for title in titles), lines
+    assert lines.count("QP-K8S-008 WARN") == len(titles)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -156,10 +222,12 @@ def test_envoy(old: str, new: str, expected: list[str], tmp_path: Path) -> None:
         (b"a: b: c", ":1:5: not YAML"),
         (b"\x00\x01", "not YAML"),
         (b"\xff\xff", "not UTF-8"),
-        (b"a: &a [x]\nb: [*a, *a]\n", "aliases"),
+        (b"a: &a [*a]\n", ":1:8: *a is part of what it names"),
+        (b"a: *b\n", "not YAML"),
+        (BILLION, ":6:30: too large, at most 400000 YAML events"),
+        (DEEP, "too deeply, at most 60 levels"),
         (b"[" * 5000, "too deeply"),
         (b"a: 1\nb: 2\na: 3\n", ":3:1: the key 'a' stands here twice"),
-        (b"a: {<<: {b: 1}}\n", ":1:5: merge keys"),
         (b"!!python/object/apply:os.system ['id']", "not YAML"),
         (b"a: 1\n" * 1_000_000, "has more than 4 MiB"),
     ],
@@ -174,7 +242,7 @@ def test_broken_yaml_is_told_so(text: bytes, words: str, tmp_path: Path) -> None
 def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
     ran = inspect(tmp_path, "apiVersion: v1\nkind: ConfigMap\n")
     assert ran.code == 0
-    assert "nothing in it that qatprep judges" in ran.out
+    assert "nothing in it that qatprep checks" in ran.out
 
 
 DEPLOYMENT = """\

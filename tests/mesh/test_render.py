@@ -55,7 +55,7 @@ def test_envoy_qat_has_the_key_inside_the_provider() -> None:
     }
 
 
-def test_envoy_fallback_has_the_key_beside_the_provider_too() -> None:
+def test_envoy_fallback_has_the_key_outside_the_provider_too() -> None:
     made = certificate(rendered("envoy", "-p", "cryptomb", "--fallback"))
     assert made["private_key"] == {"filename": "/etc/ssl/key.pem"}
     assert made["private_key_provider"]["fallback"] is True
@@ -101,7 +101,7 @@ def test_delays_that_would_go_wrong_are_refused(text: str) -> None:
     assert ran.code == (0 if not text else 2)
     if text:
         assert ran.out == ""
-        assert "hint:" in ran.err
+        assert "fix:" in ran.err
 
 
 def test_istio_annotation_and_values() -> None:
@@ -261,11 +261,11 @@ def test_nfd_file() -> None:
         (["istio", "-p", "qat", "--as", "gateway-api", "--istio", "1.25"], "parametersRef"),
         (["kubernetes", "--as", "device-plugin-operator", "--max-devices", "0"], "out of range"),
         (["kubernetes", "--cpus", "0"], "out of range"),
-        (["kubernetes", "--memory", "lots"], "no quantity"),
+        (["kubernetes", "--memory", "lots"], "not a quantity"),
         (["kubernetes", "--image", "a b"], "no image"),
         (["kubernetes", "--as", "device-plugin", "--allocation-policy", "best"], "no allocation policy"),
         (["kubernetes", "--as", "nfd", "-p", "plain"], "no label"),
-        (["envoy", "-p", "qat", "--port", "70000"], "no port"),
+        (["envoy", "-p", "qat", "--port", "70000"], "not a port"),
         (["envoy", "-p", "qat", "--address", "localhost"], "no IP address"),
         (["envoy", "-p", "qat", "--key", "key.pem"], "no absolute path"),
         (["envoy", "-p", "qat", "--key", "/a\nb: c"], "no absolute path"),

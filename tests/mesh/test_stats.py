@@ -257,7 +257,7 @@ def test_broken_statistics_are_told_so(text: bytes, words: str, tmp_path: Path) 
 def test_wrong_options(argv: list[str], tmp_path: Path) -> None:
     ran = inspect(tmp_path, ssl_text(1, 0), *argv)
     assert (ran.code, ran.out) == (2, "")
-    assert "hint:" in ran.err or "expected" in ran.err or "cannot read" in ran.err
+    assert "fix:" in ran.err or "expected" in ran.err or "cannot read" in ran.err
 
 
 def test_fifty_megabytes_of_other_statistics_take_little_time() -> None:

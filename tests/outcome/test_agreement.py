@@ -11,6 +11,7 @@ import pytest
 
 from qatprep.checks import registry, table
 from qatprep.checks.base import Check, Context
+from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
 from qatprep.findings import pages
 from qatprep.simulator.scenarios import scenarios
@@ -79,8 +80,6 @@ def test_every_verb_says_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_bootstrap_ends_with_the_verdict_that_doctor_gives_then(name: str) -> None:
-    from qatprep.cli.open_host import open_host
-
     host = open_host("/", name)
     if name == IMPOSSIBLE:
         assert {qatprep(verb, host=host).code for verb in REFUSED} == {ExitCode.USAGE}
@@ -97,18 +96,23 @@ def test_bootstrap_ends_with_the_verdict_that_doctor_gives_then(name: str) -> No
         assert doctor.code != ExitCode.OK
 
 
+def rows(lines: list[str], *labels: str) -> list[str]:
+    """The lines beside these labels."""
+    found, on = [], False
+    for line in lines:
+        on = any(line.startswith(f"{label:16}") for label in labels) or (on and line[:16].isspace())
+        found += [line] if on else []
+    return found
+
+
 @pytest.mark.parametrize("name", HOSTS)
 def test_people_read_the_same_block(name: str) -> None:
-    """The verdict for people is one block, whichever verb prints it."""
+    """The verdict for people, its proof, and what to do next are the same words, whichever verb prints them."""
     blocks = {}
     for verb in ("doctor", "status") if name == IMPOSSIBLE else ("doctor", "plan", "status"):
         lines = qatprep(verb, "--simulate", name, env={"COLUMNS": "100"}).out.splitlines()
-        start = next(n for n, line in enumerate(lines) if line.startswith("QAT   "))
-        end = next((n for n in range(start, len(lines)) if not lines[n].strip()), len(lines))
-        blocks[verb] = lines[start:end]
-    if "ordinary user" in blocks["doctor"][-1]:
-        blocks["doctor"].pop()
-    assert all(block == blocks["doctor"] for block in blocks.values())
+        blocks[verb] = rows(lines, "QAT", "CryptoMB", "proof", "remaining", "next")
+    assert blocks["doctor"] and all(block == blocks["doctor"] for block in blocks.values())
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTS if name != "spr-2s-as-user"])
@@ -116,7 +120,22 @@ def test_an_id_that_is_printed_has_a_cause_and_a_fix(name: str) -> None:
     for verb in ("plan", "status"):
         for id in set(ID.findall(qatprep(verb, "--simulate", name).out)):
             text = qatprep("doctor", "--simulate", name, "--only", id).out
-            assert re.search(r"^ {6}cause ", text, re.MULTILINE) and re.search(r"^ {6}fix ", text, re.MULTILINE), id
+            assert re.search(r"^ {6}cause ", text, re.MULTILINE) and re.search(
+                r"^ {6}(fix|by hand) ", text, re.MULTILINE
+            ), id
+
+
+def test_any_id_is_explained_by_doctor() -> None:
+    """Those that only a dump, a log or a signature tells as well: `qatprep inspect` and `smoke` print them."""
+    host = open_host("/", "spr-2s-ready")
+    for page in pages.pages().values():
+        called = qatprep("doctor", "--only", page.id, host=host)
+        if page.id in table.BY_ID:
+            assert called.code == ExitCode.OK, called.err
+            continue
+        assert re.search(r"^ {6}cause ", called.out, re.MULTILINE), called.out
+        assert re.search(r"^ {6}(fix|by hand) ", called.out, re.MULTILINE), called.out
+        assert called.code == ExitCode.OK and "found by" in called.out
 
 
 RENAMED = (

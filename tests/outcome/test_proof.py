@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +16,7 @@ from qatprep.assess import State, assess
 from qatprep.checks.base import Profile
 from qatprep.cli.open_host import open_host
 from qatprep.config import NodeConfig
-from qatprep.crypto import prove, smoke
+from qatprep.crypto import prove, qat_verdict, smoke, smoke_qat
 from qatprep.crypto.result import ProviderResult
 from qatprep.crypto.smoke import SmokeReport
 from qatprep.exits import ExitCode
@@ -35,6 +39,17 @@ def machine(name: str = READY) -> SimulatedHost:
     assert isinstance(host, SimulatedHost)
     host.simulated = False
     return host
+
+
+def test_a_signature_of_an_emulated_device_is_no_proof_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    signing(monkeypatch, PF)
+    for kind, kept in (("tmpfs", False), ("sysfs", True)):
+        host = machine()
+        mount = f"36 24 0:31 / /sys/bus/pci rw,nosuid shared:9 - {kind} {kind} rw\n"
+        host.tree.file("/proc/self/mountinfo", mount.encode())
+        done = prove.prove(host, gather(host), "smoke", provider="qat")
+        assert (done.kept, host.exists(proof.PATH)) == (kept, kept)
+        assert ("tmpfs covers /sys/bus/pci" in done.why_not) == (not kept)
 
 
 def concluded(host: Any, config: NodeConfig | None = None) -> Outcome:
@@ -71,6 +86,15 @@ def proven(monkeypatch: pytest.MonkeyPatch, name: str = READY, only: int = 8) ->
     return host
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes a proof")
+def test_programs_that_tests_start_leave_no_proof_on_this_machine() -> None:
+    """They see a /run/qatprep of this test run's own: a file system that nobody else has."""
+    show = [sys.executable, "-c", "print(open('/proc/self/mountinfo').read())"]
+    mounts = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    assert re.search(r" / /run/qatprep \S+ - tmpfs ", mounts)
+    assert "shared:" not in re.search(r".* /run/qatprep .*", mounts)[0]  # type: ignore[index]
+
+
 def test_configured_until_every_pf_has_signed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert concluded(machine()).state(Profile.QAT) is State.CONFIGURED
     assert concluded(machine()).exit_status(require_proof=True) is ExitCode.FINDINGS
@@ -80,6 +104,33 @@ def test_configured_until_every_pf_has_signed(monkeypatch: pytest.MonkeyPatch) -
     whole = concluded(proven(monkeypatch))
     assert whole.state(Profile.QAT) is State.READY and whole.exit_status(require_proof=True) is ExitCode.OK
     assert proof_lines(whole)[0].endswith("smoke: 128 signatures right")
+
+
+@pytest.mark.parametrize(
+    ("vfs", "signed"),
+    [
+        (("0000:6b:00.1", "0000:6b:00.1"), {"0000:6b:00.0": 2}),
+        (("0000:6b:00.1", "0000:70:02.0"), {"0000:6b:00.0": 1, "0000:70:00.0": 1}),
+        (("0000:6c:00.1",), {}),
+    ],
+)
+def test_who_signed_is_known_without_counters(vfs: tuple[str, ...], signed: dict[str, int]) -> None:
+    """By the addresses of libqat's instances; in a VM of the VFs themselves."""
+    host = machine()
+    instances = [{"rsa": True, "bus": routing(bdf)} for bdf in vfs]
+    none = Unknown("no fw_counters")
+    found = smoke_qat._devices(qat_verdict.look(host), instances, 64, none, none)
+    assert {bdf: number for bdf, number, _ in found} == signed
+    in_vm = machine("vm-vfs")
+    first = gather(in_vm).pci.vfs[0].bdf
+    found = smoke_qat._devices(qat_verdict.look(in_vm), [{"rsa": True, "bus": routing(first)}], 64, none, none)
+    assert found == ((first, 1, None),)
+
+
+def routing(bdf: str) -> int:
+    """A PCI routing ID, as libqat's busAddress."""
+    bus, slot, function = re.findall(r"[0-9a-f]+", bdf)[1:]
+    return int(bus, 16) << 8 | int(slot, 16) << 3 | int(function)
 
 
 def test_the_file_is_roots_and_all_may_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +248,37 @@ def test_the_run_at_boot_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = signing(monkeypatch, *every(host))
     assert qatprep("bootstrap", "--boot", "--yes", host=host).code == ExitCode.OK
     assert asked == ["auto"] and concluded(host).state(Profile.QAT) is State.READY
+
+
+@pytest.mark.parametrize("boot", [True, False])
+def test_a_signature_that_fails_is_in_the_verdict_and_in_the_status(
+    monkeypatch: pytest.MonkeyPatch, boot: bool
+) -> None:
+    """At boot and at the end of a bootstrap: everything was prepared, and it does not sign."""
+    host = machine("spr-2s-rebooted")
+
+    def run(provider: str, host: Any) -> SmokeReport:
+        failed = ProviderResult("qat", "failed", "8 of 64 operations never came back", code="lost")
+        return SmokeReport(str(provider), "", (failed,), "qat does not work here", False)
+
+    monkeypatch.setattr(smoke, "run", run)
+    monkeypatch.setattr(smoke, "elsewhere", lambda _: "")
+    called = qatprep("bootstrap", *(["--boot"] if boot else []), "--yes", "-o", "json", host=host)
+    assert called.code == ExitCode.FINDINGS and called.json["status"] == "applied"
+    assert called.json["exit"] == called.json["outcome"]["exit"] == 3
+    qat = called.json["outcome"]["verdicts"][0]
+    assert (qat["for"], qat["state"]) == ("qat", "not ready") and qat["first"]
+
+
+def test_the_status_at_boot_is_that_of_bootstrap() -> None:
+    """On every simulated host whose plan at boot is that of any other time."""
+    for name in ("k8s-as-the-paper-says", "fw-missing", "iommu-off-by-default", "no-qat", "spr-2s", READY):
+        at_boot = qatprep("bootstrap", "--boot", "--yes", "--simulate", name, "-o", "json")
+        host = open_host("/", name)
+        qatprep("bootstrap", "--boot", "--yes", host=host)
+        after = qatprep("doctor", "-o", "json", host=host)
+        assert at_boot.code == after.code, name
+        assert at_boot.json["outcome"]["verdicts"] == after.json["verdicts"], name
 
 
 def test_pfs_that_shall_not_sign_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from qatprep.crypto import native
 from qatprep.version import VERSION
-from tests.packages.conftest import ROOT
+from tests.packages.conftest import ROOT, needs
+from tests.packages.hardening import weaknesses
 
 NAME = "_native.abi3.so"
 
@@ -80,6 +81,24 @@ def test_the_flag_is_told_by_help(script: str) -> None:
     command = [sys.executable, str(ROOT / "packaging" / script), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--without-native" in done.stdout
+
+
+def test_the_module_is_hardened() -> None:
+    """As it is built here, and so in qatprep.pyz and the Debian package, which take it as it is."""
+    module = pytest.importorskip("qatprep._native")
+    assert weaknesses(Path(module.__file__).read_bytes()) == []
+
+
+def test_a_module_that_is_not_is_told(tmp_path: Path) -> None:
+    """The opposite of everything that setup.py asks for."""
+    gcc = needs("gcc", "gcc")
+    source, module = tmp_path / "x.c", tmp_path / "x.so"
+    source.write_text("int x(void) { return 1; }\n")
+    off = ["-fno-stack-protector", "-U_FORTIFY_SOURCE", "-Wl,-z,norelro,-z,lazy,-z,execstack,-rpath,/tmp"]
+    subprocess.run([gcc, "-shared", "-fPIC", *off, "-o", module, source], check=True)
+    assert [line.split(" ")[0] for line in weaknesses(module.read_bytes())] == [
+        *("no", "the", "no", "DT_RUNPATH:", "no", "no"),
+    ]
 
 
 def test_advice_for_an_installation_by_pip() -> None:

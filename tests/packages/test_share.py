@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 
 from qatprep.cli.app import VERBS
 from qatprep.exits import ExitCode
@@ -48,8 +49,8 @@ def candidates(shell: str, share: Path, program: Path, words: str) -> list[str]:
     env = {"PATH": f"{program}:{os.environ['PATH']}", "HOME": str(share), "LC_ALL": "C.UTF-8", "TERM": "dumb"}
     if shell == "bash":
         script = (
-            f"source {share}/bash-completion/completions/qatprep; COMP_WORDS=({words}); "
-            "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); $(complete -p qatprep | sed 's/.*-F \\([^ ]*\\).*/\\1/') qatprep; "
+            f"source {share}/bash-completion/completions/qatprep; COMP_LINE='{words}'; COMP_POINT=${{#COMP_LINE}}; "
+            "$(complete -p qatprep | sed 's/.*-F \\([^ ]*\\).*/\\1/') qatprep; "
             'printf "%s\\n" "${COMPREPLY[@]}"'
         )
         command = [needs("bash", "bash"), "--norc", "-c", script]
@@ -58,6 +59,45 @@ def candidates(shell: str, share: Path, program: Path, words: str) -> list[str]:
         command = [needs("fish", "fish"), "--no-config", "-c", script]
     done = subprocess.run(command, env=env, cwd=share, capture_output=True, text=True, check=True)
     return [line.split("\t")[0] for line in done.stdout.splitlines()]
+
+
+COMPLETED = {
+    "plan --simulate spr-8s": {"spr-8s", "spr-8s-ready"},
+    "explain QP-SVC-": {"QP-SVC-001"},
+    "doctor --only iom": {"iommu"},
+    "plan --set devices.serv": {"devices.services="},
+    "plan --simulate spr-2s --device 0000:6b": {"0000:6b:00.0"},
+    "device reset --simulate spr-2s 0000:f": {"0000:f2:00.0", "0000:f7:00.0"},
+    "device bind --simulate spr-2s-ready 0000:6b:00.": {"0000:6b:00.1", "0000:6b:00.7"},
+}
+"""A command line up to TAB, and some of what completes it."""
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+@pytest.mark.parametrize("line", COMPLETED)
+def test_hosts_ids_stages_keys_and_devices_are_completed(shell: str, line: str, share: Path, program: Path) -> None:
+    word = line.rsplit(" ", 1)[-1]
+    cut = max(word.rfind(":"), word.rfind("=")) + 1 if shell == "bash" else 0  # bash replaces what follows the last
+    offered = {word[:cut] + found for found in candidates(shell, share, program, f"qatprep {line}")}
+    assert COMPLETED[line] <= offered
+    assert all(found.startswith(word) for found in offered), offered
+
+
+def test_runs_are_completed(tmp_path: Path) -> None:
+    from qatprep.cli import complete
+    from qatprep.engine import journal
+    from tests.conftest import qatprep
+
+    env = {"QATPREP_STATE": str(tmp_path / "node")}
+    assert qatprep("bootstrap", "--yes", "--simulate", "spr-2s", env=env).code == 0
+    from qatprep.cli.open_host import open_host
+
+    known = [run.id for run in journal.runs(open_host("/", "spr-2s", str(tmp_path / "node")))]
+    ctx = typer.Context(typer.core.TyperCommand("rollback"))
+    ctx.params.update(simulate="spr-2s")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QATPREP_STATE", str(tmp_path / "node"))
+        assert [id for id, _ in complete.runs(ctx, "")] == known and len(known) == 1
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish"])

@@ -25,7 +25,7 @@ def installed(name: str = "spr-2s", kernel: str = "") -> SimulatedHost:
 
 
 def text(host: SimulatedHost, path: str) -> str:
-    return host.read_text(path)
+    return host.read_text(path).raw
 
 
 def reboot(host: SimulatedHost) -> tuple[SimulatedHost, Called | None]:

@@ -124,7 +124,7 @@ def test_a_foreign_file_is_left_alone_and_named() -> None:
     assert text(host, persist.RULES) == 'SUBSYSTEM=="vfio", GROUP="kvm"\n'
     assert there(host, LINK)
     found = qatprep("doctor", "--only", "QP-PERS-001", host=host)
-    assert f"{persist.RULES} is somebody else's file" in found.out
+    assert f"{persist.RULES} belongs to another user" in found.out
 
 
 def test_a_file_that_was_edited_is_not_removed() -> None:
@@ -133,7 +133,7 @@ def test_a_file_that_was_edited_is_not_removed() -> None:
     host.tree.get(persist.MODULES).data += b"nvme\n"
     called = qatprep("rollback", "--yes", host=host)
     assert called.code == ExitCode.PARTIAL
-    assert f"{persist.MODULES} was changed by somebody since" in called.out + called.err
+    assert f"{persist.MODULES} was changed since by another program" in called.out + called.err
     assert there(host, persist.MODULES) and not there(host, persist.APPLY)
 
 
@@ -148,7 +148,9 @@ def test_what_was_asked_for_on_the_command_line_holds_at_the_next_boot() -> None
     assert pf["services"] == ["dc"] and pf["vfs"][0]["node"]["mode"] == "0600"
     assert qatprep("status", host=booted).code == ExitCode.OK
     # Another configuration replaces a file of ours ...
-    assert qatprep("bootstrap", "--no-smoke", "--set", "devices.services=asym", host=booted).code == ExitCode.OK
+    assert (
+        qatprep("bootstrap", "--yes", "--no-smoke", "--set", "devices.services=asym", host=booted).code == ExitCode.OK
+    )
     assert "services: asym" in text(booted, persist.CONFIG)
 
 
@@ -157,7 +159,7 @@ def test_the_owners_own_config_is_never_replaced() -> None:
     mine = "# mine\ndevices: {services: asym}\n"
     host.tree.file(persist.CONFIG, mine.encode())
     assert qatprep("bootstrap", "--no-smoke", host=host).code == ExitCode.OK
-    called = qatprep("bootstrap", "--no-smoke", "--set", "devices.services=dc", host=host)
+    called = qatprep("bootstrap", "--yes", "--no-smoke", "--set", "devices.services=dc", host=host)
     assert called.code == ExitCode.FINDINGS
     assert persist.CONFIG in called.out
     assert text(host, persist.CONFIG) == mine

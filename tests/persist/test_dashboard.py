@@ -1,14 +1,12 @@
 """docs/grafana.json and docs/alerts.yaml: their queries run by Prometheus' own promtool on recorded metrics.
 
-promtool is in Debian's package prometheus; $QATPREP_PROMTOOL names one that is not on PATH.
+promtool is that of Debian's package prometheus (python3 -m tests.tools promtool).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 import yaml
 
 from qatprep.report.prometheus import METRICS
+from tests import tools
 from tests.conftest import qatprep
 
 ROOT = Path(__file__).parents[2]
@@ -49,10 +48,10 @@ EXPECTED: dict[str, Expected] = {
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    found = os.environ.get("QATPREP_PROMTOOL") or shutil.which("promtool")
-    if not found:
-        pytest.skip("no promtool: it is in Debian's package prometheus")
-    return found
+    try:
+        return str(tools.get("promtool") / "root/usr/bin/promtool")
+    except tools.Unavailable as e:
+        pytest.skip(f"no promtool: {e}")
 
 
 def panels() -> list[dict[str, Any]]:

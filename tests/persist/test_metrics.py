@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,30 @@ def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     assert called.code == ExitCode.ERROR and "textfile.directory" in called.err
     called = qatprep("metrics", "--simulate", "spr-2s", "--write", str(tmp_path / "q.txt"))
     assert called.code == ExitCode.USAGE and ".prom" in called.err
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=8k,nr_inodes=10 none "$1" && dd if=/dev/zero of="$1/ballast" bs=4k status=none 2>/dev/null
+printf old > "$1/q.prom" 2>/dev/null
+"$2" -m qatprep metrics --simulate spr-2s --write "$1/q.prom"
+echo "status $?, now $(ls "$1" | tr '\\n' ' ')"
+"""
+
+
+def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path) -> None:
+    """On a file system of 8 KiB that is full, in a mount namespace of its own; nothing half-written stays there."""
+    unshare = ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespace may be made here")
+    argv = [*unshare, "sh", "-c", FULL_DISK, "sh", str(tmp_path), sys.executable]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.stderr.splitlines() == [
+        f"error: cannot write '{tmp_path}/q.prom': No space left on device",
+        "  fix:   make room there, then run this again",
+    ]
+    assert done.stdout == "status 1, now ballast q.prom \n"
 
 
 def test_the_names_are_documented() -> None:

@@ -115,7 +115,9 @@ def test_every_line_of_a_journal() -> None:
     qatprep("bootstrap", "--no-smoke", host=host)
     qatprep("bootstrap", "--no-smoke", host=host)
     qatprep("rollback", "--yes", host=host)
-    lines = [line for name in host.listdir(DIRECTORY) for line in host.read_text(f"{DIRECTORY}/{name}").splitlines()]
+    lines = [
+        line for name in host.listdir(DIRECTORY) for line in host.read_text(f"{DIRECTORY}/{name}").raw.splitlines()
+    ]
     assert len(lines) > 100
     for line in lines:
         schema("journal")(json.loads(line))

@@ -12,7 +12,7 @@ import pytest
 
 from qatprep.config import parse
 from qatprep.persist import files
-from tests.persist import tools
+from tests import tools
 
 CONFIGS = {
     "default": "{}",
@@ -22,7 +22,7 @@ CONFIGS = {
 EXPOSURE = 4.0
 """systemd-analyze security: below this is what it calls OK."""
 PROGRAM = (sys.executable, "-m", "qatprep")
-needs_tools = pytest.mark.skipif(not tools.ready(), reason="python -m tests.persist.tools fetches systemd's tools")
+needs_tools = pytest.mark.skipif(not tools.made("systemd"), reason="no systemd tools: python3 -m tests.tools systemd")
 
 
 @pytest.fixture(params=list(CONFIGS))
@@ -47,11 +47,11 @@ def exposure(said: str) -> float:
 
 @needs_tools
 def test_units_of_systemd_257(written: dict[str, Path]) -> None:
-    done = tools.run("systemd-analyze", "verify", "--man=no", *units(written))
+    done = tools.systemd("systemd-analyze", "verify", "--man=no", *units(written))
     assert (done.returncode, done.stderr) == (0, "")
     for path in units(written):
         if path.endswith(".service"):
-            done = tools.run("systemd-analyze", "security", "--offline=true", "--no-pager", path)
+            done = tools.systemd("systemd-analyze", "security", "--offline=true", "--no-pager", path)
             assert exposure(done.stdout) < EXPOSURE
 
 
@@ -68,22 +68,22 @@ def test_a_unit_with_a_mistake_is_found(tmp_path: Path) -> None:
     """The judge is awake."""
     path = tmp_path / "x.service"
     path.write_text(f"[Service]\nExecStart={sys.executable}\nProtectSistem=strict\n")
-    assert "ProtectSistem" in tools.run("systemd-analyze", "verify", str(path)).stderr
+    assert "ProtectSistem" in tools.systemd("systemd-analyze", "verify", str(path)).stderr
 
 
 @needs_tools
 def test_rules(written: dict[str, Path]) -> None:
-    done = tools.run("udevadm", "verify", "--resolve-names=never", str(written["90-qatprep.rules"]))
+    done = tools.systemd("udevadm", "verify", "--resolve-names=never", str(written["90-qatprep.rules"]))
     assert done.returncode == 0, done.stdout + done.stderr
     bad = written["90-qatprep.rules"].with_name("91-bad.rules")
     bad.write_text(written["90-qatprep.rules"].read_text().replace("PROGRAM", "PROGRM"))
-    assert tools.run("udevadm", "verify", str(bad)).returncode == 1
+    assert tools.systemd("udevadm", "verify", str(bad)).returncode == 1
 
 
 @needs_tools
 def test_the_group(written: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
-    done = tools.run("systemd-sysusers", f"--root={tmp_path}", str(written["qatprep.conf"]))
+    done = tools.systemd("systemd-sysusers", f"--root={tmp_path}", str(written["qatprep.conf"]))
     assert done.returncode == 0, done.stderr
     assert re.search(r"^(qat|tls-accel):x:\d+:$", (tmp_path / "etc/group").read_text(), re.MULTILINE)
 

@@ -72,6 +72,10 @@ class Case:
 
 
 SAYS = "device_ownership_from_security_context = "
+REGISTRIES = """\
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."registry.example.org"]
+  endpoint = ["http://registry.example.org"]
+"""
 DOTTED = 'version = 2\nplugins."io.containerd.grpc.v1.cri".sandbox_image = "example/pause:1"\n'
 INLINE = 'version = 2\nplugins = {"io.containerd.grpc.v1.cri" = {sandbox_image = "example/pause:1"}}\n'
 CHILD = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\n'
@@ -129,6 +133,92 @@ CASES = (
             "*": "version = 3",
             "sid": "above the main file's 2",
         },
+    ),
+    Case(
+        "a drop-in without version has the CRI table",
+        V2.replace("IMPORTS", IMPORT),
+        {"registries.toml": REGISTRIES},
+        {"*": "registries.toml", "sid": "drop-in"},
+    ),
+    Case(
+        "a drop-in without version has the CRI table of version 1",
+        V2.replace("IMPORTS", IMPORT),
+        {"a.toml": f"[plugins.cri]\n  {SAYS}false\n"},
+        {"*": "named in full", "sid": "a.toml"},
+    ),
+    Case(
+        "a drop-in of version 1",
+        V2.replace("IMPORTS", IMPORT),
+        {"a.toml": f"version = 1\n[plugins.cri]\n  {SAYS}true\n"},
+        {"*": "on"},
+    ),
+    Case(
+        "a drop-in of version 1 with version 2's table",
+        V2.replace("IMPORTS", IMPORT),
+        {"a.toml": OTHER_V2.replace("version = 2", "version = 1") + f"  {SAYS}true\n"},
+        {"*": "main", "sid": "on"},
+    ),
+    Case(
+        "nothing says a version, a drop-in has version 2's table",
+        IMPORT + "\n[plugins.cri.cni]\n",
+        {"a.toml": OTHER_V2.replace("version = 2\n", "") + f"  {SAYS}true\n"},
+        {"*": "main", "sid": "no `version`"},
+    ),
+    Case(
+        "a drop-in without version has version 3's table",
+        V2.replace("IMPORTS", IMPORT),
+        {"a.toml": OTHER_V3.replace("version = 3\n", "") + f"  {SAYS}true\n"},
+        {"*": "main", "sid": "on"},
+    ),
+    Case(
+        "version 2's table without a version",
+        OTHER_V2.replace("version = 2\n", "") + f"  {SAYS}true\n",
+        {},
+        {"*": "main", "sid": "no `version`"},
+    ),
+    Case(
+        "files that import themselves and each other",
+        V2.replace("IMPORTS", 'imports = ["config.toml", "conf.d/a.toml"]'),
+        {"a.toml": 'imports = ["a.toml", "../config.toml"]\n' + OTHER_V2.replace("version = 2\n", "")},
+        {"*": "a.toml", "sid": "main"},
+    ),
+    Case(
+        "imports of a relative glob",
+        V2.replace("IMPORTS", 'imports = ["conf.d/*.toml"]'),
+        {"a.toml": OTHER_V2 + f"  {SAYS}true\n"},
+        {"*": "on", "bookworm": "main"},
+    ),
+    Case(
+        "imports of files in directories of any name",
+        V2.replace("IMPORTS", 'imports = ["DIR/*/*.toml"]'),
+        {"a.toml": OTHER_V2 + f"  {SAYS}true\n"},
+        {"*": "on"},
+    ),
+    Case(
+        "imports of files in directories of any name, none of them says it",
+        V2.replace("IMPORTS", 'imports = ["DIR/*/*.toml"]'),
+        {"a.toml": OTHER_V2},
+        {"*": "a.toml", "sid": "main"},
+    ),
+    Case("imports is a string", 'version = 2\nimports = "DIR/conf.d/*.toml"\n', {}, {"*": "imports is no list"}),
+    Case(
+        "the key one table too deep",
+        "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\n" + f"  {SAYS}true\n",
+        {},
+        {"*": "version = 3", "sid": "main"},
+    ),
+    Case(
+        "indented with tabs, Windows line ends",
+        'version = 2\r\n\r\n[plugins."io.containerd.grpc.v1.cri"]\r\n\tsandbox_image = "example/pause:1"\r\n'
+        '\t[plugins."io.containerd.grpc.v1.cri".cni]\r\n\t\tbin_dir = "/usr/lib/cni"\r\n',
+        {},
+        {"*": "main"},
+    ),
+    Case(
+        "a plugin of another name in full",
+        V2.replace("IMPORTS", "") + '[plugins."containerd.runtime.v1.linux"]\nshim = "containerd-shim"\n',
+        {},
+        {"*": "main", "trixie": "named in full"},
     ),
     Case("version 4", "version = 4\n", {}, {"*": "version = 4", "sid": "2.3 or later"}),
     Case("version 9", "version = 9\n", {}, {"*": "version = 9"}),
@@ -188,6 +278,6 @@ CASES = (
     ),
     Case("broken TOML", 'version = 2\n[plugins."io.containerd.grpc.v1.cri"\n', {}, {"*": "not TOML"}),
     Case("broken TOML in a drop-in", V2.replace("IMPORTS", IMPORT), {"b.toml": "version = \n"}, {"*": "not TOML"}),
-    Case("plugins is a string", 'version = 2\nplugins = "none"\n', {}, {"*": "plugins is no table"}),
+    Case("plugins is a string", 'version = 2\nplugins = "none"\n', {}, {"*": "plugins is not a table"}),
     Case("two tables of one name", "version = 2\n[plugins.a]\n[plugins.a]\n", {}, {"*": "not TOML"}),
 )

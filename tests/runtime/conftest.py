@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import pytest
 
 from qatprep.runtime.containerd import Version, parse_version
 from qatprep.runtime.dry_run import DumpFailed
-from tests.runtime.fetch_containerd import SUITES, Unavailable, binary, directory, fetch, mirror
+from tests.tools import CONTAINERD, Unavailable, get
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,8 @@ class Containerd:
 
     def dump(self, config: Path) -> str:
         """`containerd --config FILE config dump`. DumpFailed with its words."""
-        done = subprocess.run(
-            [self.path, "--config", config, "config", "dump"], capture_output=True, text=True, timeout=60, check=False
-        )
+        argv = [str(self.path), "--config", str(config), "config", "dump"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd="/")
         if done.returncode:
             raise DumpFailed(done.stderr.strip().splitlines()[-1])
         return done.stdout
@@ -49,23 +47,18 @@ class Containerd:
         return dump
 
 
-@pytest.fixture(scope="session", params=list(SUITES))
+@pytest.fixture(scope="session", params=list(CONTAINERD))
 def containerd(request: pytest.FixtureRequest) -> Containerd:
     """The containerd of each Debian suite. QATPREP_OFFLINE=1 uses only what is in the cache."""
     suite: str = request.param
-    base = directory()
-    path = binary(suite, base)
-    if path is None:
-        if os.environ.get("QATPREP_OFFLINE"):
-            pytest.skip(f"no containerd of {suite} in {base}, and QATPREP_OFFLINE is set")
-        try:
-            path = fetch(suite, base, mirror())
-        except Unavailable as e:
-            pytest.skip(f"no containerd of {suite} to test against: {e}")
+    try:
+        path = get(f"containerd-{suite}") / "root" / "usr" / "bin" / "containerd"
+    except Unavailable as e:
+        pytest.skip(f"no containerd to test against: {e}")
     said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=False)
     if said.returncode:
         pytest.skip(f"the containerd of {suite} does not run here: {said.stderr.strip()[:200]}")
     version = parse_version(said.stdout)
     assert version is not None, said.stdout
-    assert f"{version.major}.{version.minor}".startswith(SUITES[suite])
+    assert f"{version.major}.{version.minor}".startswith(CONTAINERD[suite])
     return Containerd(suite, path, version)

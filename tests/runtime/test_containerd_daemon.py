@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.runtime.containerd import V2
 from qatprep.runtime.edit import set_key
 from tests.runtime.cases import DEBIAN
 from tests.runtime.conftest import Containerd
@@ -54,7 +55,7 @@ def said(containerd: Containerd, text: str, home: Path) -> set[str]:
 
 
 def test_daemon_takes_the_edited_file(containerd: Containerd, tmp_path: Path) -> None:
-    assert said(containerd, set_key(DEBIAN, "config.toml"), tmp_path) == {"true"}
+    assert said(containerd, set_key(DEBIAN, "config.toml", V2), tmp_path) == {"true"}
 
 
 def test_daemon_with_the_packaged_file_has_it_off(containerd: Containerd, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def lay(case: Case, directory: Path) -> Path:
     return main
 
 
-def gather(main: Path) -> ConfigSet:
-    files = read(LinuxHost(), str(main), str(main.parent / "conf.d"))
+def gather(main: Path, containerd: Containerd) -> ConfigSet:
+    files = read(LinuxHost(), str(main), str(main.parent / "conf.d"), containerd.version)
     assert not isinstance(files, Unknown), files
     return files
 
@@ -39,7 +39,7 @@ def gather(main: Path) -> ConfigSet:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_made_right_or_refused(containerd: Containerd, case: Case, tmp_path: Path) -> None:
     main = lay(case, tmp_path)
-    files = gather(main)
+    files = gather(main, containerd)
     expected = case.becomes.get(containerd.suite, case.becomes["*"])
     trials = frozenset({str(tmp_path / "trial.main"), str(tmp_path / "trial.piece")})
     before_bytes = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -78,14 +78,14 @@ def test_made_right_or_refused(containerd: Containerd, case: Case, tmp_path: Pat
     assert all(KEY in line or "plugins = {" in line for line in gone), gone
     assert len(new) - len(old) <= (4 if old else 7)
     # And a second look finds nothing to do.
-    assert proven(gather(main), containerd.version, containerd.trial(tmp_path), names=trials) is None
+    assert proven(gather(main, containerd), containerd.version, containerd.trial(tmp_path), names=trials) is None
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_verdict_agrees_with_the_binary(containerd: Containerd, case: Case, tmp_path: Path) -> None:
     """What doctor says without starting containerd is what containerd says."""
     main = lay(case, tmp_path)
-    verdict = judge(gather(main), containerd.version)
+    verdict = judge(gather(main, containerd), containerd.version)
     if not main.exists():
         assert verdict.on is False
         return

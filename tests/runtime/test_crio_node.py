@@ -48,6 +48,17 @@ def test_a_file_of_any_name_that_is_read_after_ours_is_not_overruled() -> None:
     assert changes == [] and "99-no-ownership.toml sorts after ours" in skipped[0].reason
 
 
+@pytest.mark.parametrize(
+    "text", ["crio = 3", "[crio]\nruntime = []", ON.replace("true", '"true"'), "[crio.runtime]\ndefault_ulimits = [1]"]
+)
+def test_a_value_of_another_type_stops_cri_o(text: str) -> None:
+    path = f"{DIRECTORY}/10.conf"
+    titles = [f.title for f in judge(BASE, node((path, text))).findings if f.id == "QP-RT-002" and f.status == "fail"]
+    assert len(titles) == 1 and titles[0].startswith(f"CRI-O does not start with {path}: ")
+    changes, skipped = plan(assess(facts(BASE, node((path, text))), parse("containers: {device_ownership: true}", "x")))
+    assert changes == [] and path in skipped[0].reason
+
+
 def test_places_that_are_given_on_the_command_line() -> None:
     argv = "/usr/bin/crio --config /opt/crio.conf --config-dir=/opt/crio.d"
     text = node(("/opt/crio.conf", OFF), ("/opt/crio.d/a", ON), (f"{DIRECTORY}/z.conf", OFF), argv=argv)

@@ -32,7 +32,7 @@ def test_exactly_one_key_changes(plugins: dict[str, Any], version: int | None, n
     text = text if newline else text.rstrip("\n")
     uri = uri_for(version or 1)
     try:
-        after = set_key(text, "x")
+        after = set_key(text, "x", uri)
     except Refused as e:
         assert not isinstance(plugins.get(uri, {}), dict), e.message
         return
@@ -44,7 +44,7 @@ def test_exactly_one_key_changes(plugins: dict[str, Any], version: int | None, n
 @given(st.text(max_size=200) | st.text("[]{}=\"'.#\n ab", max_size=80))
 def test_any_text_is_edited_or_refused(text: str) -> None:
     try:
-        after = set_key(text, "x")
+        after = set_key(text, "x", "cri")
     except Refused as e:
         assert e.message
         return

@@ -15,6 +15,7 @@ from qatprep.facts.kubernetes import resource_name
 from qatprep.findings import Finding, Status
 from qatprep.host.base import RunResult
 from qatprep.host.capture import Capture
+from qatprep.text import Foreign
 from tests.checks.hosts import facts, judge, tree
 
 MIB = 1 << 20
@@ -303,7 +304,7 @@ def test_broken_checkpoint_is_unknown() -> None:
 class WithKubectl(Capture):
     """A recorded node whose kubectl answers."""
 
-    answer = RunResult((), 127, "", "")
+    answer = RunResult((), 127, Foreign(""), Foreign(""))
     asked: tuple[str, ...] = ()
 
     def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
@@ -319,7 +320,7 @@ def ask(
     extra = "/etc/kubernetes/kubelet.conf = secret\n/proc/sys/kernel/hostname = Node7\n"
     host = WithKubectl(tree(BASE, Node(registered={"cy": every_vf()[:16]}).text() + extra), "x")
     document = {"metadata": {"name": "node7", "labels": labels}, "status": {"allocatable": allocatable}}
-    host.answer = RunResult((), rc, json.dumps(document), stderr)
+    host.answer = RunResult((), rc, Foreign(json.dumps(document)), Foreign(stderr))
     return host, evaluate(gather(host), NodeConfig(), Profile.QAT)
 
 

@@ -20,6 +20,7 @@ from qatprep.steps.base import Change, ChangeFailed, restore
 from qatprep.steps.containerd import OwnDevices
 from qatprep.steps.files import InstallFile
 from qatprep.steps.units import RestartUnit
+from qatprep.text import Foreign
 from tests.checks.hosts import facts
 from tests.runtime.cases import DEBIAN, IMPORT, OTHER_V2, V2
 from tests.runtime.conftest import Containerd
@@ -213,20 +214,8 @@ def test_no_runtime_at_all() -> None:
 # -- done by the real containerd --------------------------------------------------------------------------------------
 
 
-class Machine(LinuxHost):
-    """This machine, with the containerd of one Debian suite as its own."""
-
-    def __init__(self, containerd: Containerd) -> None:
-        super().__init__()
-        self.containerd = str(containerd.path)
-
-    def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
-        assert argv[0] == "containerd", argv
-        return super().run([self.containerd, *argv[1:]], deadline=deadline)
-
-
-def own(main: Path) -> OwnDevices:
-    return OwnDevices(str(main), str(main), "test")
+def own(main: Path, containerd: Containerd | None = None, may_edit: tuple[str, ...] = ()) -> OwnDevices:
+    return OwnDevices(str(main), str(main), "test", str(containerd.path) if containerd else "containerd", may_edit)
 
 
 def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
@@ -245,8 +234,8 @@ def test_done_proven_and_undone(containerd: Containerd, text: str | None, tmp_pa
         main.write_text(text.replace("DIR", str(tmp_path)))
         main.chmod(0o640)
     before = snapshot(tmp_path)
-    host = Machine(containerd)
-    change = own(main)
+    host = LinuxHost()
+    change = own(main, containerd)
     outcome = change.do(host)
     assert outcome
     assert device_ownership(parse_dump(containerd.dump(main))) is True
@@ -266,7 +255,7 @@ def test_what_containerd_would_lose_is_never_written(containerd: Containerd, tmp
     (tmp_path / "conf.d").mkdir()
     main.write_text(V2.replace("IMPORTS", IMPORT).replace("DIR", str(tmp_path)))
     (tmp_path / "conf.d" / "other.toml").write_text(OTHER_V2)
-    outcome = own(main).do(Machine(containerd))
+    outcome = own(main, containerd).do(LinuxHost())
     assert outcome
     expected = "90-qatprep.toml" if containerd.version.major >= 2 else "other.toml"
     assert Path(str(outcome["path"])).name == expected
@@ -279,7 +268,7 @@ def test_refused_without_a_trace(containerd: Containerd, text: str, tmp_path: Pa
     main.write_text(text)
     before = snapshot(tmp_path)
     with pytest.raises(ChangeFailed):
-        own(main).do(Machine(containerd))
+        own(main, containerd).do(LinuxHost())
     assert snapshot(tmp_path) == before
 
 
@@ -289,15 +278,15 @@ def test_a_link_is_left_alone(containerd: Containerd, tmp_path: Path) -> None:
     main = tmp_path / "config.toml"
     main.symlink_to(real)
     with pytest.raises(ChangeFailed, match="is a link"):
-        own(main).do(Machine(containerd))
+        own(main, containerd).do(LinuxHost())
     assert real.read_text() == DEBIAN and os.path.islink(main)
 
 
 def test_undo_respects_what_somebody_changed_since(containerd: Containerd, tmp_path: Path) -> None:
     main = tmp_path / "config.toml"
     main.write_text(DEBIAN)
-    host = Machine(containerd)
-    outcome = own(main).do(host)
+    host = LinuxHost()
+    outcome = own(main, containerd).do(host)
     main.write_text(main.read_text() + "# mine\n")
     with pytest.raises(ChangeFailed, match="changed by somebody"):
         own(main).undo(host, outcome)
@@ -307,7 +296,7 @@ def test_undo_respects_what_somebody_changed_since(containerd: Containerd, tmp_p
 def test_without_containerd_nothing_is_written(tmp_path: Path) -> None:
     class Bare(LinuxHost):
         def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
-            return RunResult(tuple(argv), 127, "", "containerd: not found")
+            return RunResult(tuple(argv), 127, Foreign(""), Foreign("containerd: not found"))
 
     main = tmp_path / "config.toml"
     main.write_text(OWNED.replace("true", "false"))
@@ -315,3 +304,21 @@ def test_without_containerd_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ChangeFailed, match="no containerd here"):
         own(main).do(Bare())
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o777, "writable by every user"), (0o775, "writable by group")], ids=["everybody", "a group"]
+)
+def test_a_configuration_that_others_can_change_is_not_edited(tmp_path: Path, mode: int, said: str) -> None:
+    """Which file containerd reads is what a process says of itself: it may be anybody's."""
+    (tmp_path / "sys/bus").mkdir(parents=True)
+    folder = tmp_path / "srv"
+    folder.mkdir()
+    folder.chmod(mode)
+    (folder / "config.toml").write_text(V2.replace("IMPORTS\n", ""))
+    before = (folder / "config.toml").read_text()
+    change = OwnDevices("/srv/config.toml", "/srv/config.toml", "a test")
+    with pytest.raises(ChangeFailed, match=said):
+        change.do(LinuxHost(str(tmp_path)))
+    assert (folder / "config.toml").read_text() == before
+    assert os.listdir(folder) == ["config.toml"]

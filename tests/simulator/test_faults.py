@@ -102,7 +102,7 @@ def test_faults_choose_by_number_path_and_kind(faults: Faults, fails: list[int])
 def test_a_program_that_fails_has_an_exit_status() -> None:
     host = simulated(faults=Faults.error(1, errno.ENOMEM, op="run", path="modprobe *"))
     result = host.run(["modprobe", "vfio-pci"])
-    assert (result.rc, result.stderr) == (1, "modprobe: Cannot allocate memory\n")
+    assert (result.rc, result.stderr.raw) == (1, "modprobe: Cannot allocate memory\n")
     assert not host.exists("/dev/vfio/vfio")
     assert host.run(["modprobe", "vfio-pci"]).rc == 0
 
@@ -199,6 +199,4 @@ def test_a_boot_mends_nothing_that_is_on_disk(name: str) -> None:
 
 def test_a_second_boot_gives_the_same_host() -> None:
     once = simulated(name="spr-2s-ready").reboot()
-    assert fingerprint(once.reboot().tree).replace(once.reboot().boot_id(), "") == fingerprint(once.tree).replace(
-        once.boot_id(), ""
-    )
+    assert fingerprint(once.reboot().tree) == fingerprint(once.tree)

@@ -10,7 +10,7 @@ from tests.simulator.hosts import simulated
 
 
 def loaded(host: SimulatedHost) -> list[str]:
-    return [line.split()[0] for line in host.read_text("/proc/modules").splitlines()]
+    return [line.split()[0] for line in host.read_text("/proc/modules").raw.splitlines()]
 
 
 # -- modprobe -----------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_a_second_time_changes_nothing() -> None:
 )  # fmt: skip
 def test_what_modprobe_says(name: str, argv: list[str], rc: int, stderr: str) -> None:
     result = simulated(name).run(argv)
-    assert (result.rc, result.stderr) == (rc, stderr)
+    assert (result.rc, result.stderr.raw) == (rc, stderr)
 
 
 def test_an_install_line_holds_and_a_blacklist_does_not() -> None:
@@ -83,7 +83,10 @@ def test_the_kernel_itself_may_refuse() -> None:
     host = simulated()
     host.tree.get("/proc/cmdline").data = b"ro module_blacklist=vfio_pci\n"
     result = host.run(["modprobe", "vfio-pci"])
-    assert (result.rc, result.stderr) == (1, "modprobe: ERROR: could not insert 'vfio_pci': Operation not permitted\n")
+    assert (result.rc, result.stderr.raw) == (
+        1,
+        "modprobe: ERROR: could not insert 'vfio_pci': Operation not permitted\n",
+    )
 
 
 def test_options_and_soft_dependencies_of_modprobe_d() -> None:
@@ -117,7 +120,7 @@ def test_a_system_group_comes_and_goes() -> None:
     assert host.read("/etc/gshadow") == shadow + b"qat:!::\n"
     assert host.run(["getent", "group", "qat"]).stdout == "qat:x:996:\n"
     again = host.run(["groupadd", "--system", "qat"])
-    assert (again.rc, again.stderr) == (9, "groupadd: group 'qat' already exists\n")
+    assert (again.rc, again.stderr.raw) == (9, "groupadd: group 'qat' already exists\n")
     assert host.run(["groupdel", "qat"]).rc == 0
     assert (host.read("/etc/group"), host.read("/etc/gshadow")) == (group, shadow)
     assert host.run(["groupdel", "qat"]).rc == 6

@@ -80,7 +80,7 @@ class Play:
         return "ok"
 
     def do_read(self, path: str) -> str:
-        return " ".join(self.host.read_text(path, deadline=5).split("\n")).strip()
+        return " ".join(self.host.read_text(path, deadline=5).raw.split("\n")).strip()
 
     def do_link(self, path: str) -> str:
         return self.link(path)
@@ -97,10 +97,10 @@ class Play:
         return str(self.host.run(words.split()).rc)
 
     def do_log(self, _: str) -> str:
-        return kmsg.parse(self.host.kernel_log().splitlines()[-1]).text
+        return kmsg.parse(self.host.kernel_log().raw.splitlines()[-1]).text
 
     def do_logged(self, text: str) -> str:
-        return "yes" if any(text in line for line in self.host.kernel_log().splitlines()) else "no"
+        return "yes" if any(text in line for line in self.host.kernel_log().raw.splitlines()) else "no"
 
 
 def _expected(text: str, kernel: tuple[int, int]) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from qatprep.exits import ExitCode
+from qatprep.host.manifest import TOTAL_LIMIT
 from qatprep.simulator.state_file import KeptHost
 from tests.conftest import qatprep
 
@@ -47,7 +49,7 @@ def test_a_process_of_its_own_can_undo_what_another_one_did(tmp_path: Path) -> N
 def test_the_kernel_stays_too(tmp_path: Path) -> None:
     env = {"QATPREP_STATE": str(tmp_path / "node1")}
     assert qatprep("bootstrap", "--simulate", "srf-1s@6.17", env=env).code == 0
-    assert "kernel 6.17" in qatprep("status", "--simulate", "srf-1s", env=env).out
+    assert "Linux 6.17" in qatprep("status", "--simulate", "srf-1s", env=env).out
 
 
 @pytest.mark.parametrize("verb", ["bootstrap", "rollback"])
@@ -80,7 +82,7 @@ def test_a_state_of_another_host_is_refused(tmp_path: Path) -> None:
     assert qatprep("bootstrap", "--simulate", "srf-1s", env=env).code == 0
     got = qatprep("plan", "--simulate", "emr-2s", env=env)
     assert got.code == 2
-    assert "'srf-1s'" in got.err and "'emr-2s'" in got.err and "hint: name another file" in got.err
+    assert "'srf-1s'" in got.err and "'emr-2s'" in got.err and "fix:   name another file" in got.err
 
 
 def test_a_place_where_nothing_can_be_kept(tmp_path: Path) -> None:
@@ -105,3 +107,58 @@ def test_a_killed_run_leaves_what_it_had_done(tmp_path: Path) -> None:
     assert after["status"] == "applied"
     assert after["resumed"]
     assert qatprep("doctor", "--profile", "qat", "--simulate", "spr-2s", env=here).code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/sys/bus/pci/drivers = x", "no host that the simulation can go on with: [Errno 20] Not a directory"),
+        ("/.qatprep/euid = root", "/.qatprep/euid is not a user id: 'root'"),
+        ("/.qatprep/time = soon", "/.qatprep/time is not a time such as 2026-03-02T08:00:00Z: 'soon'"),
+    ],
+)
+def test_a_damaged_state_is_told(line: str, said: str, tmp_path: Path) -> None:
+    state = tmp_path / "node1"
+    head = "# qatprep host 1\n# the state of the simulated host spr-2s\n@include spr-2s-ready\n"
+    state.write_text(f"{head}- {line.split(' ')[0]}\n{line}\n")
+    called = qatprep("status", "--simulate", "spr-2s", env={"QATPREP_STATE": str(state)})
+    assert called.code == ExitCode.USAGE
+    assert said in called.err and len(called.err.splitlines()) == 2
+
+
+def test_what_killed_calls_were_writing_is_removed(tmp_path: Path) -> None:
+    state = tmp_path / "node1"
+    env = {"QATPREP_STATE": str(state)}
+    assert qatprep("bootstrap", "--simulate", "srf-1s", env=env).code == 0
+    (tmp_path / "node1.new-0123456789abcdef").write_text("# qatprep host 1\nhalf")
+    (tmp_path / "node10").write_text("another file")
+    assert qatprep("status", "--simulate", "srf-1s", env=env).code == 0
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["node1", "node1.lock", "node10"]
+
+
+def test_a_state_larger_than_a_host_file_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "node1"
+    with state.open("wb") as f:
+        f.truncate(TOTAL_LIMIT + 1)
+    got = qatprep("plan", "--simulate", "srf-1s", env={"QATPREP_STATE": str(state)})
+    assert got.code == 2
+    assert f"has {TOTAL_LIMIT + 1} bytes, at most {TOTAL_LIMIT} are read" in got.err
+
+
+def test_a_full_disk_here_is_a_full_disk_there(tmp_path: Path) -> None:
+    """The state before stays whole, and the run ends as on a host whose journal cannot be written."""
+    state = tmp_path / "node1"
+    env = {**os.environ, "QATPREP_STATE": str(state)}
+
+    def call(verb: str, limit: str) -> subprocess.CompletedProcess[str]:
+        command = f"ulimit -f {limit}; exec {sys.executable} -m qatprep {verb} --simulate srf-1s"
+        return subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=False)
+
+    assert call("bootstrap", "unlimited").returncode == 0
+    before = state.read_bytes()
+    limited = call("rollback", "4")
+    assert limited.returncode == 1, limited.stdout
+    assert f"QATPREP_STATE='{state}': cannot be written: File too large" in limited.stderr
+    assert "Traceback" not in limited.stderr and "mistake in qatprep" not in limited.stderr
+    assert state.read_bytes() == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["node1", "node1.lock"]

@@ -82,7 +82,7 @@ def test_a_second_writer_waits_too_and_does_nothing(host: SimulatedHost) -> None
 
 def test_a_module_in_use_is_not_unloaded(host: SimulatedHost) -> None:
     result = host.run(["modprobe", "-r", "vfio-pci"])
-    assert (result.rc, result.stderr) == (1, "modprobe: FATAL: Module vfio_pci is in use.\n")
+    assert (result.rc, result.stderr.raw) == (1, "modprobe: FATAL: Module vfio_pci is in use.\n")
 
 
 def test_unloading_the_pf_driver_hangs(host: SimulatedHost) -> None:

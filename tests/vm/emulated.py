@@ -31,17 +31,17 @@ def _environment() -> dict[str, str]:
 class Emulator:
     """A PF and its VFs, served by a process of this machine. It outlives guests, as a device does."""
 
-    def __init__(self, directory: str, vfs: int) -> None:
-        """Start it. RigError when it does not come up."""
+    def __init__(self, directory: str, vfs: int, *, pf: bool = True) -> None:
+        """Start it; without `pf` VFs alone, as a VM has them. RigError when it does not come up."""
         os.makedirs(directory)
         self.directory = directory
-        self.vfs = vfs
+        self.names = [*(["pf"] if pf else []), *(f"vf{n}" for n in range(vfs))]
         self._log = f"{directory}/log"
         self.record = f"{directory}/record"
         """What drivers did to the devices, as JSON lines."""
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                [*_PROGRAM, "serve", directory, "--pf", "--vfs", str(vfs), "--record", self.record],
+                [*_PROGRAM, "serve", directory, *(["--pf"] if pf else []), "--vfs", str(vfs), "--record", self.record],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -56,7 +56,7 @@ class Emulator:
 
     def sockets(self) -> list[str]:
         """The PF's, then those of its VFs."""
-        return [f"{self.directory}/{name}" for name in ("pf", *(f"vf{n}" for n in range(self.vfs)))]
+        return [f"{self.directory}/{name}" for name in self.names]
 
     def tell(self, *words: str) -> str:
         """Ask or change it: counts, or fault NAME[=N|=off]. RigError when it refuses."""
@@ -107,7 +107,9 @@ class EmulatedGuest(Guest):
 
     def _start(self) -> None:
         hardware = self.hardware
-        self.emulators = [Emulator(f"{self._directory}/pf{n}", hardware.vfs) for n in range(hardware.pfs)]
+        self.emulators = [
+            Emulator(f"{self._directory}/pf{n}", hardware.vfs, pf=hardware.pfs > 0) for n in range(hardware.pfs or 1)
+        ]
         super()._start()
 
     def close(self) -> None:
@@ -132,9 +134,23 @@ class EmulatedGuest(Guest):
 
     def _order(self) -> Iterable[int]:
         """QEMU's ACPI tables have the root bus that was named last first; a real machine's have the lowest first."""
-        return reversed(range(self.hardware.pfs))
+        return reversed(range(self.hardware.pfs or 1))
 
     def _sriov_device(self, number: int) -> list[str]:
+        if not self.hardware.pfs:
+            return self._vfs_alone()
+        return self._pf_with_vfs(number)
+
+    def _vfs_alone(self) -> list[str]:
+        """Each on a bus of its own: libqat 24.02 knows no others."""
+        line = []
+        for number, path in enumerate(self.emulators[0].sockets()):
+            device = {"driver": "vfio-user-pci", "bus": f"port{number}", "socket": {"type": "unix", "path": path}}
+            line += ["-device", f"pcie-root-port,id=port{number},chassis={number},slot={number}"]
+            line += ["-device", json.dumps(device)]
+        return line
+
+    def _pf_with_vfs(self, number: int) -> list[str]:
         """A PF where it is on a real machine, its VFs on the same bus, eight functions a slot (ARI)."""
         socket_node = number * self.hardware.sockets // self.hardware.pfs
         numa = f",numa_node={socket_node}" if self.hardware.sockets == 2 else ""

@@ -58,7 +58,7 @@ class Hardware:
     memory: int = 640
     """MiB."""
     vfs: int = 16
-    """Most VFs of an emulated PF."""
+    """Most VFs of an emulated PF; without PFs, as many VFs alone, as a VM has them."""
 
 
 @dataclass

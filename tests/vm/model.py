@@ -123,7 +123,7 @@ class ModelHost:
         return self.host.run(argv).rc
 
     def log(self) -> list[str]:
-        return [kmsg.parse(line).text for line in self.host.kernel_log().splitlines()]
+        return [kmsg.parse(line).text for line in self.host.kernel_log().raw.splitlines()]
 
     def hold(self, node: str, bdf: str) -> str:
         if not self.host.exists(node):

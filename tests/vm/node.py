@@ -27,7 +27,7 @@ class Node:
         result = self.guest.qatprep(arguments, timeout=timeout)
         said = f"qatprep {arguments} ended with {result.status}:\n{result.out}{result.err}"
         assert status is None or result.status == status, said
-        assert "mistake in qatprep" not in result.err, said
+        assert "internal error" not in result.err, said
         return result
 
     def json(self, arguments: str, *, status: int | None = 0) -> Any:

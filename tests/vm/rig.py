@@ -126,7 +126,9 @@ def main(argv: list[str] | None = None) -> int:
     verb.add_argument("--kernel", action="append", dest="kernels", choices=list(kernels.KERNELS), metavar="SERIES")
     verb = verbs.add_parser("run", help="boot a guest and run a shell text in it")
     verb.add_argument("--kernel", choices=list(kernels.KERNELS), default=kernels.DEFAULT, metavar="SERIES")
-    verb.add_argument("--pfs", type=int, default=2, help="SR-IOV devices (default: 2)")
+    verb.add_argument(
+        "--pfs", type=int, default=2, help="SR-IOV devices (default: 2); 0 with --kind emulated: VFs alone"
+    )
     verb.add_argument("--kind", choices=("qat", "soft", "nvme", "igb", "emulated"), default="qat")
     verb.add_argument(
         "--suite", choices=list(userland.USERLANDS), default=userland.DEFAULT, help="Debian of emulated guests"

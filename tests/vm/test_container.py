@@ -31,7 +31,7 @@ def contained(guest: Guest, arguments: str, having: list[str]) -> tuple[int, Any
     bounding = ",".join(["-all", *(f"+{name}" for name in having)])
     command = f"setpriv --no-new-privs --inh-caps=-all --bounding-set={bounding} {guest.qatprep_command} {arguments}"
     result = guest.run(f"{command} --root {HOST} --output json", timeout=180.0)
-    assert "mistake in qatprep" not in result.err, result.err
+    assert "internal error" not in result.err, result.err
     return result.status, json.loads(result.out) if result.out else {}
 
 

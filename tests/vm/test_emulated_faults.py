@@ -14,7 +14,7 @@ from .conftest import Boot, full
 from .emulated import EmulatedGuest
 from .machine import Guest, Hardware, Job
 from .node import PF0, PF1, Node, vf
-from .test_emulated import SIGNED, TWO_SOCKETS, signatures
+from .test_emulated import SIGNED, TWO_SOCKETS, signatures, signing_services
 
 pytestmark = [pytest.mark.vm, full]
 
@@ -61,18 +61,13 @@ def load(guest: Guest) -> Job:
 
 
 def doctor(node: Node) -> dict[str, list[str]]:
-    """What the doctor finds wrong: the evidence by id."""
+    """What the doctor finds wrong, or cannot see: the evidence by id."""
     findings = node.json("doctor --profile qat", status=None)["findings"]
     found: dict[str, list[str]] = {}
     for f in findings:
-        if f["status"] in ("fail", "warn"):
+        if f["status"] in ("fail", "warn", "unknown"):
             found.setdefault(f["id"], []).extend(e["value"] for e in f["evidence"])
     return found
-
-
-def log_finding(node: Node) -> list[str]:
-    """Lines of the kernel log that the doctor shows as trouble of their own."""
-    return doctor(node).get("QP-LOG-001", [])
 
 
 def test_errors_are_counted_and_the_doctor_sees_them(boot: Boot, kernel: str) -> None:
@@ -123,8 +118,9 @@ def test_services_are_not_changed_under_load(boot: Boot, kernel: str) -> None:
         assert "stopped" not in said(guest, "services changed under load, refused")
         job.kill()
         job.wait()
-        node.qatprep(f"device services asym {PF0} --yes")
-        assert node.sysfs(PF0, "qat/cfg_services") == "asym"
+        node.qatprep(f"device services dc {PF0} --yes")
+        assert node.sysfs(PF0, "qat/cfg_services") == "dc"
+        node.qatprep(f"device services {signing_services(kernel)} {PF0} --yes")
         assert SIGNED in node.qatprep("smoke --provider qat").out
         said(guest, "services changed")
         assert not node.complaints()
@@ -141,9 +137,11 @@ def test_down_waits_for_the_holder_of_a_vf(boot: Boot, kernel: str) -> None:
             if "blocked until released by user" in logged:
                 break
             time.sleep(1)
-        assert "Some VFs are still running" in logged
+        # 6.1 does not ask whether its VFs have stopped; vfio-pci waits on every kernel.
+        assert ("Some VFs are still running" in logged) == (kernel != "6.1")
         assert down.result is None
-        assert any("blocked until released by user" in line for line in log_finding(node))
+        # Of its own (QP-LOG-001), or as what tells why the number of VFs cannot be read (QP-SRIOV-001).
+        assert "blocked until released by user" in str(doctor(node))
         job.kill()
         job.wait()
         heard(job, "down with a holder")

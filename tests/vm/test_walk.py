@@ -24,7 +24,7 @@ def test_a_node_is_made_ready_used_and_put_back(boot: Boot, kernel: str) -> None
         }
         assert found["QP-FW-001"] == found["QP-IOMMU-002"] == found["QP-KRN-001"] == "ok"
         assert found["QP-SRIOV-001"] == found["QP-VFIO-001"] == "blocked"
-        assert "module not loaded -> loaded" in node.qatprep("plan", status=3).out
+        assert "module qat_4xxx: not loaded -> loaded" in node.qatprep("plan", status=3).out
         assert node.picture() == untouched
 
         # Bootstrap, and nothing is left to be done.

@@ -37,7 +37,7 @@ ROWS = (
         r"Failed to start QAT device\.",
         "QP-ENVOY-006",
         "qatlib could not start",
-        "No device in the container, no permission to open it, or too little memlock: lines before this tell which.",
+        "No device in the container, no permission to open it, or too little memlock: lines before this say which.",
         ("qatprep explain QP-ENVOY-006",),
     ),
     _row(
@@ -57,7 +57,7 @@ ROWS = (
         rf"Failed to load private key provider: {_PROVIDERS}",
         "QP-ENVOY-002",
         "Envoy could not load the provider",
-        "It is not built in, or could not start and there is no fallback: lines before this one tell which.",
+        "It is not built in, or could not start and there is no fallback: lines before this one say which.",
         ("qatprep explain QP-ENVOY-002", "qatprep explain QP-ENVOY-006"),
     ),
     _row(
@@ -67,7 +67,7 @@ ROWS = (
         "QP-ENVOY-002",
         "Envoy does not know the provider's message",
         "This image has no contrib extensions, or the type is misspelled (QatPrivateKeyMethodConfig, not QAT...). "
-        "Envoy has written its whole configuration into the log beside it, inline keys included.",
+        "Envoy has written its complete configuration into the log as well, inline keys included.",
         ("Use Envoy's contrib image, or Istio's proxyv2.",),
     ),
     _row(
@@ -144,7 +144,7 @@ ROWS = (
         r"Failed to load incomplete private key from path",
         "QP-ENVOY-004",
         "fallback has no key to fall back to",
-        "Envoy's fallback uses private_key beside private_key_provider; Istio does not send that.",
+        "Envoy's fallback uses private_key next to private_key_provider; Istio does not send that.",
         ("qatprep render envoy --fallback", "With Istio leave fallback out."),
     ),
     _row(
@@ -169,7 +169,7 @@ ROWS = (
         r"no such field: '(?:poll_delay|private_key|filters|admin|private_key_provider)'",
         "QP-ENVOY-004",
         "a field is in the wrong place",
-        "As in the samples of Intel's guide: poll_delay and private_key belong into typed_config, filters beside "
+        "As in the samples of Intel's guide: poll_delay and private_key belong into typed_config, filters next to "
         "transport_socket, admin at the top.",
         ("qatprep render envoy",),
     ),
@@ -179,8 +179,8 @@ ROWS = (
         r"failed to parse proxy\.istio\.io/config annotation",
         "QP-ENVOY-004",
         "Istio does not take the pod's annotation",
-        "proxy.istio.io/config is YAML in camelCase: privateKeyProvider, with qat or cryptomb, and pollDelay in it. An "
-        "unknown field makes Istio leave out the whole annotation.",
+        "proxy.istio.io/config is YAML in camelCase: privateKeyProvider, with qat or cryptomb, and pollDelay in it. "
+        "Istio ignores an unknown field, and refuses YAML that is broken or a value of another type.",
         "qatprep render istio",
     ),
 )

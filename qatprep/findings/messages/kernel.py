@@ -12,7 +12,7 @@ from qatprep.hardware import DRIVERS, SUPPORTED
 
 _DRIVERS = "|".join(DRIVERS)
 _NAMES = " ".join(f"-e {name}" for name in dict.fromkeys(family.driver for family in SUPPORTED))
-_LOOK = f"Look at the lines before it: dmesg | grep -i -e qat {_NAMES}"
+_LOOK = f"See the lines before it: dmesg | grep -i -e qat {_NAMES}"
 _RESTART = "Restart the program that uses the VF."
 _COLD = "Switch the machine off completely and on again."
 
@@ -56,7 +56,7 @@ ROWS = (
         r"Security Version Number failure|Invalid SVN check status",
         "QP-FW-001",
         "the firmware is below the device's security version",
-        "The device was told to accept newer firmware only.",
+        "The device was set to accept newer firmware only.",
         "Install newer firmware, then load the driver again.",
         versions="7.1 and later",
     ),
@@ -65,7 +65,7 @@ ROWS = (
         r"Failed to load acceleration FW",
         "QP-FW-001",
         "the firmware of a device was not loaded",
-        "The driver did not find it, or the device rejected it: the lines before tell which.",
+        "The driver did not find it, or the device rejected it: the lines before say which.",
         _LOOK,
         leading=True,
     ),
@@ -109,7 +109,7 @@ ROWS = (
         "numa",
         r"Invalid NUMA configuration",
         "QP-PF-001",
-        "the BIOS does not tell a device's NUMA node",
+        "the BIOS does not report a device's NUMA node",
         "The driver refuses such a device on a machine of several nodes.",
         "Update the BIOS.",
     ),
@@ -127,7 +127,7 @@ ROWS = (
         rf"|(?:{_DRIVERS}): probe of .{{0,200}} failed with error -\d+",
         "QP-PF-001",
         "the driver could not start a device",
-        "The lines before it tell why.",
+        "The lines before it say why.",
         _LOOK,
         leading=True,
     ),
@@ -145,7 +145,7 @@ ROWS = (
         r"QAT: Driver (?:initialization|removal) failed",
         "QP-MOD-003",
         "a QAT module could not be loaded",
-        "Lines before it tell why.",
+        "Lines before it say why.",
         _LOOK,
         leading=True,
     ),
@@ -183,7 +183,7 @@ ROWS = (
         r"|(?:qat\w*|usdm_drv): Unknown symbol",
         "QP-STACK-001",
         "a QAT module was loaded that is not part of this kernel",
-        "Somebody compiled it: Intel's out-of-tree stack, or a module of another kernel.",
+        "It was compiled on its own: Intel's out-of-tree stack, or a module of another kernel.",
         "qatprep explain QP-STACK-001",
         status=Status.WARN,
     ),
@@ -227,7 +227,7 @@ ROWS = (
         r"(?<!un)correctable (?:error|SER_SSMSH_ERR)|ARAM correctable error|errsou\d still set",
         "QP-PF-004",
         "a device reported hardware errors and corrected them",
-        "One is no trouble; many, or more and more of them, are.",
+        "One is harmless; many, or a growing number, are not.",
         "grep . /sys/bus/pci/devices/<PF>/qat_ras/errors_*",
         status=Status.WARN,
         device=True,
@@ -244,7 +244,7 @@ ROWS = (
         "a device reported hardware errors that it could not correct",
         "Memory, a slice or the bus of the device failed, or a program gave it an address it may not use.",
         "grep . /sys/bus/pci/devices/<PF>/qat_ras/errors_*",
-        "Bring the PF down and up; when it comes again, have the CPU looked at.",
+        "Bring the PF down and up; when it comes again, have the CPU checked.",
         device=True,
         versions="6.7 and later",
     ),
@@ -283,7 +283,7 @@ ROWS = (
         r"|Failed to synchronize qat timer",
         "QP-LOG-001",
         "a message of the driver to the firmware failed",
-        "The firmware did not take it. Once is no trouble; again and again, the device hangs.",
+        "The firmware did not take it. Once is harmless; repeatedly means that the device hangs.",
         "qatprep doctor --only driver",
         status=Status.WARN,
     ),
@@ -292,7 +292,7 @@ ROWS = (
         r"Failed to create QAT fw_counters file table|invalid value returned by FW",
         "QP-LOG-001",
         "a device's counters could not be read",
-        "Somebody read them in debugfs while the device was stopped, restarting, or did not answer.",
+        "They were read in debugfs while the device was stopped, restarting, or did not answer.",
         "qatprep doctor --only driver",
         status=Status.WARN,
         versions="6.6 and later",
@@ -338,7 +338,7 @@ ROWS = (
         r"Some VFs are still running",
         "QP-PF-002",
         "programs did not let go of their VFs when a PF restarted",
-        "They were told and did not answer within 10 seconds.",
+        "They were notified and did not answer within 10 seconds.",
         "Restart the programs that use QAT.",
     ),
     _row(

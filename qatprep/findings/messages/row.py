@@ -55,7 +55,7 @@ class Message(NamedTuple):
     versions: str = ""
     """Releases of the writer that have this sentence, "" where all that were looked at have it."""
     leading: bool = False
-    """Whether it only says that something failed, and the lines before it may tell why."""
+    """Whether it only says that something failed, and the lines before it may say why."""
     device: bool = False
     """Whether it counts only behind the name of a QAT device: memory and other devices report errors in such words."""
 

@@ -1,4 +1,4 @@
-"""What sets QAT devices up beside qatprep: qatlib's qat_init.sh, the device plugin's init container, shells, tools.
+"""What sets QAT devices up next to qatprep: qatlib's qat_init.sh, the device plugin's init container, shells, tools.
 
 Sources: qatlib quickassist/utilities/service/qat_init.sh.in; intel-device-plugins-for-kubernetes demo/qat-init.sh;
 DPDK usertools/dpdk-devbind.py; driverctl's script; the error texts of echo in bash and dash.
@@ -36,9 +36,9 @@ ROWS = (
         "script-no-driver",
         r"QAT driver is still not present after",
         "QP-MOD-003",
-        "qat_init.sh waited in vain for the QAT driver",
+        "qat_init.sh waited for the QAT driver, which did not come",
         "The module is not loaded, not part of this kernel, forbidden, or its firmware is missing. Releases before "
-        "25.08 wait in vain too where the modules of two families are loaded.",
+        "25.08 also wait without success where the modules of two families are loaded.",
         "qatprep doctor --profile qat",
     ),
     _script(
@@ -168,7 +168,7 @@ ROWS = (
         "devbind-module",
         r"Error: Driver '\S{1,40}' is not loaded",
         "QP-MOD-004",
-        "the driver that dpdk-devbind shall bind to is not loaded",
+        "the driver that dpdk-devbind is to bind to is not loaded",
         "It loads none.",
         "modprobe vfio-pci",
     ),

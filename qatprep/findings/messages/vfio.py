@@ -42,7 +42,7 @@ ROWS = (
         "QP-LOG-001",
         "the PCI bus reported an error of a function",
         "The link, or what the device sent on it. Corrected errors are no trouble unless there are many.",
-        "Look at the whole of it: dmesg | grep -A8 'PCIe Bus Error'",
+        "See all of it: dmesg | grep -A8 'PCIe Bus Error'",
         status=Status.WARN,
     ),
     # -- SR-IOV
@@ -120,7 +120,7 @@ ROWS = (
         r"Cannot bind to PF with SR-IOV enabled",
         "QP-PF-001",
         "vfio-pci was asked to take a PF that has VFs",
-        "Somebody binds by ids or by driver_override; a PF must stay with the QAT driver.",
+        "A program binds by ids or by driver_override; a PF must stay with the QAT driver.",
         "qatprep explain QP-PF-001",
         status=Status.WARN,
     ),
@@ -137,7 +137,7 @@ ROWS = (
         r"VF token required to access device|Incorrect VF token provided|VF token incorrectly provided",
         "QP-PF-001",
         "VFIO asks for a token before it opens a VF",
-        "VFs have tokens only while their PF is bound to vfio-pci: somebody took it from the QAT driver. qatlib gives "
+        "VFs have tokens only while their PF is bound to vfio-pci: it was taken from the QAT driver. qatlib gives "
         "no token.",
         "Give the PF back to the QAT driver: qatprep explain QP-PF-001",
     ),
@@ -164,7 +164,7 @@ ROWS = (
         r"RLIMIT_MEMLOCK \(\d+\) exceeded",
         "QP-MEM-005",
         "a program was not allowed to lock enough memory",
-        "VFIO locks the memory that a device works on: 16 MiB for each VF, and what the program uses beside. The "
+        "VFIO locks the memory that a device works on: 16 MiB for each VF, and what else the program uses. The "
         "limit of the program (RLIMIT_MEMLOCK) was lower.",
         "For containers: LimitMEMLOCK= of the container runtime's unit; for a service: of its own unit.",
     ),
@@ -189,7 +189,7 @@ ROWS = (
         r"Lockdown: .{0,100}debugfs access is restricted",
         "QP-KRN-003",
         "lockdown closed debugfs",
-        "With Secure Boot the kernel lets nobody read debugfs; from 6.0 on services are in sysfs and it is not needed.",
+        "With Secure Boot the kernel forbids reading debugfs; from 6.0 on services are in sysfs and it is not needed.",
         "qatprep explain QP-KRN-003",
         status=Status.WARN,
     ),
@@ -208,7 +208,7 @@ ROWS = (
         "clearcpuid",
         r"clearcpuid: |Clearing CPUID bits:",
         "QP-CPU-003",
-        "the kernel was told to hide CPU features",
+        "the kernel was asked to hide CPU features",
         "The kernel argument clearcpuid= names them. It hides them from /proc/cpuinfo, not from programs that ask the "
         "CPU.",
         "Remove clearcpuid= from the kernel arguments, and reboot.",
@@ -244,6 +244,7 @@ HARMLESS = (
         "device-runs",
         r"qat_dev\d+ stopped \d+ acceleration engines|Device qat_dev\d+ already (?:up|down)"
         r"|(?:Resetting|Starting|Stopping) device qat_dev|feature not supported by FW|Spurious PFVF interrupt"
+        r"|Device reset completed successfully"
         r"|Could not get (?:frequency|capabilities)|QAT: Stopping all acceleration devices",
         "QP-PF-002",
         "the driver starts and stops a device",
@@ -270,7 +271,7 @@ HARMLESS = (
         "fault-follows",
         r"DRHD: handling fault status reg",
         "QP-LOG-001",
-        "the IOMMU reports a fault: the line after tells whose",
+        "the IOMMU reports a fault: the line after says whose",
         status=Status.OK,
     ),
     _row(

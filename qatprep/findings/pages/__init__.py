@@ -1,4 +1,4 @@
-"""The pages of the findings, one for each id: Markdown beside this file, read by `qatprep explain` and on the web.
+"""The pages of the findings, one for each id: Markdown next to this file, read by `qatprep explain` and on the web.
 
 A file is a stage; README.md lists the stages in order. Below `## ID` a page has the statement that holds when all is
 well, in bold, and the sections HEADINGS. Code holds ids alone.
@@ -26,6 +26,18 @@ class Page(NamedTuple):
     """What holds when all is well; of QP-CRASH, what happened."""
     text: str
     """Markdown: `### Heading`, paragraphs, and commands behind four blanks."""
+
+    def section(self, heading: str) -> tuple[str, ...]:
+        """Its paragraphs, each in one line, and its commands, as in Finding.fix; markup is taken out."""
+        found: list[str] = []
+        _, _, text = f"\n\n{self.text}".partition(f"\n\n### {heading}\n\n")
+        for block in text.partition("\n\n### ")[0].split("\n\n"):
+            lines = block.splitlines()
+            if block.startswith("    "):
+                found += [line.strip() for line in lines]
+            else:
+                found.append(re.sub(r"`([^`]+)`|\*([^*]+)\*|\[([^\]]+)\]\([^)]+\)", r"\1\2\3", " ".join(lines)))
+        return tuple(filter(None, found))
 
 
 @cache

@@ -15,11 +15,14 @@ from typing import Any
 
 from qatprep.errors import InputError
 from qatprep.mesh.inspect.jsonwalk import Document
-from qatprep.mesh.inspect.source import Input, shown
+from qatprep.mesh.inspect.source import Input
 from qatprep.mesh.inspect.spelling import snake, snake_key
 from qatprep.mesh.keys import KeyKind, certificate_kind
+from qatprep.text import printable
 
 _ADMIN = "type.googleapis.com/envoy.admin.v3."
+_CERTIFICATE = b"ertificate"
+"""Part of every key by which a TLS context has a certificate, in both spellings. Most clusters have none."""
 _MOST_CHAINS = 20_000
 _MOST_SECTIONS = 200_000
 
@@ -33,8 +36,8 @@ class Certificate:
     provider_type: str = ""
     """The message inside typed_config, without its prefix."""
     fallback: bool = False
-    key_beside: bool = False
-    """private_key is set beside the provider: without it Envoy's fallback cannot work."""
+    key_outside: bool = False
+    """private_key is set outside of the provider: without it Envoy's fallback cannot work."""
     key: KeyKind | None = None
     """From the certificate, where the dump has it in full."""
     chain: str = ""
@@ -165,7 +168,8 @@ def _section(document: Document, at: int, dump: Dump) -> bool:
         for key, value in document.members(at):
             if key.lower().endswith("clusters") and document.kind(value) == "[":
                 for element in document.elements(value):
-                    _cluster_entry(_load(document, element), dump)
+                    if document.has(element, _CERTIFICATE):
+                        _cluster_entry(_load(document, element), dump)
     elif name in ("ClustersConfigDump.DynamicCluster", "ClustersConfigDump.StaticCluster"):
         _cluster_entry(_load(document, at), dump)
     elif name == "SecretsConfigDump":
@@ -212,7 +216,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _text(value: Any, most: int = 200) -> str:
-    return shown(value[:most]) if isinstance(value, str) else ""
+    return printable(value[:most]) if isinstance(value, str) else ""
 
 
 def _node(node: Any, dump: Dump) -> None:
@@ -330,15 +334,15 @@ def certificate(value: Any) -> Certificate:
     provider = _dict(value.get("private_key_provider"))
     config = _dict(provider.get("typed_config"))
     chain = _dict(value.get("certificate_chain"))
-    beside = _dict(value.get("private_key"))
+    outside = _dict(value.get("private_key"))
     return Certificate(
         provider=_text(provider.get("provider_name"), 60),
         provider_type=_text(config.get("@type")).rsplit("/", 1)[-1],
         fallback=provider.get("fallback") is True,
-        key_beside=bool(beside),
+        key_outside=bool(outside),
         key=_key_kind(chain),
         chain="inline" if "inline_string" in chain or "inline_bytes" in chain else _text(chain.get("filename")),
-        exposed=_in_clear(beside) or _in_clear(_dict(config.get("private_key"))),
+        exposed=_in_clear(outside) or _in_clear(_dict(config.get("private_key"))),
     )
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from qatprep.errors import InputError, QatprepError
-from qatprep.mesh.inspect.source import shown
 from qatprep.mesh.keys import KeyKind, kind_of
+from qatprep.text import printable
 
 MOST = 1000
 DEADLINE = 10.0
@@ -125,9 +125,9 @@ def run(
             ) as tls:
                 session = _one(tls, series, first=number == 0, keep=resume) or session
         except ssl.SSLCertVerificationError as e:
-            series.trouble = f"certificate verify failed: {shown(e.verify_message)}"
+            series.trouble = f"certificate verify failed: {printable(e.verify_message)}"
         except (ssl.SSLError, OSError, ValueError) as e:
-            series.trouble = shown(getattr(e, "reason", None) or getattr(e, "strerror", None) or str(e))
+            series.trouble = printable(getattr(e, "reason", None) or getattr(e, "strerror", None) or str(e))
         if series.trouble:
             series.failed = number + 1
             break
@@ -195,7 +195,7 @@ def _ask(tls: ssl.SSLSocket, name: str) -> str:
     except (TimeoutError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
         return ""  # it speaks something else than HTTP
     line = data.split(b"\n", 1)[0].strip()[:120].decode("latin-1")
-    return shown(line) if line.startswith("HTTP/") else ""
+    return printable(line) if line.startswith("HTTP/") else ""
 
 
 def _wait_for_ticket(tls: ssl.SSLSocket) -> None:
@@ -217,11 +217,11 @@ def _certificate(data: bytes | None) -> Certificate | None:
         found = x509.load_der_x509_certificate(data)
         key = kind_of(found.public_key())
         until = found.not_valid_after_utc
-        names = [shown(str(a.value))[:253] for a in found.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+        names = [printable(str(a.value))[:253] for a in found.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
         try:
             alternative = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             said = (*alternative.get_values_for_type(x509.DNSName), *alternative.get_values_for_type(x509.IPAddress))
-            names = [shown(str(name))[:253] for name in said] or names
+            names = [printable(str(name))[:253] for name in said] or names
         except x509.ExtensionNotFound:
             pass
     except Exception:

@@ -84,7 +84,7 @@ class Sizes:
 
     @property
     def full(self) -> float | None:
-        """The share of batches with eight, None where eight is not told apart or nothing was counted."""
+        """The share of batches with eight, None where eight is not a bucket of its own or nothing was counted."""
         last = self.groups[-1] if self.groups else None
         if last is None or last.low != 8 or not self.total:
             return None
@@ -170,19 +170,19 @@ def sizes(histogram: Histogram, version: Version | None, form: Form | None = Non
         )
     if version is not None:
         inclusive = version >= CHANGED
-        words = "at most the bound" if inclusive else "less than the bound"
+        bound = "at most the bound" if inclusive else "less than the bound"
         return _grouped(
             buckets,
             open_end=open_end,
             inclusive=inclusive,
-            how=f"Envoy {version[0]}.{version[1]}: a bucket counts {words}",
+            how=f"Envoy {version[0]}.{version[1]}: a bucket counts {bound}",
         )
     proof = _proof(buckets)
     if proof is not None:
         inclusive, why = proof
-        words = "at most" if inclusive else "less than"
+        bound = "at most" if inclusive else "less than"
         return _grouped(
-            buckets, open_end=open_end, inclusive=inclusive, how=f"{why}: a bucket counts {words} its bound"
+            buckets, open_end=open_end, inclusive=inclusive, how=f"{why}: a bucket counts {bound} its bound"
         )
     read = _grouped(
         buckets,

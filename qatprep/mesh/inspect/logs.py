@@ -12,7 +12,7 @@ from qatprep.findings.messages import HARMLESS, Message, matching
 from qatprep.hardware import DRIVERS
 from qatprep.host import kmsg
 from qatprep.host.redact import without_secrets
-from qatprep.mesh.inspect.source import shown
+from qatprep.text import printable
 
 _MOST_DEVICES = 1000
 _MOST_QUOTED = 10
@@ -73,7 +73,7 @@ def quote(line: str) -> str:
     """A line as it may be shown: short, printable, without what may be secret."""
     end = _MAY_BE_SECRET.search(line)
     text = line[: end.start()] if end else line
-    return shown(without_secrets(text[:_WIDTH]).strip())
+    return printable(without_secrets(text[:_WIDTH]).strip())
 
 
 def read(name: str, lines: Iterable[tuple[int, str]]) -> Log:
@@ -81,7 +81,8 @@ def read(name: str, lines: Iterable[tuple[int, str]]) -> Log:
     log = Log(name)
     hits: dict[str, Hit] = {}
     kinds: set[str] = set()
-    # The newest lines, and those of the device that failed last: a probe of one PF is not told by those of another.
+    # The newest lines, and those of the device that failed last: a probe of one PF is not explained by those of
+    # another.
     recent: deque[Quote] = deque(maxlen=4 * _LEADING)
     for number, line in lines:
         log.lines = number
@@ -95,7 +96,7 @@ def read(name: str, lines: Iterable[tuple[int, str]]) -> Log:
             bdf = kmsg.device(record.text)
             hit = hits.get(message.key)
             if hit is None:
-                hit = hits[message.key] = Hit(message, number, shown(match[0][:_WIDTH]), 0)
+                hit = hits[message.key] = Hit(message, number, printable(match[0][:_WIDTH]), 0)
                 hit.before = _before(recent, bdf) if message.leading else ()
             hit.count += 1
             if bdf and len(hit.devices) < _MOST_DEVICES:

@@ -33,9 +33,9 @@ def parse(source: Input) -> Manifest:
 
 
 def embedded(text: str) -> dict[str, Any] | None:
-    """The mapping in a text that is itself YAML, as annotations have it; None for what is no YAML."""
+    """The mapping in a text that is itself YAML, as annotations have it; None for what is not YAML."""
     try:
-        found = yaml_text.documents(text, "")
+        found = yaml_text.documents(text, "", aliases=True)
         return mapping(found[0].value) if len(found) == 1 else {}
     except InputError:
         return None
@@ -44,7 +44,7 @@ def embedded(text: str) -> dict[str, Any] | None:
 def _documents(source: Input) -> list[dict[str, Any]]:
     text = source.data.decode("utf-8")
     try:
-        documents = yaml_text.documents(text, source.name)
+        documents = yaml_text.documents(text, source.name, aliases=True)
     except InputError as e:
         if re.search(r"\{\{[^{}\n]*[.$][^{}\n]*\}\}", text):
             raise InputError(

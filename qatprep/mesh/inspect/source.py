@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from qatprep.errors import InputError, QatprepError
+from qatprep.text import printable
 
 if TYPE_CHECKING:
     from urllib.request import BaseHandler
@@ -37,11 +38,6 @@ class Input:
     """The query of the address it came from."""
 
 
-def shown(text: str) -> str:
-    """Text from outside as it may be printed: no escape sequences, no line ends."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def is_url(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
@@ -63,7 +59,10 @@ def read(place: str, *, limit: int = LIMIT, hint: str = LESS) -> Input:
 
 
 def lines(place: str, *, limit: int = LIMIT, longest: int = 1 << 16) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a log, cut at `longest` bytes; what is not UTF-8 is escaped. One line in memory at a time."""
+    """Numbered lines of a log, cut at `longest` bytes; what is not UTF-8 or does not print is escaped.
+
+    One line is in memory at a time.
+    """
     name = "standard input" if place == "-" else place
     stream: IO[bytes] = io.BytesIO(fetch(place, limit=limit)) if is_url(place) else _open(place)
     with stream as f:
@@ -86,14 +85,14 @@ def _line(line: bytes, utf16: str) -> str:
     if utf16:
         # readline() splits between the two bytes of a line's end: the odd NUL belongs to neither line.
         line = line.replace(b"\0", b"")
-        return line.decode("utf-8", "backslashreplace").rstrip("\r\n").lstrip("\ufeff")
-    return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+        return printable(line.decode("utf-8", "backslashreplace").rstrip("\r\n").lstrip("\ufeff"), "\t")
+    return printable(line.decode("utf-8", "backslashreplace").rstrip("\r\n"), "\t")
 
 
 def _open(place: str) -> IO[bytes]:
     if place == "-":
         if sys.stdin.isatty():
-            raise InputError("nothing is piped in", "give a file or an address; -h tells more")
+            raise InputError("nothing is piped in", "give a file or an address; -h says more")
         return os.fdopen(os.dup(sys.stdin.fileno()), "rb") if _has_fd() else io.BytesIO(sys.stdin.read().encode())
     try:
         f = open(place, "rb")  # noqa: SIM115
@@ -102,7 +101,7 @@ def _open(place: str) -> IO[bytes]:
     kind = os.fstat(f.fileno()).st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)):
         f.close()
-        raise InputError(f"{place!r} is no file")
+        raise InputError(f"{place!r} is not a file")
     return f
 
 
@@ -158,18 +157,18 @@ def fetch(url: str, *, limit: int = LIMIT, deadline: float = DEADLINE) -> bytes:
                 if size > limit:
                     raise _too_large(shown, limit)
                 if time.monotonic() > end:
-                    raise QatprepError(f"{shown}: no whole answer in {deadline:g} seconds")
+                    raise QatprepError(f"{shown}: no complete answer in {deadline:g} seconds")
                 pieces.append(piece)
             return b"".join(pieces)
     except urllib.error.HTTPError as e:
-        words = e.read(200).decode("utf-8", "backslashreplace").strip()
-        raise QatprepError(f"{shown} answers {e.code}: {words or e.reason}") from e
+        said = printable(e.read(200).decode("utf-8", "backslashreplace").strip())
+        raise QatprepError(f"{shown} answers {e.code}: {said or e.reason}") from e
     except (OSError, ValueError) as e:
         reason = getattr(e, "reason", e)
         raise QatprepError(
             f"cannot read {shown}: {reason}", "kubectl port-forward -n NAMESPACE POD 15000, then http://127.0.0.1:15000"
         ) from e
-    except Exception as e:  # http.client.HTTPException: an answer that is no HTTP
+    except Exception as e:  # http.client.HTTPException: an answer that is not HTTP
         raise QatprepError(f"{shown} does not speak HTTP: {type(e).__name__}") from e
 
 

@@ -16,7 +16,8 @@ from urllib.parse import parse_qs
 from qatprep.errors import InputError
 from qatprep.mesh.inspect.histogram import Form, Histogram, minus, tell_form
 from qatprep.mesh.inspect.jsonwalk import Document
-from qatprep.mesh.inspect.source import Input, shown
+from qatprep.mesh.inspect.source import Input
+from qatprep.text import printable
 
 FILTER = r"(cryptomb.(rsa|ecdsa)_queue_size|^listener\..*\.ssl\.|^server\.concurrency$)"
 """What is asked of an admin interface."""
@@ -142,7 +143,7 @@ def _lines(data: bytes) -> Iterator[str]:
         end = data.find(b"\n", begin)
         end = len(data) if end < 0 else end
         text = data[begin : min(end, begin + 65536)].decode("utf-8", "replace").rstrip("\r")
-        yield text if text.isprintable() else shown(text)
+        yield printable(text)
         begin = end + 1
 
 
@@ -338,7 +339,7 @@ def _json(source: Input, stats: Stats, said: str) -> None:
 
 def _json_entry(entry: dict[str, Any], stats: Stats, said: str) -> None:
     name, value = entry.get("name"), entry.get("value")
-    name = shown(name[:400]) if isinstance(name, str) else None
+    name = printable(name[:400]) if isinstance(name, str) else None
     if isinstance(name, str) and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18:
         _counter(stats, name, str(value))
     found = entry.get("histograms")

@@ -1,6 +1,6 @@
 """A static Envoy configuration: one TLS listener that answers 200, and an admin interface on loopback.
 
-What it mends in the paper's two samples, each tried on Envoy 1.40: the misspelt type of the QAT message, poll_delay and
+What it fixes in Intel's two samples, each tried on Envoy 1.40: the misspelt type of the QAT message, poll_delay and
 private_key outside typed_config, filters inside common_tls_context, admin inside static_resources, the router without
 its type, and admin open to everybody.
 """
@@ -24,7 +24,7 @@ neither reading matters (run on 1.37 and 1.40)."""
 
 
 def certificate(provider: Provider, cert: str, key: str) -> dict[str, Any]:
-    """A TlsCertificate. The provider carries the key inside its own message; for fallback the key also stands beside.
+    """A TlsCertificate. The provider carries the key inside its own message; for fallback the key is also next to it.
 
     Envoy's fallback uses TlsCertificate.private_key and nothing else (envoy issue 37285, its own unit test
     PrivateKeyMethodFallback): without it the listener is refused, "Failed to load incomplete private key".
@@ -40,8 +40,8 @@ def certificate(provider: Provider, cert: str, key: str) -> dict[str, Any]:
         "poll_delay": durations.for_envoy(provider.delay),
         "private_key": {"filename": key},
     }
-    beside = {"private_key": {"filename": key}} if provider.fallback else {}
-    return {"certificate_chain": chain, **beside, "private_key_provider": block}
+    outside = {"private_key": {"filename": key}} if provider.fallback else {}
+    return {"certificate_chain": chain, **outside, "private_key_provider": block}
 
 
 def static_config(

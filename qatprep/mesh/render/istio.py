@@ -20,7 +20,7 @@ SINCE = {Kind.CRYPTOMB: (1, 14), Kind.QAT: (1, 17)}
 
 NO_FALLBACK = (
     "Istio's own fallback field very probably does not fall back: Istio puts the key inside the provider's message "
-    "only, and Envoy's fallback wants it beside (read in the sources, not run)"
+    "only, and Envoy's fallback needs it as well (read in the sources, not run)"
 )
 
 PROXY_CONFIG = "proxy.istio.io/config"

@@ -18,7 +18,7 @@ from qatprep.mesh.render import names
 
 PLUGIN_IMAGE = "intel/intel-qat-plugin:0.36.0"
 PLUGIN_MAX_DEVICES = 64
-"""-max-num-devices since v0.27 (32 before). Never 16, as the paper has it."""
+"""-max-num-devices since v0.27 (32 before). Never 16, as Intel's guide has it."""
 PLUGIN_KUBERNETES = "1.36"
 """The Kubernetes release that plugin 0.36 is built and tested for (its README, "Supported Kubernetes Versions")."""
 KUBERNETES_SINCE = "1.19"
@@ -30,13 +30,14 @@ ISTIO_UID = 1337
 
 class Policy(StrEnum):
     BALANCED = "balanced"
-    """Spread a container's VFs over PFs: VFs of one PF share its engines, and bring nothing more (the paper, 3.1.3)."""
+    """Spread a container's VFs over PFs: VFs of one PF share its engines, and bring nothing more (Intel's guide,
+    3.1.3)."""
     PACKED = "packed"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One Envoy, as Kubernetes shall run it."""
+    """One Envoy, as Kubernetes is to run it."""
 
     provider: Provider
     name: str = "envoy-tls"
@@ -91,7 +92,7 @@ class Workload:
 def container_resources(workload: Workload) -> dict[str, Any]:
     """Limits and equal requests: what extended resources need, and what makes the pod Guaranteed for CPU pinning.
 
-    The paper's `requests` alone is refused by the API server.
+    Intel's `requests` alone is refused by the API server.
     """
     amounts = {"cpu": str(workload.cpus), "memory": workload.memory}
     if workload.provider.kind is Kind.QAT:

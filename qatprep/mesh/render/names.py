@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from qatprep.errors import InputError
+from qatprep.text import printable
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -40,7 +41,7 @@ def image(value: str) -> str:
 def quantity(value: str, what: str) -> str:
     """A Kubernetes quantity: 500m, 2, 1Gi."""
     if not _QUANTITY.fullmatch(value):
-        raise InputError(f"{what} {value!r} is no quantity", "for example 2, 500m or 1Gi")
+        raise InputError(f"{what} {value!r} is not a quantity", "for example 2, 500m or 1Gi")
     return value
 
 
@@ -53,8 +54,8 @@ def resource(value: str) -> str:
     name = value if "/" in value else f"qat.intel.com/{value}"
     if not _RESOURCE.fullmatch(name):
         raise InputError(f"{value!r} is no resource of the QAT device plugin", "for example cy, asym or asym-dc")
-    words = name.partition("/")[2].split("-")
-    if "cy" not in words and "asym" not in words and words != ["generic"]:
+    services = name.partition("/")[2].split("-")
+    if "cy" not in services and "asym" not in services and services != ["generic"]:
         raise InputError(
             f"{name} has no asymmetric crypto, which TLS handshakes need",
             "use cy or asym; set the services of the PF with `qatprep bootstrap --set devices.services='sym;asym'`",
@@ -64,7 +65,7 @@ def resource(value: str) -> str:
 
 def port(value: int, what: str) -> int:
     if not 1 <= value <= 65535:
-        raise InputError(f"{what} {value} is no port", "1 to 65535")
+        raise InputError(f"{what} {value} is not a port", "1 to 65535")
     return value
 
 
@@ -125,8 +126,12 @@ def yaml_text(documents: list[dict[str, Any]], notes: list[str]) -> str:
 
     Dumper.add_representer(str, text)
     Dumper.add_representer(Mode, octal)
-    body = "---\n".join(
-        yaml.dump(document, Dumper=Dumper, sort_keys=False, default_flow_style=False, width=1000, allow_unicode=True)
-        for document in documents
-    )
-    return "".join(f"# {note}\n" for note in notes) + body
+
+    def dumped(document: dict[str, Any]) -> str:
+        plain: dict[str, Any] = {"sort_keys": False, "default_flow_style": False, "width": 1000}
+        out: str = yaml.dump(document, Dumper=Dumper, allow_unicode=True, **plain)
+        # PyYAML counts marks of direction among what prints.
+        shown = out.replace("\n", "").isprintable()
+        return out if shown else str(yaml.dump(document, Dumper=Dumper, allow_unicode=False, **plain))
+
+    return "".join(f"# {printable(note)}\n" for note in notes) + "---\n".join(map(dumped, documents))

@@ -9,21 +9,26 @@ from qatprep.host import manifest
 from qatprep.host.tree import Node, Tree
 from qatprep.simulator.disk import copy
 
-OWN = ("/.qatprep", "/run/qatprep.lock", "/var/lib/qatprep")
+LEFT_OUT = ("/.qatprep", "/run/qatprep.lock", "/var/lib/qatprep", "/proc/sys/kernel/random/boot_id")
 _NODE = re.compile(r"/dev/vfio/(noiommu-)?(\d+)(?=$| )")
 _CDEV = re.compile(r"(?<=/vfio)\d+(?=$| )")
 _GROUP = re.compile(r"(?<=/iommu_groups/)(\d+)")
 
 
-def fingerprint(tree: Tree) -> str:
-    """The manifest of a tree with its lines in order and
+Fingerprint = dict[str, str]
+"""Path -> its entry in the manifest, the lines of a file included."""
+
+
+def fingerprint(tree: Tree) -> Fingerprint:
+    """What a tree holds, with
     - names of functions in place of group and device numbers, which no kernel gives out twice the same;
     - services as sets: 6.15 and later do not give the spelling of the default back (qat_common/adf_cfg_services.c);
-    - no SriovEnabled in dev_cfg: the kernel never takes it back (qat_common/adf_sriov.c).
+    - no SriovEnabled in dev_cfg: the kernel never takes it back (qat_common/adf_sriov.c);
+    - no heartbeat: a device that is asked counts that (Documentation/ABI/testing/debugfs-driver-qat).
     """
     other = Tree()
     other.root = copy(tree.root)
-    for path in OWN:
+    for path in LEFT_OUT:
         other.remove(path)
     for path, node in _services(other):
         node.data = _as_set(node.data) if path == "cfg_services" else _settings(node.data)
@@ -32,16 +37,31 @@ def fingerprint(tree: Tree) -> str:
     def name(number: str) -> str:
         return names.get(number, number)
 
-    lines = []
-    for line in manifest.dump(other).splitlines():
+    entries: Fingerprint = {}
+    path = ""
+    for line in manifest.dump(other).splitlines()[1:]:
+        if not line.startswith("/"):
+            entries[path] += "\n" + line
+            continue
         line = _GROUP.sub(lambda match: name(match[1]), line)
         line = _NODE.sub(lambda match: f"/dev/vfio/{match[1] or ''}{name(match[2])}", line)
         if line.startswith("/dev/vfio/<"):
             line = re.sub(r" c \d+:\d+$", " c", line)
         elif line.startswith("/dev/vfio/devices/") or "/vfio-dev/" in line:
             line = re.sub(r" c \d+:\d+$", " c", _CDEV.sub("<any>", line))
-        lines.append(line)
-    return "\n".join(sorted(lines)) + "\n"
+        path, _, entry = line.partition(" ")
+        if "/heartbeat/" not in path:
+            entries[path] = entries[path] + "\n" + entry if path in entries else entry
+    return entries
+
+
+def difference(before: Fingerprint, after: Fingerprint) -> list[str]:
+    """What differs, a line for each path."""
+    out = [f"gone: {path}" for path in before.keys() - after.keys()]
+    out += [f"new: {path}" for path in after.keys() - before.keys()]
+    common = before.keys() & after.keys()
+    out += [f"{path}: {before[path]!r} -> {after[path]!r}" for path in common if before[path] != after[path]]
+    return sorted(out)
 
 
 def _group_names(tree: Tree) -> dict[str, str]:
@@ -49,7 +69,7 @@ def _group_names(tree: Tree) -> dict[str, str]:
     names = {}
     for number, group in (listing.children if listing else {}).items():
         members = group.children.get("devices")
-        names[number] = "<group of " + "+".join(sorted(members.children if members else ())) + ">"
+        names[number] = "<group-of-" + "+".join(sorted(members.children if members else ())) + ">"
     return names
 
 
@@ -70,14 +90,11 @@ def _as_set(data: bytes) -> bytes:
 
 
 def _settings(data: bytes) -> bytes:
-    """dev_cfg with the keys of its first section in alphabetical order."""
+    """dev_cfg with its first section in alphabetical order, less what is left out.
+
+    ServicesEnabled too: cfg_services says it, and before 6.0 nobody can choose it (sysfs-driver-qat).
+    """
     head, _, rest = data.partition(b"\n[")
     title, *pairs = head.splitlines()
-    kept = []
-    for pair in sorted(pairs):
-        key, equals, value = pair.partition(b" = ")
-        if key == b"ServicesEnabled":
-            kept.append(key + equals + _as_set(value).strip())
-        elif key != b"SriovEnabled":
-            kept.append(pair)
+    kept = [pair for pair in sorted(pairs) if not pair.startswith((b"SriovEnabled =", b"ServicesEnabled ="))]
     return b"\n".join([title, *kept]) + (b"\n[" + rest if rest else b"")

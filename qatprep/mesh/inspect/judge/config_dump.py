@@ -13,7 +13,7 @@ from qatprep.text import listed, plural
 
 
 def judge(dump: Dump, expect: Kind | None) -> list[Finding]:
-    """`expect`: the provider that every TLS listener shall have; None: whichever is there."""
+    """`expect`: the provider that every TLS listener is to have; None: whichever is there."""
     found: list[Finding] = []
     chains = [chain for chain in dump.chains if chain.state != "refused"]
     found += [_refused(dump, chain) for chain in dump.chains if chain.state == "refused"]
@@ -25,7 +25,8 @@ def judge(dump: Dump, expect: Kind | None) -> list[Finding]:
                 "QP-ENVOY-013",
                 f"the admin interface listens on {dump.admin}, where others can reach it",
                 evidence=(Evidence("bootstrap.admin.address", dump.admin),),
-                cause="Whoever reaches it can stop Envoy and read its configuration. Intel's guide binds it so.",
+                cause="Every client that reaches it can stop Envoy and read its configuration. Intel's guide "
+                "binds it so.",
                 fix=("Bind it to 127.0.0.1, and reach it by kubectl port-forward.",),
             )
         )
@@ -198,7 +199,7 @@ def _signing(dump: Dump, where: str, certificate: Certificate) -> list[Finding]:
             )
         )
     if certificate.fallback:
-        if certificate.key_beside:
+        if certificate.key_outside:
             found.append(
                 warned(
                     "QP-ENVOY-007",
@@ -216,9 +217,9 @@ def _signing(dump: Dump, where: str, certificate: Certificate) -> list[Finding]:
             found.append(
                 warned(
                     "QP-ISTIO-002",
-                    f"{where}: fallback is set, and cannot work: there is no key beside the provider",
+                    f"{where}: fallback is set, and cannot work: there is no key next to the provider",
                     evidence=(Evidence("private_key_provider", f"{certificate.provider}, fallback: true"),),
-                    cause="Envoy's fallback uses private_key beside the provider, which Istio does not send.",
+                    cause="Envoy's fallback uses private_key next to the provider, which Istio does not send.",
                     fix=("Leave fallback out, and keep such pods on nodes that have the hardware.",),
                 )
             )

@@ -16,9 +16,8 @@ from qatprep.mesh import durations
 from qatprep.mesh.inspect import shapes
 from qatprep.mesh.inspect.judge import plugin
 from qatprep.mesh.inspect.manifest import Manifest, dig, embedded, mapping, sequence, walk
-from qatprep.mesh.inspect.source import shown
 from qatprep.mesh.provider import TYPE_URLS, Kind
-from qatprep.text import did_you_mean
+from qatprep.text import did_you_mean, printable
 
 _LARGEST_ANNOTATION = 65536
 
@@ -38,8 +37,8 @@ class _Found:
         self._add(Status.WARN, id, where, value, title, fix)
 
     def _add(self, status: Status, id: str, where: str, value: object, title: str, fix: tuple[str, ...]) -> None:
-        evidence = (Evidence(shown(where), shown(str(value)[:200])),)
-        self.findings.append(Finding(id, status, shown(title), evidence=evidence, fix=fix))
+        evidence = (Evidence(printable(where), printable(str(value)[:200])),)
+        self.findings.append(Finding(id, status, printable(title), evidence=evidence, fix=fix))
 
 
 def judge(manifest: Manifest) -> tuple[list[Finding], list[str]]:
@@ -92,9 +91,10 @@ def _pod(found: _Found, where: str, spec: dict[str, Any]) -> None:
                 if str(name).startswith(PREFIX):
                     title = f"{name} is not below resources"
                     found.fail("QP-K8S-008", place, key, title, "Indent it below resources.limits.")
-        if not any(str(key).startswith(PREFIX) for key in mapping(resources.get("limits"))):
-            continue
         mine = {**context, **mapping(container.get("securityContext"))}
+        _devices_of_the_host(found, place, spec, container, mine.get("privileged") is True)
+        if not _asks_for_vfs(container):
+            continue
         user, group = mine.get("runAsUser"), mine.get("runAsGroup")
         if user in (None, 0) or group in (None, 0):
             found.warn(
@@ -113,7 +113,7 @@ def _pod(found: _Found, where: str, spec: dict[str, Any]) -> None:
                 f"IPC_LOCK does nothing for user {user}: the node's memlock limit is what counts",
                 "qatprep explain QP-MEM-001",
             )
-        names = {mapping(item).get("name"): mapping(item).get("value") for item in sequence(container.get("env"))}
+        names = {str(mapping(item).get("name")): mapping(item).get("value") for item in sequence(container.get("env"))}
         if str(names.get("QAT_POLICY", "")) != "1":
             found.warn(
                 "QP-K8S-008",
@@ -122,6 +122,39 @@ def _pod(found: _Found, where: str, spec: dict[str, Any]) -> None:
                 "QAT_POLICY=1 is not set: the first process may take more VFs than are its own",
                 'Set the environment variable QAT_POLICY to "1".',
             )
+
+
+def _asks_for_vfs(container: dict[str, Any]) -> bool:
+    return any(str(key).startswith(PREFIX) for key in dig(container, "resources", "limits"))
+
+
+def _devices_of_the_host(
+    found: _Found, place: str, spec: dict[str, Any], container: dict[str, Any], privileged: bool
+) -> None:
+    """Ways around the device plugin, where QAT is meant: the plugin itself has /dev/vfio by right."""
+    names = {str(mapping(item).get("name")) for item in sequence(container.get("env"))}
+    if not _asks_for_vfs(container) and "QAT_POLICY" not in names:
+        return
+    if privileged:
+        found.warn(
+            "QP-K8S-008",
+            place,
+            "privileged: true",
+            "a privileged container can open every VF of the node, also those of other pods",
+            "Take privileged out: a limit of qat.intel.com gives it its VFs.",
+        )
+    volumes = [mapping(volume) for volume in sequence(spec.get("volumes"))]
+    paths = {str(volume.get("name")): mapping(volume.get("hostPath")).get("path") for volume in volumes}
+    mounted = [paths.get(str(mapping(mount).get("name"))) for mount in sequence(container.get("volumeMounts"))]
+    for path in (str(path) for path in mounted if re.fullmatch(r"/dev(/vfio(/.*)?)?/?", str(path))):
+        lacks = "" if privileged else ", and does not let the container open them"
+        found.warn(
+            "QP-K8S-008",
+            place,
+            f"hostPath {path}",
+            f"hostPath {path} shows the device nodes of all VFs{lacks}",
+            "Take the volume out: a limit of qat.intel.com brings the device nodes of its VFs.",
+        )
 
 
 def _absent(value: object) -> object:
@@ -273,7 +306,7 @@ def _envoy(found: _Found, where: str, document: dict[str, Any], whole: bool) -> 
                 _certificate(found, path, mapping(item))
         elif key == "common_tls_context":
             for wrong, right in (
-                ("filters", "beside transport_socket"),
+                ("filters", "next to transport_socket"),
                 ("private_key_provider", "inside an item of tls_certificates"),
             ):
                 if wrong in mapping(value):
@@ -300,8 +333,8 @@ def _certificate(found: _Found, path: str, item: dict[str, Any]) -> None:
             "QP-ENVOY-004",
             path,
             "fallback true, private_key not set",
-            "fallback: true without private_key beside the provider: Envoy refuses it",
-            "Add private_key beside it too: qatprep render envoy --fallback",
+            "fallback: true without private_key next to the provider: Envoy refuses it",
+            "Add private_key next to it: qatprep render envoy --fallback",
         )
 
 
@@ -310,7 +343,7 @@ def _provider_block(found: _Found, path: str, block: dict[str, Any]) -> None:
     name, kind = block.get("provider_name"), str(config.get("@type", ""))
     for key in ("poll_delay", "private_key"):
         if key in block:
-            found.fail("QP-ENVOY-004", path, key, f"{key} is beside typed_config", "Put it inside typed_config.")
+            found.fail("QP-ENVOY-004", path, key, f"{key} is next to typed_config", "Put it inside typed_config.")
     if name not in (Kind.QAT, Kind.CRYPTOMB):
         title = f"provider_name is {str(name)[:40]!r}"
         found.fail("QP-ENVOY-004", path, f"provider_name {_absent(name)}", title, "Use qat or cryptomb.")

@@ -69,7 +69,7 @@ def judge(stats: Stats, queues: list[Queue], rate: Rate | None) -> list[Finding]
                 cause="Full handshakes were made: fallback signs in software, or the key is not one it takes."
                 if full >= FEW
                 else "There was no load yet, or Envoy has not written its statistics (it does so every 5 seconds).",
-                fix=("Look at the configuration and the log: qatprep inspect config-dump, qatprep inspect log.",),
+                fix=("Check the configuration and the log: qatprep inspect config-dump, qatprep inspect log.",),
             )
         )
     found += _sessions(stats)
@@ -182,7 +182,7 @@ def _rate(stats: Stats, rate: Rate, accelerated: bool) -> list[Finding]:
                 f"{each:.0f} full handshakes a second and worker: more than one CPU signs without acceleration",
                 evidence=evidence,
                 cause="A provider may be at work, keys may be small, or sessions are reused in a way no counter shows.",
-                fix=("Look at key and provider: qatprep inspect config-dump.",),
+                fix=("Check key and provider: qatprep inspect config-dump.",),
             )
         ]
     return []
