@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 SOURCES = (
     "module",
@@ -28,6 +29,9 @@ SOURCES = (
     "qat",
     "qatload",
 )
+
+HARDENED = ("-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-Wformat", "-Wformat-security")
+"""Root loads the module, and it handles keys: overflows end the process. crypto_mb's own objects come as they are."""
 
 MUL52X30_IS_FOR = "2026.2."
 """The release of ipp-crypto-static in which mul52x30.c stands for an internal function; see there."""
@@ -56,8 +60,8 @@ def extension() -> Extension:
         "qatprep._native",
         [f"qatprep/native/{name}.c" for name in SOURCES],
         depends=[str(path) for path in Path("qatprep/native").glob("*.h")],
-        extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
-        extra_link_args=["-pthread", "-ldl"],
+        extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread", *HARDENED],
+        extra_link_args=["-pthread", "-ldl", "-Wl,-z,relro,-z,now,-z,noexecstack"],
         py_limited_api=True,
         optional=True,
     )
@@ -74,8 +78,19 @@ def extension() -> Extension:
             native.sources.append("qatprep/native/mul52x30.c")
         native.include_dirs.append(str(header.parent.parent))
         native.extra_objects.append(str(archive))
-        native.extra_link_args += ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-z,noexecstack"]
+        native.extra_link_args += ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections"]
     return native
+
+
+class BuildNative(build_ext):
+    """Without the run path that a Python built from source puts into every module: the folder of its own library, which
+    on another machine may be anybody's."""
+
+    def build_extensions(self) -> None:
+        self.compiler.linker_so = [
+            word for word in self.compiler.linker_so if not word.startswith(("-Wl,-rpath", "-Wl,-R"))
+        ]
+        super().build_extensions()
 
 
 def share() -> list[tuple[str, list[str]]]:
@@ -93,6 +108,7 @@ setup(
     packages=[*find_packages(include=["qatprep", "qatprep.*"], exclude=["qatprep.native"]), "qatprep.hosts"],
     package_dir={"qatprep.hosts": "fixtures/sysfs"},
     ext_modules=[extension()],
+    cmdclass={"build_ext": BuildNative},
     data_files=share(),
     exclude_package_data={"qatprep": ["native/*"]},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
