@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -168,3 +170,25 @@ def qatprep(*args: str, host: Host | None = None, env: dict[str, str] | None = N
     session = Session(out=out, err=err, env={"NO_COLOR": "1", **env}, given_host=host)
     code = main(list(args), session)
     return Called(int(code), out.getvalue(), err.getvalue())
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden-update", action="store_true", help="write the golden files again")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a golden file, or write it there: --golden-update."""
+    update = bool(request.config.getoption("--golden-update"))
+
+    def compare(path: Path, text: str) -> None:
+        if update:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        wanted = path.read_text(encoding="utf-8") if path.exists() else ""
+        if wanted != text:
+            lines = difflib.unified_diff(wanted.splitlines(), text.splitlines(), str(path.name), "now", lineterm="")
+            pytest.fail("\n".join(lines) + "\n\n./dev golden accepts it", pytrace=False)
+
+    return compare

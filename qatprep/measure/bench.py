@@ -183,12 +183,26 @@ class QueueBench:
 
 
 def queue(key: KeyKind, workers: int, *, rounds: int = 15, seconds: float = 0.1, wanted: str = "") -> QueueBench:
-    """Both in turn within each round, the order changing from round to round. Errors: see library.crypto_mbs."""
+    """Both in turn within each round, the order changing from round to round.
+
+    A round in which one of the two signed nothing, or no CPU time was counted, says nothing and is left out.
+    Errors: QatprepError when no round is left; see library.choose.
+    """
     work = peers.Works()[key]
     choice = library.choose(work, wanted)
-    found: dict[bool, list[Measured]] = {False: [], True: []}
+    kept: list[tuple[Measured, Measured]] = []
     for number in range(rounds):
-        for bare in (False, True) if number % 2 else (True, False):
-            run = choice.signer.run(work, workers=workers, seconds=seconds, bare=bare)
-            found[bare].append(run.measured)
-    return QueueBench(key, workers, choice.signer.title, tuple(found[False]), tuple(found[True]))
+        by_kind = {
+            bare: choice.signer.run(work, workers=workers, seconds=seconds, bare=bare).measured
+            for bare in ((False, True) if number % 2 else (True, False))
+        }
+        if all(one.rate and one.cpu_per_operation for one in by_kind.values()):
+            kept.append((by_kind[False], by_kind[True]))
+    if not kept:
+        raise QatprepError(
+            f"nothing was measured: in no round did both the queue and the bare loop sign within {seconds:g} s",
+            hint="give a longer turn: --seconds",
+        )
+    return QueueBench(
+        key, workers, choice.signer.title, tuple(engine for engine, _ in kept), tuple(bare for _, bare in kept)
+    )

@@ -20,7 +20,6 @@ from qatprep.errors import QatprepError
 from qatprep.findings import Status
 from qatprep.report import direct
 from qatprep.report.console import console
-from tests.checks.conftest import golden as golden
 from tests.direct import faults
 from tests.direct.test_smoke_direct import Here, run
 

@@ -9,7 +9,6 @@ import pytest
 
 from qatprep.crypto import direct_verdict
 from qatprep.direct.result import Cause, Proof, Seen, Step
-from tests.checks.conftest import golden as golden
 from tests.direct.model import Model
 from tests.direct.test_prove import CDEV_HOSTS, FAULTS, HOSTS, run
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from qatprep.cli.open_host import open_host
 from qatprep.crypto import library
-from qatprep.crypto.keys import KeyKind
+from qatprep.crypto.keys import KeyKind, Work
+from qatprep.crypto.load import Measured
 from qatprep.crypto.signer import BUNDLED, Signer
 from qatprep.errors import QatprepError
 from qatprep.exits import ExitCode
@@ -319,3 +322,34 @@ def test_queue_document(only_standin: str) -> None:
     called = qatprep("bench", "queue", "--rounds", "3", "--seconds", "0.02", "--output", "json")
     assert valid(called.json)["schema"] == "qatprep.bench-queue/1"
     assert called.json["cpu_share"] > 0
+
+
+def measured(completed: int, cpu_seconds: float) -> Measured:
+    return Measured(completed, 0, 0, 0.1, cpu_seconds, (0,) * 9, None)
+
+
+def test_a_round_without_cpu_is_left_out_of_the_queue_s_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a turn may end before its thread ran at all."""
+    turns = iter([measured(0, 0.0), measured(100, 0.1), measured(100, 0.1), measured(50, 0.1)])
+    monkeypatch.setattr(bench.library, "choose", lambda work, wanted: SimpleNamespace(signer=Turns(turns)))
+    found = bench.queue(KeyKind.P_256, 1, rounds=2)
+    assert (len(found.engine), len(found.bare), found.share, found.cpu_share) == (1, 1, 2.0, 2.0)
+
+
+def test_a_queue_that_never_signed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = iter([measured(0, 0.0)] * 4)
+    monkeypatch.setattr(bench.library, "choose", lambda work, wanted: SimpleNamespace(signer=Turns(turns)))
+    with pytest.raises(QatprepError, match="nothing was measured"):
+        bench.queue(KeyKind.P_256, 1, rounds=2)
+
+
+class Turns:
+    """A signer whose turns were written down."""
+
+    title = "written"
+
+    def __init__(self, turns: Iterator[Measured]) -> None:
+        self.turns = turns
+
+    def run(self, work: Work, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(measured=next(self.turns))

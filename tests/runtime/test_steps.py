@@ -288,7 +288,7 @@ def test_undo_respects_what_somebody_changed_since(containerd: Containerd, tmp_p
     host = LinuxHost()
     outcome = own(main, containerd).do(host)
     main.write_text(main.read_text() + "# mine\n")
-    with pytest.raises(ChangeFailed, match="changed by somebody"):
+    with pytest.raises(ChangeFailed, match="was changed since by another program"):
         own(main).undo(host, outcome)
     assert main.read_text().endswith("# mine\n")
 
