@@ -331,14 +331,14 @@ def measured(completed: int, cpu_seconds: float) -> Measured:
 def test_a_round_without_cpu_is_left_out_of_the_queue_s_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a turn may end before its thread ran at all."""
     turns = iter([measured(0, 0.0), measured(100, 0.1), measured(100, 0.1), measured(50, 0.1)])
-    monkeypatch.setattr(bench.library, "choose", lambda work, wanted: SimpleNamespace(signer=Turns(turns)))
+    monkeypatch.setattr(library, "choose", lambda work, wanted: SimpleNamespace(signer=Turns(turns)))
     found = bench.queue(KeyKind.P_256, 1, rounds=2)
     assert (len(found.engine), len(found.bare), found.share, found.cpu_share) == (1, 1, 2.0, 2.0)
 
 
 def test_a_queue_that_never_signed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = iter([measured(0, 0.0)] * 4)
-    monkeypatch.setattr(bench.library, "choose", lambda work, wanted: SimpleNamespace(signer=Turns(turns)))
+    monkeypatch.setattr(library, "choose", lambda work, wanted: SimpleNamespace(signer=Turns(turns)))
     with pytest.raises(QatprepError, match="nothing was measured"):
         bench.queue(KeyKind.P_256, 1, rounds=2)
 
