@@ -171,10 +171,11 @@ def stand(judged: Assessment) -> Standing:
         return Standing(tuple(devices), {}, {}, None, proof.reason if isinstance(proof, Unknown) else "")
     holds: dict[str, Signed] = {}
     void: dict[str, str] = {}
-    for bdf, signed in proof.devices.items():
-        if bdf not in devices:
+    for bdf, device in devices.items():
+        signed = proof.devices.get(bdf)
+        if signed is None:
             continue
-        if why := signed.void or _changed(signed, seal(devices[bdf], facts.health.of(bdf))):
+        if why := signed.void or _changed(signed, seal(device, facts.health.of(bdf))):
             void[bdf] = why
         else:
             holds[bdf] = signed

@@ -106,6 +106,14 @@ def test_configured_until_every_pf_has_signed(monkeypatch: pytest.MonkeyPatch) -
     assert proof_lines(whole)[0].endswith("smoke: 128 signatures right")
 
 
+def test_pfs_of_a_proof_are_in_the_order_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever signed last: libqat's PF and those signed on directly come in any order."""
+    host = machine()
+    signing(monkeypatch, *reversed(every(host)))
+    assert prove.prove(host, gather(host), "smoke").kept
+    assert list(concluded(host).standing.holds) == every(host)
+
+
 @pytest.mark.parametrize(
     ("vfs", "signed"),
     [
