@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 
 import pytest
 
+from qatprep import config
+from qatprep.cli.capture import survey
 from qatprep.cli.open_host import open_host
 from qatprep.exits import ExitCode
-from qatprep.host.redact import scrub
+from qatprep.host.captured import extra, names
+from qatprep.host.record import Recorder
+from qatprep.host.redact import redact, scrub
 from qatprep.host.tree import Tree
 from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
@@ -150,3 +155,40 @@ def test_the_file_is_private_and_the_summary_for_programs(host: SimulatedHost, t
     assert qatprep("capture", "-o", "json", host=host).code == ExitCode.USAGE
     called = qatprep("capture", f"{tmp_path}/no/node.txt", host=host)
     assert called.code == ExitCode.ERROR and "no/node.txt" in called.err
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "kind", "number"),
+    [
+        ("/etc/group", "payroll:x:5000:\nstaff2:x:5001:\n", "groups", 2),
+        ("/proc/cmdline", " customer.token=hunter2 customer.flag=s3cr3t", "kernel arguments", 2),
+        ("/proc/cmdline", " -- init-arguments --of-somebody", "kernel arguments", 1),
+        ("/etc/modprobe.d/payroll.conf", "# of alice\noptions nvme x=hunter2\n", "lines of files", 2),
+        ("/.qatprep/dmesg", "<6>nvme nvme0: serial WD-WX41A\n<6>usb 1-1: new device\n", "lines of the kernel log", 2),
+        ("/.qatprep/dmesg", "<4>4xxx 0000:6b:00.0: told by bob@example.net\n", "names of users", 1),
+        ("/.qatprep/dmesg", "<4>4xxx 0000:6b:00.0: from 10.20.30.40 and 10.20.30.41\n", "IP addresses", 2),
+        ("/.qatprep/dmesg", "<4>4xxx 0000:6b:00.0: at aa:bb:cc:dd:ee:ff\n", "hardware addresses", 1),
+    ],
+)
+def test_what_was_taken_out_is_counted(path: str, text: str, kind: str, number: int) -> None:
+    """One private thing more is one more of its kind, and of no other kind."""
+    assert taken(path, text) - taken() == Counter({kind: number})
+
+
+def taken(path: str = "", text: str = "") -> Counter[str]:
+    """How much of each kind a capture of a ready node takes out, with `text` at the end of a file."""
+    host = open_host("/", "spr-2s-ready")
+    assert isinstance(host, SimulatedHost)
+    if path:
+        node = host.tree.find(path)
+        if node is not None:
+            node.data = (
+                (node.data.rstrip(b"\n") + text.encode()) if path == "/proc/cmdline" else node.data + text.encode()
+            )
+        else:
+            host.tree.file(path, text.encode())
+    recorder = Recorder(host)
+    recorder.prefetch()
+    survey(recorder, config.load(recorder, "", ()))
+    extra(recorder)
+    return redact(recorder.tree, recorder.touched, names(host), set())[1]

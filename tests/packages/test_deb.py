@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.packages.conftest import ROOT, make, needs
+from tests.packages.hardening import weaknesses
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,14 @@ def test_lintian_has_nothing_against_it(deb: Path) -> None:
 def test_the_same_input_gives_the_same_package(deb: Path, tmp_path: Path) -> None:
     again = next(make("deb.py", tmp_path).glob("*.deb"))
     assert again.read_bytes() == deb.read_bytes()
+
+
+def test_its_native_module_is_hardened(deb: Path, tmp_path: Path) -> None:
+    subprocess.run([needs("dpkg-deb", "dpkg"), "-x", str(deb), str(tmp_path)], check=True)
+    modules = list(tmp_path.rglob("_native.abi3.so"))
+    if not modules:
+        pytest.skip("the native module is not built here (no C compiler)")
+    assert [weaknesses(module.read_bytes()) for module in modules] == [[]]
 
 
 def test_dpkg_installs_it_and_takes_it_away(deb: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_flag_is_told_by_help(script: str) -> None:
 
 
 def test_the_module_is_hardened() -> None:
-    """As it is built here, and so in qatprep.pyz and the Debian package, which take it as it is."""
+    """As it is built here."""
     module = pytest.importorskip("qatprep._native")
     assert weaknesses(Path(module.__file__).read_bytes()) == []
 

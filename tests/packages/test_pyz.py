@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.packages.conftest import ROOT, bare_python, make
+from tests.packages.hardening import weaknesses
 
 
 def call(pyz: Path, *arguments: str, cwd: Path | str = "/") -> subprocess.CompletedProcess[str]:
@@ -68,6 +69,14 @@ def test_the_native_module_is_loaded_out_of_the_file(pyz: Path, tmp_path: Path) 
     got = call(plain, "smoke", "--provider", "cryptomb")
     assert "this qatprep.pyz has no native module that runs here" in " ".join(got.stdout.split())
     assert "pip install" not in got.stdout
+
+
+def test_its_native_module_is_hardened(pyz: Path) -> None:
+    with zipfile.ZipFile(pyz) as archive:
+        modules = [archive.read(name) for name in archive.namelist() if name.endswith("_native.abi3.so")]
+    if not modules:
+        pytest.skip("the native module is not built here (no C compiler)")
+    assert [weaknesses(module) for module in modules] == [[]]
 
 
 def test_what_it_cannot_bring_is_missed_in_words(pyz: Path) -> None:
