@@ -110,6 +110,14 @@ def devices(host: Host) -> object:
     return health.gather(host, found.pfs, files, polled=False), nodes.gather(host, found.all_vfs)
 
 
+def functions(host: Host) -> object:
+    """What `device list` shows of every function, with the modules that may drive it; what the host is called."""
+    from qatprep.facts import bus
+    from qatprep.host import captured
+
+    return bus.everything(host, drivers=True), captured.names(host)
+
+
 def setters(host: Host) -> object:
     from qatprep.facts import pci, setters
 

@@ -206,6 +206,20 @@ TARGETS = (
         "/etc/group",
     ),
     of_files(
+        "functions",
+        "sysfs of any PCI function, modules.alias; names of the host and its domains",
+        gatherers.functions,
+        "/proc/sys/kernel/osrelease",
+        "/lib/modules/6.12.117/modules.alias",
+        *(f"{PF}/{name}" for name in ("modalias", "class", "vendor", "device", "driver_override", "sriov_totalvfs")),
+        "/etc/hostname",
+        "/etc/resolv.conf",
+        more=(
+            "6.12.117%%alias pci:v00008086d00004940sv*sd*bc*sc*i* qat_4xxx%%pci:v00008086d00004940sv00008086sd00000000"
+            "bc0Bsc40i00%%0x0b4000%%0x8086%%0x4940%%(null)%%16%%node1.example.org%%search example.org\ndomain x",
+        ),
+    ),
+    of_files(
         "setters",
         "driverctl, udev rules, units and their scripts, rc.local, qatlib's settings, sriov-operator",
         gatherers.setters,
