@@ -39,6 +39,11 @@ class Node:
         document = self.json("doctor --profile qat", status=status)
         return {f["id"]: f["status"] for f in document["findings"] if f["status"] != "skipped"}
 
+    def trouble(self) -> dict[str, Any]:
+        """What the doctor, content with the node (status 0), has to say of it all the same: id -> what it saw."""
+        document = self.json("doctor --profile qat", status=0)
+        return {f["id"]: f for f in document["findings"] if f["status"] not in ("ok", "skipped")}
+
     def failed(self) -> set[str]:
         """The ids of what failed."""
         return {name for name, status in self.findings().items() if status == "fail"}
