@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-from contextlib import AbstractContextManager
 
 from qatprep.host import values
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
+from qatprep.host.read_only import ReadOnly
 from qatprep.host.tree import Node, Tree, readable
 from qatprep.host.values import META
 from qatprep.text import Foreign
@@ -108,32 +108,8 @@ class TreeHost(Host):
         return self._values.modified.get(path)
 
 
-class Capture(TreeHost):
-    """A host file (see manifest.py), read-only: every attempt to change it is EROFS."""
-
-    def write(self, path: str, data: bytes, *, deadline: float | None = None) -> None:
-        fail(errno.EROFS, path)
-
-    def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-        fail(errno.EROFS, path)
-
-    def append(self, path: str, data: bytes) -> None:
-        fail(errno.EROFS, path)
-
-    def mkdir(self, path: str, *, mode: int = 0o755) -> None:
-        fail(errno.EROFS, path)
-
-    def unlink(self, path: str) -> None:
-        fail(errno.EROFS, path)
-
-    def rmdir(self, path: str) -> None:
-        fail(errno.EROFS, path)
-
-    def chmod(self, path: str, mode: int) -> None:
-        fail(errno.EROFS, path)
-
-    def chown(self, path: str, uid: int, gid: int) -> None:
-        fail(errno.EROFS, path)
+class Capture(ReadOnly, TreeHost):
+    """A host file (see manifest.py), read-only."""
 
     def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
         """What the program answered when the host was recorded; 127 where nobody asked it then."""
@@ -147,6 +123,3 @@ class Capture(TreeHost):
 
     def settle(self, deadline: float = 10.0) -> bool:
         return True
-
-    def lock(self, path: str) -> AbstractContextManager[None]:
-        fail(errno.EROFS, path)

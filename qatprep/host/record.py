@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import json
-from contextlib import AbstractContextManager
 
 from qatprep.hardware import PCI_DEVICES
 from qatprep.host.base import CpuidResult, FileStat, Host, RunResult, TooLarge, fail
 from qatprep.host.launcher import launcher, program_doubt
+from qatprep.host.read_only import ReadOnly
 from qatprep.host.tree import Node, Tree, readable, split
 from qatprep.host.values import META
 from qatprep.text import Foreign
@@ -35,7 +35,7 @@ COUNTED = "/heartbeat/"
 (debugfs, adf_heartbeat_dbgfs.c)."""
 
 
-class Recorder(Host):
+class Recorder(ReadOnly):
     """Reads from another host and remembers it. Nothing can be changed through it.
 
     Each file is read once (but for COUNTED): the second reader gets what the first one got, so that an attribute that
@@ -265,32 +265,3 @@ class Recorder(Host):
 
     def settle(self, deadline: float = 10.0) -> bool:
         return self.inner.settle(deadline)
-
-    # -- changing: never ----------------------------------------------------------------------------------
-
-    def write(self, path: str, data: bytes, *, deadline: float | None = None) -> None:
-        fail(errno.EROFS, path)
-
-    def replace(self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-        fail(errno.EROFS, path)
-
-    def append(self, path: str, data: bytes) -> None:
-        fail(errno.EROFS, path)
-
-    def mkdir(self, path: str, *, mode: int = 0o755) -> None:
-        fail(errno.EROFS, path)
-
-    def unlink(self, path: str) -> None:
-        fail(errno.EROFS, path)
-
-    def rmdir(self, path: str) -> None:
-        fail(errno.EROFS, path)
-
-    def chmod(self, path: str, mode: int) -> None:
-        fail(errno.EROFS, path)
-
-    def chown(self, path: str, uid: int, gid: int) -> None:
-        fail(errno.EROFS, path)
-
-    def lock(self, path: str) -> AbstractContextManager[None]:
-        fail(errno.EROFS, path)
