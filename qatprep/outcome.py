@@ -241,6 +241,9 @@ def _repairs(
     found += [Next(text, "the change fails with EBUSY while it goes on") for text in set(outcome.busy.values())]
     if fixed and writable and not plan.empty:
         found.append(bootstrap._replace(why=_fixes(len(fixed), len(ids))))
+    if writable:
+        own = {f.fix[0]: f.id for f in judged.failures if f.fix and f.fix[0].startswith("qatprep device ")}
+        found += [Next(here(command, again), f"fixes {id}") for command, id in own.items()]
     found += [Next(action, "then look again") for action in outcome.remaining if not fixed]
     if not writable and fixed:
         found.append(Next("on that host: sudo qatprep bootstrap", _fixes(len(fixed), len(ids))))
