@@ -108,14 +108,19 @@ def doctor(
         text = as_junit.document(seen.judged, seen.outcome, strict=strict, require_proof=require_proof)
         write_file(junit, text.encode())
     from qatprep.report import doctor as report
-    from qatprep.report.crypto import print_smoke, smoke_document
     from qatprep.report.outcome import print_outcome
 
     if output is Output.json:
         document = report.document(seen.judged, seen.outcome, code)
-        session.json({**document, "smoke": smoke_document(done.report)} if done else document)
+        if done:
+            from qatprep.report.crypto import smoke_document
+
+            document["smoke"] = smoke_document(done.report)
+        session.json(document)
     else:
         if done:
+            from qatprep.report.crypto import print_smoke
+
             print_smoke(session.console(), done.report)
             session.line()
         if session.quiet:
