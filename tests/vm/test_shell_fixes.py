@@ -30,6 +30,11 @@ BROKEN = (
     ("QP-SVC-001", f"cd {DEVICES}/{PF0}/qat; echo down > state; echo dc > cfg_services; echo up > state"),
     ("QP-PF-002", f"echo down > {DEVICES}/{PF1}/qat/state"),
     ("QP-PF-001", f"echo {PF0} > /sys/bus/pci/drivers/4xxx/unbind"),
+    (
+        "QP-PF-001",
+        f"echo vfio-pci > {DEVICES}/{PF0}/driver_override; echo {PF0} > /sys/bus/pci/drivers/4xxx/unbind; "
+        f"echo {PF0} > /sys/bus/pci/drivers/vfio-pci/bind",
+    ),
     ("QP-MOD-004", f"{FREE}modprobe -r vfio-pci vfio_iommu_type1"),
     ("QP-MOD-003", f"{FREE}modprobe -r qat_4xxx"),
 )
