@@ -39,6 +39,7 @@ ELSEWHERE = {
     "host/linux.py": "reads files, and hands them on",
     "host/private.py": "owners and modes",
     "host/programs.py": "which program a name is",
+    "host/read_only.py": "refuses",
     "host/record.py": "keeps what is read, as it is",
     "host/trace.py": "writes",
     "host/udev.py": "the kernel's own events, through pyudev",
