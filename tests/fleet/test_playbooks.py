@@ -124,6 +124,35 @@ def test_a_preview_looks_at_every_node(tmp_path: Path, tools: Path) -> None:
     assert "(QP-FW-001); qatprep explain QP-FW-001" in got.node("a")["message"] + got.out
 
 
+def test_a_preview_names_the_cost_that_the_run_asks_for(tmp_path: Path, tools: Path) -> None:
+    nodes: dict[str, dict[str, Any]] = {
+        "asks": {"qatprep_simulate": "dc-only"},
+        "agreed": {"qatprep_simulate": "dc-only", "qatprep_accept_cost": True},
+    }
+    got = local(tmp_path, "bootstrap", nodes, "--check", "-v")
+    assert got.node("asks")["message"].startswith("needs qatprep_accept_cost: 16 VFs are destroyed"), got.out
+    assert got.node("agreed")["message"] == ""
+    got = local(tmp_path, "bootstrap", nodes, "--limit", "asks")
+    assert got.node("asks")["failed"] and "terminal" not in got.node("asks")["message"], got.out
+
+
+def test_a_drain_that_fails_is_the_nodes_failure(tmp_path: Path, tools: Path) -> None:
+    _program(tools / "kubectl", 'case "$*" in drain*) echo "error: cannot evict pod" >&2; exit 1 ;; esac')
+    got = local(tmp_path, "bootstrap", {"a": {"qatprep_simulate": "srf-1s"}}, "-e", '{"qatprep_drain": true}')
+    row = got.node("a")
+    assert (row["status"], row["failed"], row["changed"], row["changes"]) == ("failed", True, False, 0), got.out
+    assert "Drain: non-zero return code; error: cannot evict pod" in row["message"]
+    assert "kubectl drain a" in got.out.rpartition("Fail where that failed")[2]
+
+
+def test_a_single_file_is_looked_for_where_the_playbook_is_called(tmp_path: Path, tools: Path) -> None:
+    """And where it is not, the node has a line in the report all the same."""
+    got = local(tmp_path, "doctor", {"a": {"qatprep_simulate": "srf-1s"}}, "-e", "qatprep_pyz=nowhere/qatprep.pyz")
+    row = got.node("a")
+    assert row["failed"] and "/nowhere/qatprep.pyz" in row["message"], got.out
+    assert "roles/qatprep" not in row["message"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

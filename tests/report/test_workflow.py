@@ -23,7 +23,7 @@ MATRIX: list[str] = JOBS["configuration"]["strategy"]["matrix"]["host"]
 def commands(job: str, host: str = "") -> str:
     """The steps of a job as one script, as a runner would call each."""
     steps = [step["run"].replace("${{ matrix.host }}", host) for step in JOBS[job]["steps"] if "run" in step]
-    assert steps[0] == "pip install ."
+    assert steps[0] == "pip install ./qatprep"
     return "\n".join(f"( {step}\n) || exit" for step in steps[1:])
 
 
@@ -38,7 +38,9 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         **os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
         "GITHUB_STEP_SUMMARY": str(summary), **JOBS["configuration"]["env"],
     }  # fmt: skip
-    return subprocess.run(["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["bash", "-e", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("host", MATRIX)
@@ -52,13 +54,19 @@ def test_a_configuration_on_a_simulated_host(host: str, tmp_path: Path) -> None:
 
 def test_captures_of_nodes(tmp_path: Path) -> None:
     (tmp_path / "nodes").mkdir()
-    for name in ("half-bound", "spr-2s-ready"):
+    (tmp_path / "qatprep.yaml").write_text("devices: {services: asym;sym}\n")
+    for name in ("half-bound", "iommu-staged", "spr-2s-ready"):  # ends with 3, 6 and 0
         assert qatprep("capture", str(tmp_path / "nodes" / f"{name}.txt"), "--simulate", name).code == 0
     done = run(commands("nodes"), tmp_path)
-    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.returncode == 6, done.stdout + done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "half-bound.xml", "half-bound.html", "spr-2s-ready.xml", "spr-2s-ready.html"
-    }  # fmt: skip
+        f"{name}.{kind}" for name in ("half-bound", "iommu-staged", "spr-2s-ready") for kind in ("xml", "html")
+    }
+
+
+def test_no_captures(tmp_path: Path) -> None:
+    done = run(commands("nodes"), tmp_path)
+    assert (done.returncode, "no captures in nodes/" in done.stdout) == (2, True), done.stderr
 
 
 def test_its_hosts_exist() -> None:

@@ -64,22 +64,45 @@ class CallbackModule(CallbackBase):
         self._take(result)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        self._take(result, failed=True)
+        if result._task.action in OURS:
+            self._take(result, failed=True)
+        elif not ignore_errors and _of_role(result._task):
+            self._broke_off(result)
 
     def v2_runner_on_unreachable(self, result):
         name = result._host.get_name()
         action = result._task.action
+        verb = action.rsplit(".", 1)[-1] if action in OURS else ""
+        told = {"status": UNREACHABLE, "failed": True, "message": str(result._result.get("msg", "")).strip()}
+        self.nodes[name] = {**self._entry(name, verb), **told}
+
+    def _broke_off(self, result):
+        """Another task of the role failed, such as a drain. What was planned before did not happen."""
+        self._ours = True
+        name = result._host.get_name()
+        node = self.nodes.get(name) or self._entry(name, "")
+        if node["failed"]:
+            return
+        told = result._result
+        words = [str(told.get("msg", "")).strip(), str(told.get("stderr", "")).strip()]
+        message = f"{result._task.get_name().rpartition(' : ')[2]}: {'; '.join(word for word in words if word)}"
         self.nodes[name] = {
+            **node, "status": "failed", "failed": True, "changed": False, "changes": 0, "message": message,
+        }  # fmt: skip
+
+    @staticmethod
+    def _entry(name, verb):
+        return {
             "node": name,
-            "verb": action.rsplit(".", 1)[-1] if action in OURS else "",
-            "status": UNREACHABLE,
-            "failed": True,
+            "verb": verb,
+            "status": "failed",
+            "failed": False,
             "changed": False,
             "changes": 0,
             "seconds": 0.0,
             "tool_seconds": 0.0,
             "findings": [],
-            "message": str(result._result.get("msg", "")).strip(),
+            "message": "",
         }
 
     def _take(self, result, failed=False):
@@ -105,7 +128,7 @@ class CallbackModule(CallbackBase):
             "seconds": round(time.time() - began, 3),
             "tool_seconds": told.get("seconds", 0.0),
             "findings": findings,
-            "message": str(told.get("msg", "")) if failed else "",
+            "message": str(told.get("msg", "")) if failed else _to_be_accepted(told),
         }
 
     # -- the report -----------------------------------------------------------------------------------
@@ -129,6 +152,19 @@ class CallbackModule(CallbackBase):
                 json.dump(document, f, indent=2)
                 f.write("\n")
             os.replace(temporary, path)
+
+
+def _of_role(task):
+    """Whether a task is one of the role of this collection."""
+    role = getattr(task, "_role", None)
+    return getattr(role, "_role_name", "").rpartition(".")[2] == "qatprep"
+
+
+def _to_be_accepted(told):
+    """What check mode planned, and the run would refuse."""
+    if told.get("status") != "planned" or not told.get("costs") or told.get("cost_accepted"):
+        return ""
+    return f"needs qatprep_accept_cost: {'; '.join(told['costs'])}"
 
 
 def by_finding(nodes):

@@ -77,7 +77,7 @@ def call(module, *arguments):
     if not executable:
         module.fail_json(
             msg="there is no qatprep on this node",
-            hint="install its package there, or let the role bring the single file: qatprep_pyz=dist/qatprep.pyz",
+            hint="install its package there, or let the role bring the single file: qatprep_pyz=../dist/qatprep.pyz",
         )
     argv = [python] if python else []
     argv += [executable, *list(arguments), "--output", "json"]
@@ -87,6 +87,7 @@ def call(module, *arguments):
     rc, out, err = module.run_command(argv)
     seconds = time.time() - begin
     message, hint = _said(err)
+    message = message.replace("and stdin is not a terminal: ", "")
     hint = hint.replace("say --yes", "accept_cost: true (qatprep_accept_cost of the role) goes ahead")
     try:
         document = json.loads(out)

@@ -89,6 +89,10 @@ costs:
   returned: always
   type: list
   elements: str
+cost_accepted:
+  description: Whether the task was told to accept what is in RV(costs).
+  returned: always
+  type: bool
 remaining:
   description: Restarts, pods to be recreated, a reboot; what clears failures and is left to a person.
   returned: always
@@ -156,6 +160,7 @@ def main() -> None:
         changes=len(planned if module.check_mode else document["made"]),
         skipped_devices=document["skipped"],  # to Ansible, `skipped` means that the task did not run
         costs=sorted({cost for change in planned for cost in change["cost"]}),
+        cost_accepted=params["accept_cost"],
         reboot_required=outcome.exit_status == REBOOT,
         **outcome.last_word(),
     )
@@ -170,6 +175,8 @@ def main() -> None:
         "planned": f"{number} change{'s' if number != 1 else ''} planned",
         "applied": f"{number} change{'s' if number != 1 else ''} made",
     }
+    if document["status"] == "planned" and result["costs"] and not params["accept_cost"]:
+        done["planned"] += f" that need accept_cost (qatprep_accept_cost of the role): {'; '.join(result['costs'])}"
     module.exit_json(msg=f"{done.get(document['status'], document['status'])}; {outcome.verdict()}", **result)
 
 
