@@ -95,7 +95,7 @@ class Outcome:
         """What to do instead of pasting bootstrap, "" where bootstrap does it."""
         run = f"qatprep {f.step}{self.again}"
         if not self.writable:
-            return f"On that host: sudo qatprep {f.step}"
+            return f"On that host: sudo qatprep {f.step}{_options(self.again, _CONFIGURING)}"
         if self.first:
             return f"First {listed(self.first)}, then: {run}"
         devices = {self.owners.get(bdf, bdf) for bdf in f.subjects}
@@ -246,7 +246,8 @@ def _repairs(
         found += [Next(here(command, again), f"fixes {id}") for command, id in own.items()]
     found += [Next(action, "then look again") for action in outcome.remaining if not fixed]
     if not writable and fixed:
-        found.append(Next("on that host: sudo qatprep bootstrap", _fixes(len(fixed), len(ids))))
+        there = f"on that host: sudo qatprep bootstrap{_options(again, _CONFIGURING)}"
+        found.append(Next(there, _fixes(len(fixed), len(ids))))
     found.append(Next(f"qatprep explain {ids[0]}", "the first cause"))
     return found
 
@@ -272,6 +273,7 @@ def _busy(judged: Assessment, plan: Plan) -> dict[str, str]:
 
 _WITH_CONFIGURATION = ("bootstrap", "doctor", "gen-conf", "plan", "status")
 _OF_A_HOST = (*_WITH_CONFIGURATION, "capture", "device", "features", "metrics", "rollback", "smoke")
+_CONFIGURING = ("--config", "--set")
 _CHANGING = ("bootstrap", "device", "rollback")
 
 
@@ -279,14 +281,19 @@ def here(step: str, again: str, *, writable: bool = True) -> str:
     """A step of a fix; where it is a command of qatprep's, with the options by which it works on the same host."""
     verb = step.split()[1] if step.startswith("qatprep ") and " " in step else ""
     if verb in _CHANGING and not writable:
-        return f"On that host: sudo {step}"
+        return f"On that host: sudo {step}{_options(again, _CONFIGURING) if verb in _WITH_CONFIGURATION else ''}"
     if verb in _WITH_CONFIGURATION:
         return step + again
     if verb not in _OF_A_HOST or " --direct" in step:  # which talks to this machine's devices and no others
         return step
+    return step + _options(again, ("--root", "--simulate"))
+
+
+def _options(again: str, names: Sequence[str]) -> str:
+    """Of the options by which another command works on the same host, those with these names, each after a blank."""
     words = shlex.split(again)
-    pairs = [words[n : n + 2] for n in range(0, len(words), 2) if words[n] in ("--root", "--simulate")]
-    return " ".join([step, *(shlex.join(pair) for pair in pairs)])
+    pairs = [words[n : n + 2] for n in range(0, len(words), 2) if words[n] in names]
+    return "".join(f" {shlex.join(pair)}" for pair in pairs)
 
 
 def _fixes(some: int, every: int) -> str:

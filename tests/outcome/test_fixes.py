@@ -73,6 +73,9 @@ def test_a_recorded_host_is_fixed_on_that_host(tmp_path: Path) -> None:
             for step in finding["fix"]:
                 assert not step.startswith(("qatprep bootstrap", "qatprep device")), step
         assert "On that host: sudo qatprep " in qatprep("doctor", "--root", str(file)).out
+    wanted = ("--set", "devices.services=asym")
+    after = qatprep("doctor", "--root", str(tmp_path / "spr-2s.txt"), *wanted, "-o", "json").json["outcome"]["next"]
+    assert "on that host: sudo qatprep bootstrap --set devices.services=asym" in [item["command"] for item in after]
 
 
 def test_settings_go_with_the_verbs_that_take_them(tmp_path: Path) -> None:
