@@ -86,8 +86,10 @@ def keys(ctx: typer.Context) -> Values:
 @_safely
 def runs(ctx: typer.Context) -> Values:
     from qatprep.engine import journal
+    from qatprep.engine.bootstrap import EVERY
 
-    return [(run.id, f"{run.command}, {run.time}") for run in journal.runs(_host(ctx))]
+    every = [(run.id, f"{run.command}, {run.time}") for run in journal.runs(_host(ctx))]
+    return [*every, (EVERY, "every run")] if every else []
 
 
 BASH = r"""_qatprep_completion() {

@@ -25,6 +25,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "rollback": (
         ("rollback --check", "look first"),
         ("rollback", "undo the last run"),
+        ("rollback all", "undo every run, newest first"),
         ("rollback --list", "the runs that are remembered"),
     ),
     "status": (

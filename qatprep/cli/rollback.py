@@ -19,7 +19,10 @@ app = App()
 def rollback(
     ctx: typer.Context,
     run: Annotated[
-        str, typer.Argument(help="A run's id; the last one that stands, unless given.", autocompletion=complete.runs)
+        str,
+        typer.Argument(
+            help="A run's id, or all; the last one that stands, unless given.", autocompletion=complete.runs
+        ),
     ] = "",
     list_runs: Annotated[bool, typer.Option("--list", help="List the runs this host remembers.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only say what would be undone.")] = False,

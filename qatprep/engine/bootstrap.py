@@ -215,13 +215,24 @@ def _back(runner: Runner, plan: Plan, status: Status, failure: Failure, resumed:
     )
 
 
+EVERY = "all"
+"""In place of a run's id: every run that stands."""
+
+
 def undoable(host: Host, run_id: str = "") -> list[Run]:
-    """The runs that `rollback` would undo, newest first: the one named, else the last, with cut-off ones before it.
+    """The runs that `rollback` would undo, newest first: the one named or EVERY, else the last, with cut-off ones
+    before it.
 
     A run at boot counts as the run whose work it did again: both are undone. InputError for a run that there is not,
     and for one on whose changes a later run has built; QatprepError for a journal that cannot be read.
     """
     known = runs(host)
+    if run_id == EVERY:
+        if problems := [run.problem for run in known if run.problem]:
+            raise QatprepError(
+                f"{problems[0]}; what that run changed is not known", "name the runs: qatprep rollback --list"
+            )
+        return [run for run in reversed(known) if run.standing and run.status != ROLLED_BACK]
     if run_id:
         return _named(host, known, run_id)
     chain: list[Run] = []

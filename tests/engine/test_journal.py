@@ -55,6 +55,29 @@ def damage(host: SimulatedHost, run: str) -> None:
     rewrite(host, run, changed)
 
 
+def test_all_runs_are_undone_newest_first() -> None:
+    host = simulated()
+    before = snapshot(host)
+    for words in (
+        ("bootstrap", "--no-smoke"),
+        ("device", "unbind", "6b:00.1"),
+        ("device", "services", "asym", "70:00.0"),
+    ):
+        assert qatprep(*words, "--yes", host=host).code == ExitCode.OK
+    every = [run.id for run in journal.runs(host)]
+    assert len(every) == 3
+    with pytest.raises(InputError, match="changed the same since"):
+        undoable(host, every[0])
+    assert [run.id for run in undoable(host, "all")] == every[::-1]
+    called = qatprep("rollback", "all", "--yes", host=host)
+    assert called.code == ExitCode.OK, called.err
+    assert difference(before, snapshot(host)) == []
+    assert undoable(host, "all") == []
+    damage(host, every[0])
+    with pytest.raises(QatprepError, match="is not known"):
+        undoable(host, "all")
+
+
 def test_a_damaged_journal_is_told_and_keeps_nothing_from_being_prepared() -> None:
     host, run = prepared()
     damage(host, run)

@@ -12,7 +12,7 @@ extends_documentation_fragment:
   - qatprep.host.tool
 options:
   run:
-    description: A run's id; the last one that stands unless given.
+    description: A run's id, or V(all); the last one that stands unless given.
     type: str
     default: ""
 attributes:
