@@ -157,6 +157,8 @@ def _told(kind: str, error: Any, path: Path) -> Iterator[Error]:
     elif error.rule == "type":
         wanted = definition["type"]
         kinds = " or ".join(_article(one) for one in (wanted if isinstance(wanted, list) else [wanted]))
+        if path[-1:] == ("mode",) and type(error.value) is int and 0 <= error.value <= 0o7777:
+            value, hint = f"{value} (0{error.value:o} without quotes)", f'write "0{error.value:o}"'
         yield Error(path, f"{here} is {value}, not {kinds}", hint)
     elif error.rule == "pattern":
         yield Error(path, f"{here} is {value}, which has the wrong form", hint)

@@ -28,6 +28,10 @@ PROGRAMS = ("modprobe", "rmmod", "insmod", "groupadd", "groupdel", "systemctl", 
 _WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: what a test starts must hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class TouchedTheMachine(BaseException):
     """A test was about to change the real machine. No `except Exception` of the code under test can hide it."""
 

@@ -200,7 +200,7 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             cause="A container keeps the limit that its pod's shim was started with, also over a restart of the "
             "container or of the runtime.",
             fix=(RECREATE, "Before that make sure that the limit is right: QP-MEM-001 and QP-MEM-002."),
-            cleared_by=tuple(dict.fromkeys(f"recreate {c.label} ({c.command})" for c, _ in small)),
+            cleared_by=tuple(dict.fromkeys(f"recreate {c.full} ({c.command})" for c, _ in small)),
         )
 
 

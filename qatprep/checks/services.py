@@ -64,7 +64,7 @@ def _configured(ctx: Context) -> Iterable[Finding]:
         wrong.setdefault((pf.services.text, spell_services(want), bool(pf.vfs)), []).append(pf)
     for (text, wanted, has_vfs), mine in wrong.items():
         bdfs = tuple(pf.bdf for pf in mine)
-        cause = _cause(ctx, text, wanted, mine)
+        cause = _cause(ctx, text, wanted)
         busy = tuple(line for pf in mine[:2] for line in log_lines(ctx, "busy", "order", bdf=pf.bdf))
         if any("busy" in line.value or "in use" in line.value for line in busy):
             cause += " An attempt failed: users inside the kernel (dm-crypt, IPsec, zswap) keep the device busy."
@@ -92,10 +92,17 @@ def _configured(ctx: Context) -> Iterable[Finding]:
         )
 
 
-def _cause(ctx: Context, text: str, wanted: str, mine: list[Pf]) -> str:
+def _cause(ctx: Context, text: str, wanted: str) -> str:
+    """The driver gives sym;asym to a device with an even number and dc to one with an odd one
+    (adf_gen4_hw_data.c, adf_gen4_config.c): where all of several offer the same, something has set them.
+    """
     tokens = parse_services(text)
-    cause = "They were not set since the driver was loaded. "
-    if tokens in ({"dc"}, {"asym", "sym"}):
+    every = {pf.services.tokens for pf in ctx.pfs if isinstance(pf.services, Services)}
+    cause = (
+        "Something has set them since the driver was loaded, which gives sym;asym to every other PF and dc to the "
+        "rest: see first who uses them as they are. "
+    )
+    if tokens in ({"dc"}, {"asym", "sym"}) and (len(every) > 1 or len(ctx.pfs) == 1):
         cause = (
             "They were not set since the driver was loaded: it gives sym;asym to every other PF and dc "
             "(compression) to the rest, in the order of probing. "

@@ -70,7 +70,7 @@ class LazyGroup(Group):
     def sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
         return {
             **{heading: list(verbs.items()) for heading, verbs in GROUPS.items()},
-            "No hardware? Every command takes --simulate HOST": [
+            "No hardware? What is about a node takes --simulate HOST": [
                 ("qatprep doctor --simulate spr-2s", "a node with nothing set up"),
                 ("qatprep hosts", "all simulated hosts"),
             ],

@@ -76,8 +76,7 @@ def bootstrap(
     again = same_host(root, simulate, config_file, setting or [])
     seen = look(host, wanted, again, only=lambda facts: chooser(facts, device or []))
     found = seen.facts
-    for text in config.unmatched(wanted, found):
-        session.say(text)
+    session.warn(config.unmatched(wanted, found))
     only = chooser(found, device or [])
     config.demand(wanted, found.pci.pfs, only)
     as_json = output is Output.json
@@ -114,7 +113,8 @@ def bootstrap(
         session.say_row(line)
     if not as_json and not (check and result.status == "planned"):
         undo = to_undo(session, result.run, root, simulate)
-        report.print_result(console, result, host.label, undo, qat=found.has_qat)
+        failed = seen.outcome.failed
+        report.print_result(console, result, host.label, undo, qat=found.has_qat, failed=failed, again=again)
     done = None
     if not check and result.status in ("applied", "unchanged"):
         if result.made and wanted.smoke and not no_smoke:

@@ -46,24 +46,28 @@ def check(
     session: Session = ctx.obj
     host = session.host(root, simulate)
     found = facts.gather(host)
-    source, warnings, pfs = config_file or config.PATH, [], []
+    pfs = [pf for pf in found.pci.pfs if pf.family.supported]
     mistakes: tuple[config.Mistake, ...] = ()
+    wanted: config.NodeConfig | None
     try:
         wanted = config.load(host, config_file, setting or ())
-        source = wanted.source
-        pfs = [pf for pf in found.pci.pfs if pf.family.supported]
-        warnings = config.unmatched(wanted, found)
-        config.demand(wanted, pfs)
     except config.ConfigError as e:
-        if output is not Output.json:
-            raise
-        mistakes = e.mistakes
+        wanted, mistakes = e.config, e.mistakes
+    warnings = config.unmatched(wanted, found) if wanted else []
+    try:
+        if wanted:
+            config.demand(wanted, pfs)
+    except config.ConfigError as e:
+        mistakes += e.mistakes
+    source = wanted.source if wanted else config_file or config.PATH
+    if mistakes and output is not Output.json:
+        session.warn(warnings)
+        raise config.ConfigError(mistakes)
     if output is Output.json:
         session.json(report.check_document(host.label, source, mistakes, warnings))
     else:
-        for text in warnings:
-            session.say(text)
-        session.line(report.fits(source, len(pfs), host.label))
+        session.warn(warnings)
+        session.line(report.fits(source, len(pfs), host.label, len(warnings)))
     return ExitCode.USAGE if mistakes else ExitCode.OK
 
 

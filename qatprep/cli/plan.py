@@ -36,8 +36,7 @@ def plan(
     wanted = config.load(host, config_file, setting or ())
     again = same_host(root, simulate, config_file, setting or [])
     found, _, result, outcome = look(host, wanted, again, only=lambda facts: chooser(facts, device or []))
-    for text in config.unmatched(wanted, found):
-        session.say(text)
+    session.warn(config.unmatched(wanted, found))
     config.demand(wanted, found.pci.pfs, chooser(found, device or []))
     code = outcome.exit_status(asked=True)
     from qatprep.outcome import document
@@ -56,7 +55,9 @@ def plan(
         console = session.console()
         if not session.quiet:
             if result.empty and not result.skipped and not result.refused:
-                console.print(report.idle(result.skipped, host.label, qat=found.has_qat), style="ok")
+                console.print(
+                    report.idle(result.skipped, host.label, qat=found.has_qat, failed=outcome.failed), style="ok"
+                )
             else:
                 report.print_plan(console, result, found, wanted.source, verb="plan", every=verbose)
             if diff:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from qatprep.host.base import Host
@@ -76,6 +76,10 @@ class _Ascii:
         return getattr(self.stream, name)
 
 
+_DEVICE_LIST = "qatprep device list"
+"""What fixes name without knowing which host it is about."""
+
+
 def error_text(what: str, cause: str = "", fix: str = "") -> str:
     """What is wrong with the value, why, what to do. Lines beyond the first of each are indented below it."""
     lines = [f"error: {what}"]
@@ -108,6 +112,8 @@ class Session:
         """When to use colours (--color)."""
         self.quiet = False
         """Whether only results and errors are printed (--quiet)."""
+        self.host_options = ""
+        """The options that chose the host, each after a blank."""
         self.verbose = False
         """Whether every operation on the host is printed to stderr (qatprep -v)."""
         self.code: int | None = None
@@ -118,8 +124,10 @@ class Session:
         host = self.given_host
         if host is None:
             from qatprep.cli.open_host import open_host
+            from qatprep.cli.select import same_host
 
             host = open_host(root, simulate, self.env.get("QATPREP_STATE", ""))
+            self.host_options = same_host(root, simulate)
         log = self.env.get("QATPREP_LOG", "")
         if log or self.verbose:
             from qatprep.host.trace import open_log, trace
@@ -139,6 +147,11 @@ class Session:
         """One line of talk."""
         self._text(self.err).write(text + "\n")
         self.err.flush()
+
+    def warn(self, texts: Iterable[str]) -> None:
+        """Lines of talk about what is probably a mistake."""
+        for text in texts:
+            self.say(f"warning: {text}")
 
     def say_row(self, text: str, indent: int = 16) -> None:
         """One line of talk; on a terminal it wraps at blanks, its further lines `indent` columns in."""
@@ -160,7 +173,7 @@ class Session:
 
     def error(self, what: str, cause: str = "", fix: str = "") -> None:
         """The one form of an error, on stderr."""
-        self.say(error_text(what, cause, fix))
+        self.say(error_text(what, cause, fix.replace(_DEVICE_LIST, _DEVICE_LIST + self.host_options)))
 
     def console(self) -> Console:
         """A rich console on stdout: not wrapped and without colours where that is not a terminal."""

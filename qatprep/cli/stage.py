@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qatprep.cli.session import Session
 from qatprep.exits import OF_STATUS, ExitCode
 from qatprep.host.base import Host
 
 
-def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -> ExitCode:
-    """Status 6 once arguments wait for update-grub and a reboot; 0 where none is needed."""
+def stage_arguments(session: Session, host: Host, undo: Callable[[str], str], *, yes: bool, as_json: bool) -> ExitCode:
+    """Status 6 once arguments wait for update-grub and a reboot; 0 where none is needed.
+
+    `undo` says how a run is undone.
+    """
     from qatprep import facts
     from qatprep.cli.ask import agreed
     from qatprep.engine.bootstrap import Result, bootstrap
@@ -46,7 +51,8 @@ def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -
         for command in _next(found.way):
             session.line(f"  {command}")
         if result.run:
-            session.say(f"to undo: qatprep rollback {result.run}")
+            how = undo(result.run)
+            session.say(f"{'to undo: ' if how.startswith('qatprep ') else ''}{how}")
     return ExitCode.REBOOT
 
 

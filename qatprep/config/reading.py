@@ -52,7 +52,9 @@ class Mistake(NamedTuple):
 class ConfigError(InputError):
     """Everything that is wrong with a configuration."""
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+    def __init__(self, mistakes: Sequence[Mistake], config: NodeConfig | None = None) -> None:
+        """`config` is what is right of it, None where nothing can be said of that."""
+        self.config = config
         mistakes = sorted(mistakes, key=lambda one: (not one.place.line, one.place.line, one.place.column))
         self.mistakes = tuple(mistakes)
         if len(mistakes) == 1:
@@ -109,9 +111,10 @@ def parse(text: str, name: str, settings: Sequence[str] = ()) -> NodeConfig:
         mistakes += merged.apply(setting)
     values, wrong = _build(merged.value, name)
     mistakes += [Mistake(merged.place(path), schema_check.name(path), what, hint) for path, what, hint in wrong]
+    config = NodeConfig(**values, source=name, document=merged.value, places=merged.places())
     if mistakes:
-        raise ConfigError(mistakes)
-    return NodeConfig(**values, source=name, document=merged.value, places=merged.places())
+        raise ConfigError(mistakes, config)
+    return config
 
 
 class _Merged:

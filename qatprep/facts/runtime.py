@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from qatprep.facts import containerd, processes
 from qatprep.facts.base import ABSENT, Unknown, files_below, names, read_line, read_text, unknown, whole
+from qatprep.facts.nodes import pod_names
 from qatprep.facts.processes import CONTAINER, SHIMS, Process, flag
 from qatprep.facts.systemd import UnitLimit, enabled, unit_file, unit_limit
 from qatprep.host.base import Host
@@ -40,11 +42,18 @@ class Container:
     """CPUs it may run on, as the kernel lists them: "0-3,8"."""
     envoy_workers: int | None
     """Threads named wrk:worker_N; None when it is not an Envoy."""
+    pod_name: str = ""
+    """"namespace/name" of its pod, "" outside a pod or where the kubelet's log folders do not tell."""
 
     @property
     def label(self) -> str:
         """Short: the whole UID makes a line that nobody reads."""
         return f"pod {self.pod[:8]}" if self.pod else f"container {self.id[:12]}"
+
+    @property
+    def full(self) -> str:
+        """As a command needs it: the pod by its name where that is known."""
+        return f"pod {self.pod_name}" if self.pod_name else self.label
 
     @property
     def holder(self) -> str:
@@ -241,15 +250,18 @@ def _containers(host: Host, found: list[Process]) -> tuple[Container, ...]:
         # Istio's pilot-agent starts Envoy: Envoy is the one whose threads and limits count.
         if known is None or (process.command == "envoy" and known.command != "envoy"):
             oldest[match[1]] = process
-    return tuple(_container(host, id, process) for id, process in oldest.items() if process.command != "pause")
+    there = {id: process for id, process in oldest.items() if process.command != "pause"}
+    named = pod_names(host) if any(_POD.search(process.cgroup) for process in there.values()) else {}
+    return tuple(_container(host, id, process, named) for id, process in there.items())
 
 
-def _container(host: Host, id: str, process: Process) -> Container:
+def _container(host: Host, id: str, process: Process, named: Mapping[str, str]) -> Container:
     fields, why = _status(host, process.pid)
-    pod = _POD.search(process.cgroup)
+    match = _POD.search(process.cgroup)
+    pod = match[1].replace("_", "-") if match else ""
     return Container(
         id=id,
-        pod=pod[1].replace("_", "-") if pod else "",
+        pod=pod,
         pid=process.pid,
         command=process.command,
         limit=_limit(host, process.pid),
@@ -257,6 +269,7 @@ def _container(host: Host, id: str, process: Process) -> Container:
         ipc_lock=_ipc_lock(fields.get("CapEff"), why),
         cpus=fields.get("Cpus_allowed_list", "").strip(),
         envoy_workers=_workers(host, process.pid) if process.command == "envoy" else None,
+        pod_name=named.get(pod, ""),
     )
 
 

@@ -14,10 +14,10 @@ from qatprep.text import plural
 from qatprep.yaml_text import Place
 
 
-def fits(source: str, pfs: int, host: str) -> str:
-    """What `config check` says of a configuration without mistakes."""
+def fits(source: str, pfs: int, host: str, warnings: int) -> str:
+    """What `config check` says of a configuration without mistakes, but perhaps with warnings."""
     fit = f", and the {plural(pfs, 'QAT PF')} of {host} can be set so" if pfs else ""
-    return f"{source}: no mistakes{fit}"
+    return f"{source}: {plural(warnings, 'warning') if warnings else 'no mistakes'}{fit}"
 
 
 def check_document(host: str, source: str, mistakes: Sequence[Mistake], warnings: Sequence[str]) -> dict[str, Any]:

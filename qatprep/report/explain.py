@@ -47,7 +47,14 @@ def print_page(console: Console, page: Page) -> None:
         elif block.startswith("    "):
             console.print(Text(block, style="hint"), soft_wrap=True)
         else:
-            _wrapped(console, _prose(" ".join(block.splitlines())), width)
+            for item in _items(block):
+                _wrapped(console, _prose(item), width)
+
+
+def _items(block: str) -> list[str]:
+    """A paragraph as one line; a list as one for each item."""
+    parts = re.split(r"\n(?=- |\d+\. )", block)
+    return [" ".join(line.strip() for line in part.splitlines()) for part in parts]
 
 
 def _prose(markdown: str) -> Text:
@@ -71,9 +78,11 @@ def _needs(page: Page) -> list[str]:
 
 
 def _wrapped(console: Console, text: Text, width: int) -> None:
-    for line in text.wrap(console, width):
+    """Further lines of a list's item are indented as its first word is."""
+    indent = "  " if text.plain.startswith("- ") else ""
+    for n, line in enumerate(text.wrap(console, width - len(indent))):
         line.rstrip()
-        console.print(line, soft_wrap=True)
+        console.print(Text.assemble(indent if n else "", line), soft_wrap=True)
 
 
 def document(pages: Iterable[Page]) -> dict[str, Any]:

@@ -109,10 +109,12 @@ def result_document(
     return {**document, **_diff(plan)} if diff else document
 
 
-def idle(skipped: Sequence[Skipped], host: str, *, qat: bool) -> str:
-    """Why nothing is to be done."""
+def idle(skipped: Sequence[Skipped], host: str, *, qat: bool, failed: bool) -> str:
+    """Why nothing is to be done. `failed`: whether doctor finds a failure."""
     if skipped:
         return "Nothing was changed. Fix the problems below first."
+    if failed:
+        return "Nothing is left that bootstrap may change. What is wrong is below."
     return f"Nothing to do: {'the host matches its configuration' if qat else f'{host} has no QAT device to set up'}."
 
 
@@ -125,24 +127,29 @@ def undone(count: int) -> str:
     return f"Rolled back: all {count} changes were undone; what they changed is as it was."
 
 
-def print_result(console: Console, result: Result, host: str, undo: str, *, qat: bool) -> None:
+def print_result(
+    console: Console, result: Result, host: str, undo: str, *, qat: bool, failed: bool, again: str
+) -> None:
     """One paragraph: what happened, what was skipped, what to do.
 
-    `undo` says how it is undone; `qat`: whether the host has a QAT device at all.
+    `undo` says how it is undone; `qat`: whether the host has a QAT device at all; `failed`: whether doctor
+    finds a failure; `again`: the options by which another command works on the same host.
     """
     say = console.print
     if result.resumed:
         say(Text(f"Run {result.resumed} had been cut off; this run continued from there.", style="warn"))
     if result.status == "unchanged":
-        say(Text(idle(result.skipped, host, qat=qat), style="warn" if result.skipped else "ok"))
+        say(
+            Text(idle(result.skipped, host, qat=qat, failed=failed), style="warn" if result.skipped or failed else "ok")
+        )
     elif result.status == "applied":
         say(Text(f"Done: {plural(len(result.made), 'change')}, each read back.", style="ok"))
         row(console, "undo", Text(undo, style="hint"))
     elif result.status == "declined" or result.status == "refused":
         say("Nothing was changed.")
     if result.failure:
-        failed = "Interrupted." if result.status == "interrupted" else f"error: {result.failure.message}"
-        say(Text(failed, style="fail"))
+        what = "Interrupted." if result.status == "interrupted" else f"error: {result.failure.message}"
+        say(Text(what, style="fail"))
         if result.failure.hint:
             say(Text.assemble(("  fix:   ", "dim"), (result.failure.hint, "hint")))
     if result.status in ("rolled back", "interrupted"):
@@ -156,4 +163,4 @@ def print_result(console: Console, result: Result, host: str, undo: str, *, qat:
         row(console, "skipped", Text(f"{subjects}: {item.reason}", style="warn"))
     if result.skipped:
         ids = ",".join(sorted({item.finding for item in result.skipped}))
-        row(console, "", Text(f"qatprep doctor --only {ids} shows the cause and the fix", style="hint"))
+        row(console, "", Text(f"qatprep doctor --only {ids}{again} shows the cause and the fix", style="hint"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qatprep.cli.app import VERBS
+from qatprep.crypto import library
 from tests.cli.test_ask import PROGRAM
 from tests.cli.test_ctrl_c import SLOW
 from tests.mesh.test_handshake import tls_server
@@ -66,12 +67,20 @@ def test_every_verb_is_among_them() -> None:
     assert not missing
 
 
+def skip_unless_possible(call: str) -> None:
+    if call.startswith(MEASURING):
+        pytest.importorskip("qatprep._native")
+    if call.startswith("bench queue"):
+        missing = library.missing()
+        if missing:
+            pytest.skip(f"crypto_mb cannot run on this machine: {missing} missing")
+
+
 @pytest.mark.parametrize("columns", SIZES)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_verb(call: str, columns: int) -> None:
     code, words = CALLS[call]
-    if call.startswith(MEASURING):
-        pytest.importorskip("qatprep._native")
+    skip_unless_possible(call)
     with on_terminal(*call.split(), columns=columns) as terminal:
         assert terminal.end() == code, terminal.text
         fine(terminal)
@@ -94,8 +103,7 @@ def test_a_handshake(columns: int, tmp_path: Path) -> None:
 def test_a_verb_in_a_window_that_changes(call: str) -> None:
     """With each piece of output it is pulled to the other size."""
     code, words = CALLS[call]
-    if call.startswith(MEASURING):
-        pytest.importorskip("qatprep._native")
+    skip_unless_possible(call)
     with on_terminal(*call.split(), columns=SIZES[0]) as terminal:
         for n in itertools.count(1):
             if not terminal.more():

@@ -99,7 +99,7 @@ def test_modules_say_what_remains_and_what_is_next(tmp_path: Path, tools: Path) 
         nodes: dict[str, dict[str, Any]] = {"k8s": {"qatprep_simulate": "k8s-as-the-paper-says"}}
         words = " ".join(local(tmp_path, verb, nodes, "-v").out.split())
         remaining = words.partition('"remaining": [')[2].partition("]")[0]
-        assert '"recreate pod b9c2b1f2 (envoy)"' in remaining, verb
+        assert '"recreate pod istio-system/istio-ingressgateway-7c86d77d76-qrfbx (envoy)"' in remaining, verb
         assert ('"systemctl restart containerd.service"' in remaining) is (verb == "bootstrap"), verb
         assert '"next": [{"command": "' in words and '"verdicts": [{' in words, verb
 
@@ -109,7 +109,8 @@ def test_one_broken_node_stops_the_others(tmp_path: Path, tools: Path) -> None:
     nodes = {name: {"qatprep_simulate": host} for name, host in {"a": "fw-missing", "b": "srf-1s"}.items()}
     got = local(tmp_path, "bootstrap", nodes)
     assert got.code == 2
-    assert [row["node"] for row in got.report["nodes"]] == ["a"]
+    assert [(row["node"], row["status"]) for row in got.report["nodes"]] == [("a", "unchanged"), ("b", "not tried")]
+    assert re.search(r"^1 failed, 1 not tried$", got.out, re.MULTILINE)
 
 
 def test_a_preview_looks_at_every_node(tmp_path: Path, tools: Path) -> None:

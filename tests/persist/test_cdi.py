@@ -68,7 +68,6 @@ def podman() -> Path:
 @pytest.mark.parametrize(
     ("arguments", "owner", "count"),
     [
-        (["--device", "intel.com/qat=0000-6b-00.1"], "0:0", 1),
         (["--user", "101:102", "--device", "intel.com/qat=0000-6b-00.1"], "101:102", 1),
         (["--user", "101:102", "--device", "intel.com/qat=all"], "101:102", 128),
     ],

@@ -60,9 +60,12 @@ def title(id: str) -> str:
 
 
 def find(name: str) -> list[Page]:
-    """The pages an id, a glob or a stage names. InputError, with what comes close, for none."""
+    """The pages an id (QP- may be left out), a glob or a stage names. InputError, with what comes close, for none."""
     every = pages().values()
-    found = [page for page in every if fnmatch.fnmatchcase(page.id, name.upper()) or same_stage(page.stage, name)]
+    glob = name.upper()
+    wanted = (glob, f"QP-{glob}")
+    found = [page for page in every if any(fnmatch.fnmatchcase(page.id, one) for one in wanted)]
+    found = found or [page for page in every if same_stage(page.stage, name)]
     if not found:
         raise InputError(f"there is no finding or stage {name!r}", close(name, "qatprep explain lists them all"))
     return found

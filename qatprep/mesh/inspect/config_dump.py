@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,7 +107,8 @@ def parse(source: Input) -> Dump:
     if document.kind(document.top) not in ("{", "["):
         raise InputError(
             f"{source.name} is no Envoy config_dump: it does not begin with {{",
-            "curl http://127.0.0.1:15000/config_dump, or istioctl proxy-config all POD -o json",
+            "curl http://127.0.0.1:15000/config_dump, or istioctl proxy-config all POD -o json; "
+            f"an Envoy configuration or a manifest in YAML: qatprep inspect manifest {shlex.quote(source.name)}",
         )
     dump = Dump()
     found = list(_sections(document, document.top, 0))

@@ -97,7 +97,9 @@ def _open(place: str) -> IO[bytes]:
     try:
         f = open(place, "rb")  # noqa: SIM115
     except OSError as e:
-        raise InputError(f"cannot read {place!r}: {e.strerror}") from e
+        raise InputError(
+            f"cannot read {place!r}: {e.strerror}", "give a file, an address, or - for what is piped in"
+        ) from e
     kind = os.fstat(f.fileno()).st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)):
         f.close()

@@ -33,6 +33,7 @@ from ansible.plugins.callback import CallbackBase
 
 OURS = ("qatprep.host.bootstrap", "qatprep.host.doctor", "qatprep.host.rollback")
 UNREACHABLE = "unreachable"
+NOT_TRIED = "not tried"
 _WORDS = 70
 """Columns for the last column of a table: prose."""
 
@@ -50,12 +51,21 @@ class CallbackModule(CallbackBase):
         self.nodes = {}
         self._began = {}
         self._ours = False
+        self._hosts = []
+        self._expected = {}
         self._play_began = time.time()
 
     # -- what happens ---------------------------------------------------------------------------------
 
+    def v2_playbook_on_play_start(self, play):
+        inventory = play.get_variable_manager()._inventory
+        self._hosts = [host.get_name() for host in inventory.get_hosts(play.hosts, ignore_restrictions=True)]
+
     def v2_playbook_on_task_start(self, task, is_conditional):
-        self._ours = self._ours or task.action in OURS
+        if task.action in OURS:
+            self._ours = True
+            verb = task.action.rsplit(".", 1)[-1]
+            self._expected.update(dict.fromkeys(self._hosts, verb))
 
     def v2_runner_on_start(self, host, task):
         self._began[host.get_name(), task._uuid] = time.time()
@@ -136,6 +146,8 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_stats(self, stats):
         if not self._ours:
             return
+        for name, verb in self._expected.items():
+            self.nodes.setdefault(name, {**self._entry(name, verb), "status": NOT_TRIED})
         ours = sorted(self.nodes.values(), key=lambda node: node["node"])
         for line in tables(ours):
             self._display.display(line)
@@ -197,7 +209,7 @@ def tables(nodes):
     yield from table(["node", "verb", "status", "changes", "seconds", "what is in the way"], rows, right=(3, 4))
     count = {}
     for node in nodes:
-        word = "failed" if node["failed"] else node["status"]
+        word = "failed" if node["failed"] and node["status"] != UNREACHABLE else node["status"]
         count[word] = count.get(word, 0) + 1
     yield ", ".join(f"{n} {word}" for word, n in sorted(count.items(), key=lambda item: -item[1]))
     findings = by_finding(nodes)

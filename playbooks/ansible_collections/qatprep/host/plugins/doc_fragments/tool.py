@@ -19,8 +19,12 @@ options:
   simulate:
     description:
       - Work on a simulated host instead of the node, for trying a playbook out. C(qatprep hosts) lists them.
-      - With C(QATPREP_STATE) in the environment the simulated host stays as a task left it.
     type: str
+  simulate_state:
+    description:
+      - A file on the node that keeps the simulated host from one task to the next; one for each node.
+      - E(QATPREP_STATE) in the environment does the same.
+    type: path
 attributes:
   action_group:
     description: Use C(group/qatprep.host.all) in C(module_defaults) to set options for every module of this collection.

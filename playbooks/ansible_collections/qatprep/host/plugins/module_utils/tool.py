@@ -11,6 +11,7 @@ OPTIONS = {
     "executable": {"type": "path"},
     "python": {"type": "path"},
     "simulate": {"type": "str"},
+    "simulate_state": {"type": "path"},
 }
 """Options of doc_fragments/tool.py."""
 CONFIG = {
@@ -83,8 +84,9 @@ def call(module, *arguments):
     argv += [executable, *list(arguments), "--output", "json"]
     if module.params["simulate"]:
         argv += ["--simulate", module.params["simulate"]]
+    state = module.params["simulate_state"]
     begin = time.time()
-    rc, out, err = module.run_command(argv)
+    rc, out, err = module.run_command(argv, environ_update={"QATPREP_STATE": state} if state else {})
     seconds = time.time() - begin
     message, hint = _said(err)
     message = message.replace("and stdin is not a terminal: ", "")
