@@ -54,7 +54,8 @@ def bootstrap(
     from qatprep import config
     from qatprep.cli.ask import agreed
     from qatprep.cli.look import look, signed
-    from qatprep.cli.select import chooser, same_host, to_undo
+    from qatprep.cli.open_host import same_host
+    from qatprep.cli.select import chooser, to_undo
     from qatprep.engine.bootstrap import Result
     from qatprep.engine.bootstrap import bootstrap as run
     from qatprep.outcome import document as last_word

@@ -77,7 +77,7 @@ def doctor(
     """
     from qatprep import config
     from qatprep.cli.look import look, narrowed
-    from qatprep.cli.select import same_host
+    from qatprep.cli.open_host import same_host
     from qatprep.errors import InputError
 
     session: Session = ctx.obj

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from qatprep.errors import InputError
 from qatprep.host.base import Host
@@ -53,3 +54,17 @@ def _simulated(simulate: str, state: str) -> Host:
         host = SimulatedHost(load(chosen.host_file), kernel or chosen.kernel)
     host.label = f"simulated {name}, kernel {host.kernel.release}"
     return host
+
+
+def same_host(root: str, simulate: str, config_file: str = "", settings: Sequence[str] = ()) -> str:
+    """The options by which another verb works on the same host with the same configuration."""
+    words = [
+        word for name, value in (("--simulate", simulate), ("--config", config_file)) if value for word in (name, value)
+    ]
+    words += ["--root", root] if root != "/" else []
+    words += [word for setting in settings for word in ("--set", setting)]
+    if not words:
+        return ""
+    import shlex
+
+    return "".join(f" {shlex.quote(word)}" for word in words)

@@ -29,7 +29,8 @@ def plan(
     """Show every change that bootstrap would make. Changes nothing; status 3 when there is something to do."""
     from qatprep import config
     from qatprep.cli.look import look
-    from qatprep.cli.select import chooser, same_host
+    from qatprep.cli.open_host import same_host
+    from qatprep.cli.select import chooser
 
     session: Session = ctx.obj
     host = session.host(root, simulate)

@@ -42,7 +42,8 @@ def report(
     """
     from qatprep import config
     from qatprep.cli.look import look
-    from qatprep.cli.select import name_of, same_host
+    from qatprep.cli.open_host import same_host
+    from qatprep.cli.select import name_of
     from qatprep.errors import InputError
     from qatprep.report.page import numbers
     from qatprep.report.page.content import content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from qatprep.errors import InputError
@@ -63,22 +63,10 @@ def names(pci: PciFacts) -> Callable[[str], str]:
     return lambda bdf: table.get(bdf, "")
 
 
-def same_host(root: str, simulate: str, config_file: str = "", settings: Sequence[str] = ()) -> str:
-    """The options by which another verb works on the same host with the same configuration."""
-    words = [
-        word for name, value in (("--simulate", simulate), ("--config", config_file)) if value for word in (name, value)
-    ]
-    words += ["--root", root] if root != "/" else []
-    words += [word for setting in settings for word in ("--set", setting)]
-    if not words:
-        return ""
-    import shlex
-
-    return "".join(f" {shlex.quote(word)}" for word in words)
-
-
 def to_undo(session: Session, run: str, root: str, simulate: str) -> str:
     """How a run is undone: a command, or why not."""
     if simulate and not session.env.get("QATPREP_STATE"):
         return "nothing of it is kept: with QATPREP_STATE=FILE a simulated host stays as it is between calls"
+    from qatprep.cli.open_host import same_host
+
     return f"qatprep rollback {run}{same_host(root, simulate)}"

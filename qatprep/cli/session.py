@@ -123,8 +123,7 @@ class Session:
         """The host the options name. InputError when there is none."""
         host = self.given_host
         if host is None:
-            from qatprep.cli.open_host import open_host
-            from qatprep.cli.select import same_host
+            from qatprep.cli.open_host import open_host, same_host
 
             host = open_host(root, simulate, self.env.get("QATPREP_STATE", ""))
             self.host_options = same_host(root, simulate)

@@ -65,7 +65,8 @@ class Asked(NamedTuple):
 def _show(session: Session, host: Host, asked: Asked, output: Output, *, verbose: bool) -> ExitCode:
     from qatprep import config
     from qatprep.cli.look import look
-    from qatprep.cli.select import same_host, to_undo
+    from qatprep.cli.open_host import same_host
+    from qatprep.cli.select import to_undo
     from qatprep.engine import journal
     from qatprep.errors import QatprepError
     from qatprep.outcome import document as last_word
