@@ -214,6 +214,8 @@ def kubernetes(
     session: Session = ctx.obj
     workload = None
     if form in (KubernetesForm.device_plugin, KubernetesForm.device_plugin_operator):
+        if provider is not Kind.QAT:
+            raise InputError(f"{provider} needs no device plugin: there is no device to hand out", "leave out -p")
         if policy not in list(render.Policy):
             raise InputError(f"{policy!r} is no allocation policy", "balanced or packed")
         image = image or render.PLUGIN_IMAGE

@@ -35,7 +35,7 @@ def print_plan(console: Console, plan: Plan, facts: Facts, config: str, *, verb:
         row(console, "note", "steps after loading a driver are planned again once it runs")
     if not plan.empty:
         if not plan.costs:
-            row(console, "cost", "nothing in use is lost; no reboot, no restart")
+            row(console, "cost", "nothing in use is lost, nothing is restarted")
         on = f" on {plural(len(plan.lanes), 'PF' if facts.pci.pfs else 'device')}" if plan.lanes else ""
         row(console, "total", f"{plural(len(plan.changes), 'change')}{on}")
 

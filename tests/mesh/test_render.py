@@ -264,6 +264,7 @@ def test_nfd_file() -> None:
         (["kubernetes", "--memory", "lots"], "not a quantity"),
         (["kubernetes", "--image", "a b"], "no image"),
         (["kubernetes", "--as", "device-plugin", "--allocation-policy", "best"], "no allocation policy"),
+        (["kubernetes", "--as", "device-plugin", "-p", "cryptomb"], "cryptomb needs no device plugin"),
         (["kubernetes", "--as", "nfd", "-p", "plain"], "no label"),
         (["envoy", "-p", "qat", "--port", "70000"], "not a port"),
         (["envoy", "-p", "qat", "--address", "localhost"], "no IP address"),
