@@ -113,7 +113,7 @@ def bootstrap(
     for line in refusal_lines(result.plan, found.pci, *reach(found)) if not as_json else ():
         session.say_row(line)
     if not as_json and not (check and result.status == "planned"):
-        undo = to_undo(session, result.run, root, simulate)
+        undo = to_undo(session, result.run)
         failed = seen.outcome.failed
         report.print_result(console, result, host.label, undo, qat=found.has_qat, failed=failed, again=again)
     done = None

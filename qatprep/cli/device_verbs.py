@@ -295,7 +295,7 @@ def _run(
             from qatprep.report.refusal import refusal_lines
 
             refused = refusal_lines(result.plan, pci.gather(host))
-        print_result(session, result, to_undo(session, result.run, options.root, options.simulate), refused)
+        print_result(session, result, to_undo(session, result.run), refused)
     return session.code
 
 

@@ -68,13 +68,9 @@ def gen_conf(
     session: Session = ctx.obj
     host = session.host(root, simulate)
     if stage:
-        from functools import partial
-
-        from qatprep.cli.select import to_undo
         from qatprep.cli.stage import stage_arguments
 
-        undo = partial(to_undo, session, root=root, simulate=simulate)
-        return stage_arguments(session, host, undo, yes=yes, as_json=output is Output.json)
+        return stage_arguments(session, host, yes=yes, as_json=output is Output.json)
     if form is Form.cdi:
         return _cdi(session, host, config.load(host, config_file, setting or ()), write)
     if not program.startswith("/"):

@@ -63,10 +63,10 @@ def names(pci: PciFacts) -> Callable[[str], str]:
     return lambda bdf: table.get(bdf, "")
 
 
-def to_undo(session: Session, run: str, root: str, simulate: str) -> str:
-    """How a run is undone: a command, or why not."""
-    if simulate and not session.env.get("QATPREP_STATE"):
+def to_undo(session: Session, run: str) -> str:
+    """How a run on the session's host is undone: a command, or why not."""
+    if session.simulate and not session.env.get("QATPREP_STATE"):
         return "nothing of it is kept: with QATPREP_STATE=FILE a simulated host stays as it is between calls"
     from qatprep.cli.open_host import same_host
 
-    return f"qatprep rollback {run}{same_host(root, simulate)}"
+    return f"qatprep rollback {run}{same_host(session.root, session.simulate)}"

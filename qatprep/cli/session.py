@@ -112,8 +112,8 @@ class Session:
         """When to use colours (--color)."""
         self.quiet = False
         """Whether only results and errors are printed (--quiet)."""
-        self.host_options = ""
-        """The options that chose the host, each after a blank."""
+        self.root, self.simulate = "/", ""
+        """The options that chose the host."""
         self.verbose = False
         """Whether every operation on the host is printed to stderr (qatprep -v)."""
         self.code: int | None = None
@@ -121,12 +121,12 @@ class Session:
 
     def host(self, root: str = "/", simulate: str = "") -> Host:
         """The host the options name. InputError when there is none."""
+        self.root, self.simulate = root, simulate
         host = self.given_host
         if host is None:
-            from qatprep.cli.open_host import open_host, same_host
+            from qatprep.cli.open_host import open_host
 
             host = open_host(root, simulate, self.env.get("QATPREP_STATE", ""))
-            self.host_options = same_host(root, simulate)
         log = self.env.get("QATPREP_LOG", "")
         if log or self.verbose:
             from qatprep.host.trace import open_log, trace
@@ -172,7 +172,11 @@ class Session:
 
     def error(self, what: str, cause: str = "", fix: str = "") -> None:
         """The one form of an error, on stderr."""
-        self.say(error_text(what, cause, fix.replace(_DEVICE_LIST, _DEVICE_LIST + self.host_options)))
+        if _DEVICE_LIST in fix:
+            from qatprep.cli.open_host import same_host
+
+            fix = fix.replace(_DEVICE_LIST, _DEVICE_LIST + same_host(self.root, self.simulate))
+        self.say(error_text(what, cause, fix))
 
     def console(self) -> Console:
         """A rich console on stdout: not wrapped and without colours where that is not a terminal."""

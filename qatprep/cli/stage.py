@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qatprep.cli.session import Session
 from qatprep.exits import OF_STATUS, ExitCode
 from qatprep.host.base import Host
 
 
-def stage_arguments(session: Session, host: Host, undo: Callable[[str], str], *, yes: bool, as_json: bool) -> ExitCode:
-    """Status 6 once arguments wait for update-grub and a reboot; 0 where none is needed.
-
-    `undo` says how a run is undone.
-    """
+def stage_arguments(session: Session, host: Host, *, yes: bool, as_json: bool) -> ExitCode:
+    """Status 6 once arguments wait for update-grub and a reboot; 0 where none is needed."""
     from qatprep import facts
     from qatprep.cli.ask import agreed
+    from qatprep.cli.select import to_undo
     from qatprep.engine.bootstrap import Result, bootstrap
     from qatprep.persist.arguments import NEEDED
     from qatprep.plan.arguments import stage
     from qatprep.plan.model import Plan
+    from qatprep.report.lines import undo_words
     from qatprep.report.plan import result_document
 
     found = stage(host, facts.gather(host))
@@ -51,8 +48,7 @@ def stage_arguments(session: Session, host: Host, undo: Callable[[str], str], *,
         for command in _next(found.way):
             session.line(f"  {command}")
         if result.run:
-            how = undo(result.run)
-            session.say(f"{'to undo: ' if how.startswith('qatprep ') else ''}{how}")
+            session.say(undo_words(to_undo(session, result.run)))
     return ExitCode.REBOOT
 
 

@@ -89,7 +89,7 @@ def _show(session: Session, host: Host, asked: Asked, output: Output, *, verbose
     elif session.quiet:
         print_outcome(session.console(), outcome)
     else:
-        undo = to_undo(session, runs[-1].id, asked.root, asked.simulate) if runs else ""
+        undo = to_undo(session, runs[-1].id) if runs else ""
         report.print_status(session.console(), host, seen, undo, verbose=verbose)
     return code
 

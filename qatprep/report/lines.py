@@ -42,7 +42,7 @@ def print_result(session: Streams, result: Result, undo: str, refused: Iterable[
     if result.plan.refused and result.status == "refused":
         session.say("nothing was changed")
     if result.status == "applied":
-        session.say(f"done; {'to undo: ' if undo.startswith('qatprep ') else ''}{undo}")
+        session.say(f"done; {undo_words(undo)}")
     if result.status == "declined":
         session.say("nothing was changed")
     if result.failure:
@@ -54,3 +54,8 @@ def print_result(session: Streams, result: Result, undo: str, refused: Iterable[
         session.say(first)
     for line in result.not_undone:
         session.say(f"not undone: {line}")
+
+
+def undo_words(undo: str) -> str:
+    """How a run is undone (cli/select.py, to_undo) within a line: a command has to be introduced."""
+    return f"to undo: {undo}" if undo.startswith("qatprep ") else undo

@@ -64,8 +64,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_task_start(self, task, is_conditional):
         if task.action in OURS:
             self._ours = True
-            verb = task.action.rsplit(".", 1)[-1]
-            self._expected.update(dict.fromkeys(self._hosts, verb))
+            self._expected.update(dict.fromkeys(self._hosts, _verb(task.action)))
 
     def v2_runner_on_start(self, host, task):
         self._began[host.get_name(), task._uuid] = time.time()
@@ -82,7 +81,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result):
         name = result._host.get_name()
         action = result._task.action
-        verb = action.rsplit(".", 1)[-1] if action in OURS else ""
+        verb = _verb(action) if action in OURS else ""
         told = {"status": UNREACHABLE, "failed": True, "message": str(result._result.get("msg", "")).strip()}
         self.nodes[name] = {**self._entry(name, verb), **told}
 
@@ -130,7 +129,7 @@ class CallbackModule(CallbackBase):
                 findings.append({"id": item["finding"], "status": "fail", "text": item["reason"]})
         self.nodes[name] = {
             "node": name,
-            "verb": action.rsplit(".", 1)[-1],
+            "verb": _verb(action),
             "status": told.get("status") or "failed",
             "failed": failed,
             "changed": bool(told.get("changed")),
@@ -164,6 +163,11 @@ class CallbackModule(CallbackBase):
                 json.dump(document, f, indent=2)
                 f.write("\n")
             os.replace(temporary, path)
+
+
+def _verb(action):
+    """The verb of qatprep that a module runs."""
+    return action.rsplit(".", 1)[-1]
 
 
 def _of_role(task):
