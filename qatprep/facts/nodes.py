@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import NamedTuple
 
 from qatprep.facts.base import ABSENT, Unknown, link_name, names, read_words, unknown, whole
@@ -65,8 +66,9 @@ def group_name(known: dict[str, int] | Unknown, gid: int) -> str:
     return str(gid)
 
 
-def gather(host: Host, vfs: tuple[Vf, ...]) -> NodeFacts:
-    found, complete = holders(host, vfs)
+def gather(host: Host, vfs: tuple[Vf, ...], pods: PodNames | None = None) -> NodeFacts:
+    """`pods`: their names where something else asks for them, too."""
+    found, complete = holders(host, vfs, pods)
     return NodeFacts(device_node(host, CONTAINER_NODE), groups(host), found, complete)
 
 
@@ -107,7 +109,7 @@ def members(host: Host, name: str) -> tuple[str, ...]:
     return tuple(user for user in found[3].split(",") if user) if len(found) > 3 else ()
 
 
-def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
+def holders(host: Host, vfs: tuple[Vf, ...], pods: PodNames | None = None) -> tuple[tuple[Holder, ...], bool]:
     """Every process with a group or device node of these VFs open, and whether all processes could be looked into."""
     by_path: dict[str, str] = {}
     for vf in vfs:
@@ -125,7 +127,7 @@ def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
     if isinstance(listed, Unknown):
         return (), False
     found: dict[tuple[int, str], Holder] = {}
-    pods: dict[str, str] | None = None
+    pods = pods or PodNames(host)
     complete = True
     for pid in (name for name in listed if name.isdigit()):
         try:
@@ -142,21 +144,30 @@ def holders(host: Host, vfs: tuple[Vf, ...]) -> tuple[tuple[Holder, ...], bool]:
             vf_bdf = by_path.get(path)
             if vf_bdf and (int(pid), vf_bdf) not in found:
                 where = _container(host, pid)
-                pods = pod_names(host) if pods is None and where.startswith("pod ") else pods
-                pod = (pods or {}).get(where.removeprefix("pod "), "")
+                pod = pods.of(where.removeprefix("pod ")) if where.startswith("pod ") else ""
                 found[int(pid), vf_bdf] = Holder(int(pid), _command(host, pid), vf_bdf, where, path, pod)
     return tuple(found.values()), complete
 
 
-def pod_names(host: Host) -> dict[str, str]:
-    """UID -> "namespace/name" of the pods that run here, {} where that cannot be seen.
+class PodNames:
+    """UID -> "namespace/name" of the pods that run here, as far as it can be seen; read once, when first asked.
 
     The kubelet names each pod's log folder NAMESPACE_NAME_UID (kubernetes pkg/kubelet/kuberuntime/helpers.go,
     BuildPodLogsDirectory); none of the three has an underscore.
     """
-    listed = names(host, POD_LOGS)
-    parts = [name.split("_") for name in listed] if not isinstance(listed, Unknown) else []
-    return {part[2]: f"{part[0]}/{part[1]}" for part in parts if len(part) == 3}
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def of(self, uid: str) -> str:
+        """ "" where it is not known."""
+        return self._all.get(uid, "")
+
+    @cached_property
+    def _all(self) -> dict[str, str]:
+        listed = names(self._host, POD_LOGS)
+        parts = [name.split("_") for name in listed] if not isinstance(listed, Unknown) else []
+        return {part[2]: f"{part[0]}/{part[1]}" for part in parts if len(part) == 3}
 
 
 def _command(host: Host, pid: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from qatprep.facts import containerd, processes
 from qatprep.facts.base import ABSENT, Unknown, files_below, names, read_line, read_text, unknown, whole
-from qatprep.facts.nodes import pod_names
+from qatprep.facts.nodes import PodNames
 from qatprep.facts.processes import CONTAINER, SHIMS, Process, flag
 from qatprep.facts.systemd import UnitLimit, enabled, unit_file, unit_limit
 from qatprep.host.base import Host
@@ -149,7 +148,7 @@ def _said(on: bool | None, where: str) -> str:
     return f"= {str(bool(on)).lower()}" if where else "is not set"
 
 
-def gather(host: Host) -> RuntimeFacts:
+def gather(host: Host, pods: PodNames) -> RuntimeFacts:
     """Look once. Needs no root, except for the capabilities of other users' processes behind hidepid."""
     found = processes.processes(host)
     if isinstance(found, Unknown):
@@ -170,7 +169,7 @@ def gather(host: Host) -> RuntimeFacts:
         None,
         None,
         0,
-        _containers(host, found),
+        _containers(host, found, pods),
         True,
         qatmgr=next((p.pid for p in found if p.command == "qatmgr"), 0),
         plugin=processes.cmdline(host, plugin.pid) if plugin else None,
@@ -240,7 +239,7 @@ def _limit(host: Host, pid: int) -> Limit | Unknown:
     return limit or Unknown(f"/proc/{pid}/limits: no line for locked memory")
 
 
-def _containers(host: Host, found: list[Process]) -> tuple[Container, ...]:
+def _containers(host: Host, found: list[Process], pods: PodNames) -> tuple[Container, ...]:
     oldest: dict[str, Process] = {}
     for process in found:
         match = CONTAINER.search(process.cgroup)
@@ -250,12 +249,10 @@ def _containers(host: Host, found: list[Process]) -> tuple[Container, ...]:
         # Istio's pilot-agent starts Envoy: Envoy is the one whose threads and limits count.
         if known is None or (process.command == "envoy" and known.command != "envoy"):
             oldest[match[1]] = process
-    there = {id: process for id, process in oldest.items() if process.command != "pause"}
-    named = pod_names(host) if any(_POD.search(process.cgroup) for process in there.values()) else {}
-    return tuple(_container(host, id, process, named) for id, process in there.items())
+    return tuple(_container(host, id, process, pods) for id, process in oldest.items() if process.command != "pause")
 
 
-def _container(host: Host, id: str, process: Process, named: Mapping[str, str]) -> Container:
+def _container(host: Host, id: str, process: Process, pods: PodNames) -> Container:
     fields, why = _status(host, process.pid)
     match = _POD.search(process.cgroup)
     pod = match[1].replace("_", "-") if match else ""
@@ -269,7 +266,7 @@ def _container(host: Host, id: str, process: Process, named: Mapping[str, str]) 
         ipc_lock=_ipc_lock(fields.get("CapEff"), why),
         cpus=fields.get("Cpus_allowed_list", "").strip(),
         envoy_workers=_workers(host, process.pid) if process.command == "envoy" else None,
-        pod_name=named.get(pod, ""),
+        pod_name=pods.of(pod) if pod else "",
     )
 
 

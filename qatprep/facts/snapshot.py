@@ -84,7 +84,8 @@ def gather(host: Host, known: health.HealthFacts | None = None) -> Facts:
     module_facts = modules.ModuleFacts(host, kernel_facts)
     files = DeviceFiles(host)
     pci_facts = pci.gather(host, files)
-    runtime_facts = runtime.gather(host)
+    pods = nodes.PodNames(host)
+    runtime_facts = runtime.gather(host, pods)
     kubernetes_facts = kubernetes.gather(host, runtime_facts.kubelet)
     images = sorted({name for pf in pci_facts.pfs for name in pf.family.firmware})
     return Facts(
@@ -98,7 +99,7 @@ def gather(host: Host, known: health.HealthFacts | None = None) -> Facts:
         firmware=firmware.gather(host, kernel_facts, tuple(images)),
         pci=pci_facts,
         health=known or health.gather(host, pci_facts.pfs, files, polled=kubernetes_facts.plugin_registered),
-        nodes=nodes.gather(host, pci_facts.all_vfs),
+        nodes=nodes.gather(host, pci_facts.all_vfs, pods),
         stack=stack.gather(host, module_facts, kernel_facts.release),
         qatlib=qatlib.gather(host),
         persist=persist.gather(host),

@@ -14,9 +14,9 @@ from tests.fuzz.parsers import documented
 
 
 def runtime(host: Host) -> object:
-    from qatprep.facts import runtime
+    from qatprep.facts import nodes, runtime
 
-    return runtime.gather(host)
+    return runtime.gather(host, nodes.PodNames(host))
 
 
 def containerd(host: Host) -> object:
