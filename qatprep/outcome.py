@@ -241,7 +241,7 @@ def _repairs(
     found += [Next(text, "the change fails with EBUSY while it goes on") for text in set(outcome.busy.values())]
     if fixed and writable and not plan.empty:
         found.append(bootstrap._replace(why=_fixes(len(fixed), len(ids))))
-    elif writable and not plan.empty and plan.lanes and (part := _in_part(judged, outcome)):
+    elif writable and plan.lanes and (part := _in_part(judged, outcome)):
         found.append(bootstrap._replace(why=f"fixes {part} on {plural(len(plan.lanes), 'device')}"))
     if writable:
         own = {f.fix[0]: f.id for f in judged.failures if f.fix and f.fix[0].startswith("qatprep device ")}
@@ -256,7 +256,7 @@ def _repairs(
 
 def _in_part(judged: Assessment, outcome: Outcome) -> str:
     """The ids of what bootstrap fixes on some devices and not on others."""
-    return listed(sorted({f.id for f in judged.failures if f.step == BOOTSTRAP and outcome.advise(f).step}))
+    return listed(sorted({f.id for f in judged.failures if outcome.advise(f).step == BOOTSTRAP}))
 
 
 def _stops(plan: Plan) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
@@ -157,8 +158,10 @@ def _told(kind: str, error: Any, path: Path) -> Iterator[Error]:
     elif error.rule == "type":
         wanted = definition["type"]
         kinds = " or ".join(_article(one) for one in (wanted if isinstance(wanted, list) else [wanted]))
-        if path[-1:] == ("mode",) and type(error.value) is int and 0 <= error.value <= 0o7777:
-            value, hint = f"{value} (0{error.value:o} without quotes)", f'write "0{error.value:o}"'
+        if path[-1:] == ("mode",) and type(error.value) is int:  # YAML reads 0660 as an octal number
+            octal = f"0{error.value:o}"
+            if re.search(definition["pattern"], octal):
+                value, hint = f"{value} ({octal} without quotes)", f'write "{octal}"'
         yield Error(path, f"{here} is {value}, not {kinds}", hint)
     elif error.rule == "pattern":
         yield Error(path, f"{here} is {value}, which has the wrong form", hint)

@@ -93,19 +93,22 @@ def _configured(ctx: Context) -> Iterable[Finding]:
 
 
 def _cause(ctx: Context, text: str, wanted: str) -> str:
-    """The driver gives sym;asym to a device with an even number and dc to one with an odd one
-    (adf_gen4_hw_data.c, adf_gen4_config.c): where all of several offer the same, something has set them.
+    """The driver gives sym;asym to a device with an even number and dc to one with an odd one (adf_gen4_config.c,
+    adf_gen4_cfg_dev_init); gen6's gives sym to some. Where all of several offer the same, something has set them.
     """
     tokens = parse_services(text)
-    every = {pf.services.tokens for pf in ctx.pfs if isinstance(pf.services, Services)}
-    cause = (
-        "Something has set them since the driver was loaded, which gives sym;asym to every other PF and dc to the "
-        "rest: see first who uses them as they are. "
-    )
-    if tokens in ({"dc"}, {"asym", "sym"}) and (len(every) > 1 or len(ctx.pfs) == 1):
+    known = [pf.services.tokens for pf in ctx.pfs if isinstance(pf.services, Services)]
+    alike = len(known) == len(ctx.pfs) > 1 and len(set(known)) == 1
+    cause = "The driver itself gives sym alone to few devices, those for wireless networks. "
+    if tokens in ({"dc"}, {"asym", "sym"}) and not alike:
         cause = (
             "They were not set since the driver was loaded: it gives sym;asym to every other PF and dc "
             "(compression) to the rest, in the order of probing. "
+        )
+    elif tokens != {"sym"}:
+        cause = (
+            "Something has set them since the driver was loaded, which gives sym;asym to every other PF and dc to the "
+            "rest: see first who uses them as they are. "
         )
     if "asym" in parse_services(wanted) and "asym" not in tokens:
         cause += "TLS handshakes need asym."

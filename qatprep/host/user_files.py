@@ -18,7 +18,9 @@ def read_file(path: str, limit: int, what: str) -> bytes:
             data = f.read(limit + 1)
             size = os.fstat(f.fileno()).st_size
     except OSError as e:
-        raise InputError(f"cannot read {what} {path!r}: {e.strerror}", "give the path of a file that is there") from e
+        raise InputError(
+            f"cannot read {what} {path!r}: {e.strerror}", "give a file that is there and can be read"
+        ) from e
     if len(data) > limit:
         has = f"has {size} bytes" if size > limit else "is larger"
         raise InputError(f"{what} {path!r} {has}, at most {limit} are read", f"is it really {what}?")

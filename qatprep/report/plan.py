@@ -113,7 +113,7 @@ def idle(skipped: Sequence[Skipped], host: str, *, qat: bool, failed: bool) -> s
     """Why nothing is to be done. `failed`: whether doctor finds a failure."""
     if skipped:
         return "Nothing was changed. Fix the problems below first."
-    if failed:
+    if failed and qat:
         return "Nothing is left that bootstrap may change. What is wrong is below."
     return f"Nothing to do: {'the host matches its configuration' if qat else f'{host} has no QAT device to set up'}."
 

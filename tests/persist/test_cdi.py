@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -68,6 +69,12 @@ def podman() -> Path:
 @pytest.mark.parametrize(
     ("arguments", "owner", "count"),
     [
+        pytest.param(
+            ["--device", "intel.com/qat=0000-6b-00.1"],
+            "0:0",
+            1,
+            marks=pytest.mark.skipif(not os.environ.get("QATPREP_TEST_FULL"), reason="twenty seconds; in the full run"),
+        ),
         (["--user", "101:102", "--device", "intel.com/qat=0000-6b-00.1"], "101:102", 1),
         (["--user", "101:102", "--device", "intel.com/qat=all"], "101:102", 128),
     ],
