@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable
 
 from qatprep.checks import (
@@ -30,7 +29,7 @@ from qatprep.checks import (
 )
 from qatprep.checks.base import Check
 from qatprep.errors import InputError
-from qatprep.findings.pages import close, pages, same_stage
+from qatprep.findings.pages import close, named, pages, same_stage
 
 CHECKS: tuple[Check, ...] = (
     *stack.CHECKS,
@@ -59,19 +58,15 @@ BY_ID = {check.id: check for check in CHECKS}
 
 
 def select(patterns: Iterable[str]) -> frozenset[str]:
-    """The ids that patterns name: an id, a glob of ids (QP-IOMMU-*) or a stage, several joined by commas. Ids that no
-    look at the node finds are among them only where a pattern names nothing else.
+    """The ids that patterns name: an id (QP- may be left out), a glob (QP-IOMMU-*) or a stage, several joined by
+    commas. Ids that no look at the node finds are among them only where a pattern names nothing else.
 
     InputError, with what comes close, for one that names nothing.
     """
     chosen: set[str] = set()
     for pattern in (part.strip() for text in patterns for part in text.split(",")):
-        found = {
-            check.id
-            for check in CHECKS
-            if fnmatch.fnmatchcase(check.id, pattern.upper()) or same_stage(check.stage, pattern)
-        }
-        found = found or {page.id for page in pages().values() if fnmatch.fnmatchcase(page.id, pattern.upper())}
+        found = {check.id for check in CHECKS if named(check.id, pattern) or same_stage(check.stage, pattern)}
+        found = found or {page.id for page in pages().values() if named(page.id, pattern)}
         if not found:
             raise _no_check(pattern)
         chosen |= found

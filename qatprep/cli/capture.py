@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,7 @@ app = App()
 def capture(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="[FILE]", help="Where to write it; stdout unless given.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE where it is there already.")] = False,
     config_file: ConfigOption = "",
     setting: SetOption = None,
     root: RootOption = "/",
@@ -43,6 +45,8 @@ def capture(
     session: Session = ctx.obj
     if output is Output.json and not file:
         raise InputError("--output json describes a capture: name the FILE it is written to")
+    if file and not force and os.path.isfile(file) and os.path.getsize(file):
+        raise InputError(f"{file!r} is there already", "name another file, or replace it: --force")
     host = session.host(root, simulate)
     began = host.now()
     recorder = Recorder(host)
@@ -60,7 +64,7 @@ def capture(
     if output is Output.json:
         session.json(report.document(file, text, removed, seconds, host.label))
     else:
-        for line in report.lines(file, text, removed, seconds, euid=host.euid):
+        for line in report.lines(file, text, removed, seconds, host):
             session.say(line)
     return ExitCode.OK
 

@@ -76,8 +76,8 @@ class _Ascii:
         return getattr(self.stream, name)
 
 
-_DEVICE_LIST = "qatprep device list"
-"""What fixes name without knowing which host it is about."""
+_NAMED = r"qatprep (?:device list|doctor|rollback)(?: --(?:all|check|list|only [a-z]+))*(?: [0-9TZ]+-[0-9]+)?"
+"""Commands that fixes name without knowing which host they are about."""
 
 
 def error_text(what: str, cause: str = "", fix: str = "") -> str:
@@ -172,11 +172,18 @@ class Session:
 
     def error(self, what: str, cause: str = "", fix: str = "") -> None:
         """The one form of an error, on stderr."""
-        if _DEVICE_LIST in fix:
-            from qatprep.cli.open_host import same_host
+        self.say(error_text(what, cause, self.on_this_host(fix)))
 
-            fix = fix.replace(_DEVICE_LIST, _DEVICE_LIST + same_host(self.root, self.simulate))
-        self.say(error_text(what, cause, fix))
+    def on_this_host(self, fix: str) -> str:
+        """A sentence whose commands work on the host that this call was about."""
+        if self.root == "/" and not self.simulate:
+            return fix
+        import re
+
+        from qatprep.cli.open_host import same_host
+
+        again = same_host(self.root, self.simulate)
+        return re.sub(_NAMED, lambda found: found[0] + again, fix)
 
     def console(self) -> Console:
         """A rich console on stdout: not wrapped and without colours where that is not a terminal."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from qatprep.engine.journal import ROLLED_BACK, Run, last_run, runs
+from qatprep.engine.journal import Run, last_run, runs
 from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, locked, undo_run
 from qatprep.errors import QatprepError
 from qatprep.facts.nodes import Holder
@@ -89,7 +89,7 @@ def bootstrap(
             if not runner.made:  # only attempts, and all of them without success: nothing that a rollback should undo
                 runner.rollback()
                 return Result("unchanged", plan, (), runner.id, None, final.skipped, (), findings, resumed)
-            runner.finish()
+            runner.finish(restored=plan.restores)
         except RunFailed as e:
             return _back(runner, plan, "rolled back", e.failure, resumed)
         except KeyboardInterrupt:
@@ -232,7 +232,7 @@ def undoable(host: Host, run_id: str = "") -> list[Run]:
             raise QatprepError(
                 f"{problems[0]}; what that run changed is not known", "name the runs: qatprep rollback --list"
             )
-        return [run for run in reversed(known) if run.standing and run.status != ROLLED_BACK]
+        return [run for run in reversed(known) if run.standing]
     if run_id:
         return _named(host, known, run_id)
     chain: list[Run] = []
@@ -244,7 +244,7 @@ def undoable(host: Host, run_id: str = "") -> list[Run]:
             )
         if run.problem:
             break
-        if not run.standing or run.status == ROLLED_BACK:
+        if not run.standing:
             continue
         if chain and not (run.cut_off or chain[-1].command == BOOT):
             break
@@ -266,7 +266,7 @@ def _named(host: Host, known: list[Run], run_id: str) -> list[Run]:
     if not run.standing:
         return []
     subjects = _subjects(host, run)
-    over = [later for later in known[at + 1 :] if later.status != ROLLED_BACK and subjects & _subjects(host, later)]
+    over = [later for later in known[at + 1 :] if later.standing and subjects & _subjects(host, later)]
     built = [later for later in over if later.command != BOOT]
     if built:
         last = built[-1]

@@ -5,7 +5,7 @@
 {"event": "done", "n": 1, "outcome": {...}} | {"event": "failed", "n": 1, "error": ..., "outcome": {...}}
 {"event": "undone", "n": 1} | {"event": "not undone", "n": 1, "error": ...}
 {"event": "torn"}  the line before was cut off while it was written (full disk, power loss): nobody acted on it
-{"event": "end", "status": "applied" | "rolled back" | "partial"}
+{"event": "end", "status": "applied" | "rolled back" | "partial" | "as before"}
 
 The names of the files are in the order of the runs, also when the clock went back in between.
 """
@@ -32,7 +32,9 @@ from qatprep.version import VERSION
 
 DIRECTORY = "/var/lib/qatprep/runs"
 SCHEMA = "qatprep.journal/1"
-APPLIED, ROLLED_BACK, PARTIAL = "applied", "rolled back", "partial"
+APPLIED, ROLLED_BACK, PARTIAL, AS_BEFORE = "applied", "rolled back", "partial", "as before"
+_OVER = (ROLLED_BACK, AS_BEFORE)
+"""How a run ends of which nothing is in effect."""
 DAMAGED = "damaged"
 LIMIT = 64 << 20
 """Bytes of one journal. The largest run seen, 64 PFs with 1024 VFs, writes 2 MB."""
@@ -83,6 +85,8 @@ class Run(NamedTuple):
         Where a change of a device could not be undone, what came before it in its lane is undone again after it:
         undoing VFs takes the PF down, and only undoing its services brings it up again.
         """
+        if self.status in _OVER:
+            return ()
         found = []
         not_undone = set()
         for entry in reversed(self.entries):
@@ -196,7 +200,7 @@ def _line(event: Mapping[str, Any]) -> str:
     return json.dumps(event, separators=(",", ":")) + "\n"
 
 
-_END_OF_UNDONE = _line({"event": "end", "status": ROLLED_BACK}).rstrip("\n").encode()
+_END = [_line({"event": "end", "status": status}).rstrip("\n").encode() for status in _OVER]
 
 
 def _next_id(wallclock: str, taken: list[str]) -> str:
@@ -259,13 +263,13 @@ def _valid(event: Any) -> None:
 
 
 def _prune(host: Host, ids: list[str]) -> None:
-    """Remove journals of runs that were undone whole, but for the newest: nobody has a use for them any more."""
+    """Remove journals of runs of which nothing is in effect, but for the newest: nobody has a use for them any more."""
     if len(ids) < 2 * KEPT:
         return
     for run_id in ids[:-KEPT]:
         path = f"{DIRECTORY}/{run_id}.jsonl"
         with contextlib.suppress(OSError):
-            if host.read(path, limit=LIMIT).rstrip(b"\n").rsplit(b"\n", 1)[-1] == _END_OF_UNDONE:
+            if host.read(path, limit=LIMIT).rstrip(b"\n").rsplit(b"\n", 1)[-1] in _END:
                 host.unlink(path)
 
 

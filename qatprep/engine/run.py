@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from qatprep.engine import interrupts
-from qatprep.engine.journal import APPLIED, PARTIAL, ROLLED_BACK, Entry, Journal, JournalError, Reopened, Run
+from qatprep.engine.journal import APPLIED, AS_BEFORE, PARTIAL, ROLLED_BACK, Entry, Journal, JournalError, Reopened, Run
 from qatprep.errors import NeedsRoot, QatprepError
 from qatprep.host.base import Host
 from qatprep.host.trust import require
@@ -222,10 +222,10 @@ class Runner:
         seconds = self._host.now() - begin
         self._watch.tell(lambda progress: progress.done(change, seconds))
 
-    def finish(self) -> None:
-        """The run did what it was to do."""
+    def finish(self, *, restored: bool = False) -> None:
+        """The run did what it was to do; `restored`: after it the host is as it was before."""
         if self._journal is not None:
-            self._journal.end(APPLIED)
+            self._journal.end(AS_BEFORE if restored else APPLIED)
 
     def rollback(self) -> bool:
         """Undo everything made so far, newest first, lanes side by side. True when all of it could be undone."""

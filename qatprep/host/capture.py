@@ -111,6 +111,10 @@ class TreeHost(Host):
 class Capture(ReadOnly, TreeHost):
     """A host file (see manifest.py), read-only."""
 
+    def __init__(self, tree: Tree, label: str) -> None:
+        super().__init__(tree, label)
+        self.simulated = self._values.simulated
+
     def run(self, argv: list[str], *, deadline: float = 30.0) -> RunResult:
         """What the program answered when the host was recorded; 127 where nobody asked it then."""
         said = self._values.programs.get(tuple(argv))

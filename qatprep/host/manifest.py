@@ -47,6 +47,7 @@ TOTAL_LIMIT = 32 << 20
 """Bytes of a host file with all that it includes."""
 _PATH_MAX = 4096
 """Of the kernel: include/uapi/linux/limits.h."""
+_NO_NAME = ("", ".", "..")
 _MOST_NODES = 250_000
 """Files and folders of a host: each costs 400 bytes of memory, and a path of two characters can ask for one."""
 _SHIPPED = re.compile(r"(?P<part>_parts/[A-Za-z0-9_-]+\.txt)|[A-Za-z0-9_-]+")
@@ -66,6 +67,8 @@ class _Limits:
     def __init__(self) -> None:
         self.bytes = 0
         self.nodes = 0
+        self.folders: dict[str, Node] = {}
+        """Where the files of a folder go, by the folder's path as it was written: most lines share one with others."""
 
     def read(self, size: int, where: str) -> None:
         self.bytes += size
@@ -76,7 +79,7 @@ class _Limits:
         if len(path) > _PATH_MAX:
             raise InputError(f"{where}: a path of {len(path)} characters; a kernel takes {_PATH_MAX}")
         folder = path.rpartition("/")[0]
-        self.nodes += 1 if folder and tree.find(folder) else path.count("/")
+        self.nodes += 1 if folder and (folder in self.folders or tree.find(folder)) else path.count("/")
         if self.nodes > _MOST_NODES:
             raise InputError(f"{where}: this host has more than {_MOST_NODES} files and folders")
 
@@ -177,6 +180,7 @@ def _parse_into(tree: Tree, text: str, source: _Source, depth: int, limits: _Lim
             _parse_into(tree, *_included(line[len("@include ") :].strip(), source, where), depth + 1, limits)
         elif line.startswith("- /"):
             tree.remove(_unquote(line[2:].strip()))
+            limits.folders.clear()
         elif line.startswith("/"):
             number = _entry(tree, lines, number, line, where, limits)
         else:
@@ -222,12 +226,12 @@ def _entry(tree: Tree, lines: list[str], number: int, line: str, where: str, lim
         node = Node("char", 0o600)
         node.rdev = value
     elif operator == "/":
-        node = tree.find(path) or Node("dir", 0o755)
+        node = _there(tree, path, limits) or Node("dir", 0o755)
     elif operator.startswith("!"):
         code = getattr(errno, operator[1:], None)
         if code is None:
             raise InputError(f"{where}: {operator[1:]!r} is not the name of an errno")
-        node = tree.find(path) or Node("file", 0o644)
+        node = _there(tree, path, limits) or Node("file", 0o644)
         node.error = code
     else:
         raise InputError(f"{where}: {operator!r} is none of =, ==, <<, ~, ->, c, /, !ERRNO")
@@ -236,13 +240,38 @@ def _entry(tree: Tree, lines: list[str], number: int, line: str, where: str, lim
     if match["uid"]:
         node.uid, node.gid = int(match["uid"]), int(match["gid"])
     try:
-        if tree.find(path) is not node:
-            tree.add(path, node)
+        if _there(tree, path, limits) is not node:
+            _put(tree, path, node, limits)
     except OSError as e:
         raise InputError(f"{where}: {path!r} cannot be placed: {e.strerror}") from e
     except ValueError as e:
         raise InputError(f"{where}: {path!r} cannot be placed: {e}") from e
     return number
+
+
+def _there(tree: Tree, path: str, limits: _Limits) -> Node | None:
+    """What is at a path already."""
+    folder, _, name = path.rpartition("/")
+    known = limits.folders.get(folder)
+    found = known.children.get(name) if known and name else None
+    return (
+        found
+        if (known and found is None and name not in _NO_NAME) or (found and found.kind != "link")
+        else tree.find(path)
+    )
+
+
+def _put(tree: Tree, path: str, node: Node, limits: _Limits) -> None:
+    folder, _, name = path.rpartition("/")
+    parent = limits.folders.get(folder) if name not in _NO_NAME else None
+    if parent is None:
+        tree.add(path, node)
+        if name not in _NO_NAME and (parent := tree.find(folder)) is not None and parent.children.get(name) is node:
+            limits.folders[folder] = parent
+        return
+    if name in parent.children:
+        limits.folders.clear()  # a folder among them may be replaced
+    parent.children[name] = node
 
 
 def dump(tree: Tree) -> str:

@@ -57,6 +57,8 @@ class Recorder(ReadOnly):
         self._note("machine", inner.machine())
         self._note("euid", str(inner.euid))
         self._note("time", inner.wallclock())
+        if inner.simulated:
+            self._note("simulated", "yes")
         program = launcher(inner)
         self._note("program", json.dumps(program))
         if why := program_doubt(inner, program):

@@ -29,6 +29,8 @@ class Values(NamedTuple):
     """Seconds since 1970, by path."""
     programs: Mapping[tuple[str, ...], RunResult]
     """What programs answered, by their arguments."""
+    simulated: bool
+    """Whether it was a simulated host that was recorded."""
 
 
 def read(tree: Tree, label: str) -> Values:
@@ -54,6 +56,7 @@ def read(tree: Tree, label: str) -> Values:
         time=of("time", _time, "a time such as 2026-03-02T08:00:00Z"),
         modified=of("modified", _modified, "lines of `seconds path`"),
         programs=of("programs", _programs, "lines of JSON with argv, rc, stdout and stderr"),
+        simulated=bool(text(tree, "simulated")),
     )
 
 

@@ -34,6 +34,8 @@ class Plan(NamedTuple):
     refused: tuple[Refusal, ...] = ()
     doubts: tuple[str, ...] = ()
     """What this kernel may refuse, and which VFs are lost by trying."""
+    restores: bool = False
+    """When all of it is done the host is as it was before: undoing it would destroy VFs for nothing."""
 
     @property
     def changes(self) -> tuple[Change, ...]:

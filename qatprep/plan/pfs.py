@@ -101,7 +101,8 @@ def power(host: Host, bdfs: Sequence[str], action: Literal["up", "down", "reset"
     """
     groups = nodes.groups(host)
     pfs = _pfs(host, bdfs)
-    return _plan(host, pfs, {pf.bdf: tuple(_power(host, pf, action, groups)) for pf in pfs})
+    plan = _plan(host, pfs, {pf.bdf: tuple(_power(host, pf, action, groups)) for pf in pfs})
+    return plan._replace(restores=action == "reset" and all(pf.state == "up" for pf in pfs))
 
 
 def _power(host: Host, pf: Pf, action: str, groups: dict[str, int] | Unknown) -> list[Change]:

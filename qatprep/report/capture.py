@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from qatprep.host.base import Host
 from qatprep.version import VERSION
 
 SCHEMA = "qatprep.capture/1"
@@ -23,13 +24,15 @@ def document(file: str, text: str, removed: Counter[str], seconds: float, host: 
     }
 
 
-def lines(file: str, text: str, removed: Counter[str], seconds: float, *, euid: int) -> list[str]:
+def lines(file: str, text: str, removed: Counter[str], seconds: float, host: Host) -> list[str]:
     where = file or "stdout"
     out = [f"{where}: {entries(text)} files, {len(text.encode()) // 1024 + 1} KiB, recorded in {seconds:.1f} s"]
     taken = ", ".join(f"{number} {kind}" for kind, number in sorted(removed.items()) if number)
     if taken:
         out.append(f"taken out: {taken}")
-    if euid:
+    if host.simulated:
+        out.append("this host is simulated, and the file says so")
+    if host.euid:
         out.append("recorded as an ordinary user: what only root may see is not in it")
     if file:
         out.append(f"read it: qatprep doctor --root {file}")

@@ -92,6 +92,7 @@ def print_devices(console: Console, host: Host, pci: PciFacts, nodes: NodeFacts,
     if pci.pfs:
         header = ("PF", "family", "NUMA", "driver", "state", "services", "VFs", "bound", "held")
         columns(console, header, [_pf_row(pf, nodes) for pf in pci.pfs], {"NUMA", "VFs", "bound", "held"})
+        console.print(Text("state is the driver's word; qatprep status also asks whether the device answers", "dim"))
     if with_vfs and pci.all_vfs:
         console.print()
         print_vfs(console, pci.all_vfs, nodes)

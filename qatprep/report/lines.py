@@ -18,6 +18,8 @@ class Streams(Protocol):
 
     def say_row(self, text: str) -> None: ...
 
+    def on_this_host(self, fix: str) -> str: ...
+
 
 def print_result(session: Streams, result: Result, undo: str, refused: Iterable[str] = ()) -> None:
     """`refused`: what is said of each refusal (report/refusal.py)."""
@@ -42,13 +44,14 @@ def print_result(session: Streams, result: Result, undo: str, refused: Iterable[
     if result.plan.refused and result.status == "refused":
         session.say("nothing was changed")
     if result.status == "applied":
-        session.say(f"done; {undo_words(undo)}")
+        done = "all is as it was, and nothing is left to undo" if result.plan.restores else undo_words(undo)
+        session.say(f"done; {done}")
     if result.status == "declined":
         session.say("nothing was changed")
     if result.failure:
         session.say("interrupted" if result.status == "interrupted" else f"error: {result.failure.message}")
         if result.failure.hint:
-            session.say(f"  fix:   {result.failure.hint}")
+            session.say(f"  fix:   {session.on_this_host(result.failure.hint)}")
     if result.status in ("rolled back", "interrupted"):
         first = "everything was undone; what this run changed is as it was" if result.made else "nothing was changed"
         session.say(first)

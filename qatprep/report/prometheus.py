@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from qatprep.assess import State
 from qatprep.checks.table import BY_ID
+from qatprep.engine.journal import APPLIED, AS_BEFORE
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import DeviceNode, Pf, Services, Vf
 from qatprep.findings import Status
@@ -110,7 +111,7 @@ def _families(judged: Assessment, plan: Plan, outcome: Outcome, runs: Sequence[R
     if told := [run for run in runs or () if run.time]:  # others were damaged or cut off before they could say when
         stamp, success = _Family("qatprep_last_run_timestamp_seconds"), _Family("qatprep_last_run_success")
         stamp.add(_seconds(told[-1].time))
-        success.add(int(told[-1].status == "applied"))
+        success.add(int(told[-1].status in (APPLIED, AS_BEFORE)))
         yield stamp
         yield success
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from qatprep.assess import Assessment
-from qatprep.engine.journal import Run
+from qatprep.engine.journal import APPLIED, Run
 from qatprep.facts import Facts
 from qatprep.host.base import Host
 from qatprep.outcome import Outcome
@@ -168,5 +168,5 @@ def _last_run(host: Host, runs: Sequence[Run], undo: str, *, wide: bool) -> Iter
     last = runs[-1]
     state = run_status(last, host)
     yield f"{last.time}, {last.command}, {plural(len(last.entries), 'change')}, {state}"
-    if last.standing and (wide or state != "applied"):
+    if last.standing and (wide or state != APPLIED):
         yield undo

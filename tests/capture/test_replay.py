@@ -105,6 +105,24 @@ def test_a_capture_can_be_captured() -> None:
     assert again == once
 
 
+def test_a_capture_of_a_simulated_host_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "node.txt"
+    assert "this host is simulated" in qatprep("capture", str(file), "--simulate", "spr-2s-ready").err
+    again = tmp_path / "again.txt"
+    assert qatprep("capture", str(again), "--root", str(file)).code == ExitCode.OK
+    for copy in (file, again):
+        assert "CONFIGURED (simulated)" in qatprep("status", "--root", str(copy)).out
+
+
+def test_a_file_that_is_there_is_replaced_when_asked_to(tmp_path: Path) -> None:
+    file = tmp_path / "node.txt"
+    file.write_text("notes\n")
+    refused = qatprep("capture", str(file), "--simulate", "spr-2s")
+    assert refused.code == ExitCode.USAGE and "--force" in refused.err and file.read_text() == "notes\n"
+    assert qatprep("capture", str(file), "--force", "--simulate", "spr-2s").code == ExitCode.OK
+    assert file.read_text().startswith(manifest.HEADER)
+
+
 def test_what_programs_answered_is_replayed() -> None:
     host = open_host("/", "spr-2s")
     answer = json.dumps({"argv": ["containerd", "--version"], "rc": 0, "stdout": "containerd v2.1.4\n", "stderr": ""})

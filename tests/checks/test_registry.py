@@ -90,6 +90,10 @@ def test_selecting(patterns: list[str], ids: set[str]) -> None:
     assert table.select(patterns) == ids
 
 
+def test_an_id_needs_no_qp() -> None:
+    assert table.select(["svc-001", "IOMMU-00?"]) == table.select(["QP-SVC-001", "QP-IOMMU-00?"])
+
+
 @pytest.mark.parametrize(
     ("pattern", "close"),
     [("QP-SVC-01", "QP-SVC-001"), ("iomu", "iommu"), ("QP-SRIVO-001", "QP-SRIOV-001"), ("xyz", "qatprep explain")],
@@ -252,7 +256,9 @@ def test_pfs_without_vfs_are_counted_all(name: str, title: str) -> None:
 
 def test_what_is_absent_is_named() -> None:
     causes = {f.id: f.cause for f in judge(READY).of(Status.SKIPPED)}
-    assert causes["QP-PERS-001"] == "no systemd" and causes["QP-MEM-001"] == "no container runtime"
+    assert (
+        causes["QP-PERS-001"] == "no qatprep installed on this host" and causes["QP-MEM-001"] == "no container runtime"
+    )
     assert causes["QP-K8S-001"] == "no Kubernetes" and causes["QP-LIB-001"] == "no qatlib on the host itself"
 
 

@@ -155,8 +155,21 @@ def test_reset_makes_the_vfs_again_as_they_were(kernel: str) -> None:
         called = qatprep("device", "reset", "6b:00.0", "--yes", host=host)
         assert called.code == ExitCode.OK, called.err
         assert "stopped 9 acceleration engines" in host.kernel_log()
+        assert "nothing is left to undo" in called.err
         assert difference(before, snapshot(host)) == []
-    assert qatprep("rollback", host=host).code == ExitCode.OK
+    asked = len(host.operations)
+    assert qatprep("rollback", "--yes", host=host).out == "Nothing to undo.\n"
+    assert host.operations[asked:] == []  # no VF is destroyed a third time for nothing
+    listed = qatprep("rollback", "--list", "-o", "json", host=host).json["runs"]
+    assert [(run["status"], run["standing"]) for run in listed] == [("as before", 0)] * 2
+
+
+def test_a_rollback_after_a_reset_undoes_the_run_before_it() -> None:
+    host = simulated("spr-2s")
+    before = snapshot(host)
+    assert qatprep("bootstrap", "--yes", "--no-smoke", host=host).code == ExitCode.OK
+    assert qatprep("device", "reset", "6b:00.0", "--yes", host=host).code == ExitCode.OK
+    assert qatprep("rollback", "--yes", host=host).code == ExitCode.OK
     assert difference(before, snapshot(host)) == []
 
 

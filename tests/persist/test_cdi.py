@@ -16,6 +16,7 @@ from tests.conftest import qatprep
 
 SCRIPT = Path(__file__).with_name("podman.sh")
 READY = "spr-2s-ready"
+full_run = pytest.mark.skipif(not os.environ.get("QATPREP_TEST_FULL"), reason="twenty seconds; in the full run")
 
 
 def spec(*arguments: str, host: str = READY) -> dict[str, Any]:
@@ -69,13 +70,8 @@ def podman() -> Path:
 @pytest.mark.parametrize(
     ("arguments", "owner", "count"),
     [
-        pytest.param(
-            ["--device", "intel.com/qat=0000-6b-00.1"],
-            "0:0",
-            1,
-            marks=pytest.mark.skipif(not os.environ.get("QATPREP_TEST_FULL"), reason="twenty seconds; in the full run"),
-        ),
-        (["--user", "101:102", "--device", "intel.com/qat=0000-6b-00.1"], "101:102", 1),
+        pytest.param(["--device", "intel.com/qat=0000-6b-00.1"], "0:0", 1, marks=full_run),
+        pytest.param(["--user", "101:102", "--device", "intel.com/qat=0000-6b-00.1"], "101:102", 1, marks=full_run),
         (["--user", "101:102", "--device", "intel.com/qat=all"], "101:102", 128),
     ],
 )

@@ -62,13 +62,17 @@ def title(id: str) -> str:
 def find(name: str) -> list[Page]:
     """The pages an id (QP- may be left out), a glob or a stage names. InputError, with what comes close, for none."""
     every = pages().values()
-    glob = name.upper()
-    wanted = (glob, f"QP-{glob}")
-    found = [page for page in every if any(fnmatch.fnmatchcase(page.id, one) for one in wanted)]
+    found = [page for page in every if named(page.id, name)]
     found = found or [page for page in every if same_stage(page.stage, name)]
     if not found:
         raise InputError(f"there is no finding or stage {name!r}", close(name, "qatprep explain lists them all"))
     return found
+
+
+def named(id: str, pattern: str) -> bool:
+    """Whether a pattern is the id or a glob that it matches; case does not matter, and QP- may be left out."""
+    glob = pattern.upper()
+    return any(fnmatch.fnmatchcase(id, one) for one in (glob, f"QP-{glob}"))
 
 
 def same_stage(stage: str, pattern: str) -> bool:
