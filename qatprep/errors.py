@@ -29,6 +29,10 @@ class InputError(QatprepError):
     code = ExitCode.USAGE
 
 
+class Unconfirmed(InputError):
+    """What has a cost that nobody confirmed, and nobody can be asked; nothing was done."""
+
+
 class NeedsRoot(QatprepError):
     code = ExitCode.NEEDS_ROOT
 

@@ -29,6 +29,7 @@ class ExitCode(IntEnum):
 OF_STATUS = {
     "unchanged": ExitCode.OK,
     "declined": ExitCode.OK,
+    "unconfirmed": ExitCode.USAGE,
     "applied": ExitCode.OK,
     "planned": ExitCode.FINDINGS,
     "refused": ExitCode.ERROR,

@@ -14,6 +14,10 @@ from qatprep.text import close, did_you_mean
 Path = tuple[str | int, ...]
 
 
+PREFIX = "qatprep."
+"""What the "schema" of every document begins with: qatprep.doctor/1."""
+
+
 class Error(NamedTuple):
     path: Path
     text: str
@@ -27,6 +31,25 @@ def schema(kind: str) -> dict[str, Any]:
 
     loaded: dict[str, Any] = json.loads(files("qatprep.schema").joinpath(f"{kind}.json").read_text(encoding="utf-8"))
     return loaded
+
+
+def documents() -> dict[str, str]:
+    """Every kind that has a schema, by the name that a document's "schema" gives it."""
+    from importlib.resources import files
+
+    names = sorted(file.name for file in files("qatprep.schema").iterdir() if file.name.endswith(".json"))
+    return {f"{PREFIX}{name.removesuffix('.json')}/1": name.removesuffix(".json") for name in names}
+
+
+def kind(document: str) -> str:
+    """The kind of a document by that name. InputError where there is none."""
+    from qatprep.errors import InputError
+
+    known = documents()
+    if document not in known:
+        hint = did_you_mean(document, list(known), f"one of {', '.join(known)}")
+        raise InputError(f"there is no document {document!r}", hint)
+    return known[document]
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,9 @@ if "QATPREP_STATE" not in os.environ and "--simulate" in sys.argv:
     os.environ["QATPREP_STATE"] = os.environ["STATES"] + "/" + sys.argv[sys.argv.index("--simulate") + 1]
 console()
 """
+JQ = shutil.which("jq")
+STRICT_JQ = f'#!/bin/sh\nexec {JQ} -e "$@"\n'
+"""A jq that fails where it prints nothing, or ends with null: a filter that finds nothing is a mistake in the page."""
 
 
 def test_every_task_is_known() -> None:
@@ -72,8 +76,8 @@ def runs(block: Block) -> bool:
 
 def checked(block: Block) -> str:
     """A script that ends at the first command whose status is neither 0 nor 3."""
-    said = f"{{ echo 'FAILED in {block.name}: '"
-    return "\n".join(f"{line} || [ $? = 3 ] || {said}{line!r} >&2; exit 1; }}" for line in block.commands)
+    failed = {line: shlex.quote(f"FAILED in {block.name}: {line}") for line in block.commands}
+    return "\n".join(f"{line} || [ $? = 3 ] || {{ echo {failed[line]} >&2; exit 1; }}" for line in block.commands)
 
 
 @pytest.mark.parametrize("document", sorted({block.document for block in blocks() if runs(block)}))
@@ -83,9 +87,11 @@ def test_the_commands_of_a_document(document: str, tmp_path: Path) -> None:
     ansible = any(line.startswith("ansible-playbook") for block in mine for line in block.commands)
     if ansible and shutil.which("ansible-playbook", path=path()) is None:
         pytest.skip("ansible-core is not installed (pip install ansible-core)")
+    if not JQ and any("jq " in line for block in mine for line in block.commands):
+        pytest.skip("jq is not installed (apt-get install jq)")
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, text in (("qatprep", QATPREP), ("kubectl", "#!/bin/sh\ncat >/dev/null\n")):
+    for name, text in (("qatprep", QATPREP), ("kubectl", "#!/bin/sh\ncat >/dev/null\n"), ("jq", STRICT_JQ)):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     work = tmp_path / "work"
@@ -109,6 +115,18 @@ def test_no_command_hides_behind_one_that_is_run_elsewhere() -> None:
 @pytest.mark.parametrize("block", [block for block in blocks() if block.why_not], ids=lambda block: block.name)
 def test_commands_that_are_not_run_exist(block: Block) -> None:
     assert [mistake for line in block.commands for mistake in mistakes(line)] == []
+
+
+def test_filters_of_jq_that_are_not_run_are_understood() -> None:
+    if not JQ:
+        pytest.skip("jq is not installed (apt-get install jq)")
+    lines = [line for block in blocks() if block.why_not for line in block.commands if re.search(r"\bjq ", line)]
+    assert lines
+    for line in lines:
+        words = shlex.split(line[re.search(r"\bjq ", line).start() :])  # type: ignore[union-attr]
+        program = next(word for word in words[1:] if not word.startswith("-"))
+        done = subprocess.run([JQ, program], input="", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
 
 
 def test_commands_that_a_sentence_names_exist() -> None:

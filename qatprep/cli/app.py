@@ -17,7 +17,7 @@ GROUPS = {
         "doctor": "Find what is wrong, with cause and fix.",
         "status": "Show the node on one screen.",
         "plan": "Show what bootstrap would change, and what it costs.",
-        "explain": "Show the page of a finding.",
+        "explain": "Show the page of a finding, or a JSON schema.",
     },
     "Change (root; undone when a step fails)": {
         "bootstrap": "Make the node match its configuration.",

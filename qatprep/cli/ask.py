@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from qatprep.errors import InputError
+from qatprep.errors import Unconfirmed
 from qatprep.text import printable
+
+if TYPE_CHECKING:
+    from qatprep.cli.session import Session
+    from qatprep.engine.bootstrap import Result
 
 
 def agreed(costs: Sequence[str], question: str) -> bool:
     """Whether the person at the terminal agrees.
 
-    Where nobody can be asked, what costs nothing goes ahead; what costs something is an InputError: it has to be asked
+    Where nobody can be asked, what costs nothing goes ahead; what costs something is Unconfirmed: it has to be asked
     for by --yes. KeyboardInterrupt when he ends the question instead of answering it.
     """
     if sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
@@ -20,10 +25,16 @@ def agreed(costs: Sequence[str], question: str) -> bool:
             sys.stderr.write(f"cost: {printable(cost)}\n")
         return _answer(question)
     if costs:
-        raise InputError(
+        raise Unconfirmed(
             f"this has a cost that must be confirmed, and stdin is not a terminal: {'; '.join(costs)}", "say --yes"
         )
     return True
+
+
+def say_unconfirmed(session: Session, result: Result) -> None:
+    """Why a run with a cost was not begun; nothing for one that ended in another way."""
+    if result.status == "unconfirmed" and result.failure:
+        session.error(result.failure.message, fix=result.failure.hint)
 
 
 def _answer(question: str) -> bool:

@@ -52,7 +52,7 @@ def bootstrap(
     Kernel arguments and the BIOS are never touched.
     """
     from qatprep import config
-    from qatprep.cli.ask import agreed
+    from qatprep.cli.ask import agreed, say_unconfirmed
     from qatprep.cli.look import look, signed
     from qatprep.cli.open_host import same_host
     from qatprep.cli.select import chooser, to_undo
@@ -109,10 +109,11 @@ def bootstrap(
         with watcher:
             result = run(host, wanted, only=only, progress=watcher, confirm=confirm)
     session.code = OF_STATUS[result.status]
+    say_unconfirmed(session, result)
     document = report.result_document(result, host.label, wanted.source, check=check, diff=diff)
     for line in refusal_lines(result.plan, found.pci, *reach(found)) if not as_json else ():
         session.say_row(line)
-    if not as_json and not (check and result.status == "planned"):
+    if not as_json and result.status not in ("planned", "unconfirmed"):
         undo = to_undo(session, result.run)
         failed = seen.outcome.failed
         report.print_result(console, result, host.label, undo, qat=found.has_qat, failed=failed, again=again)

@@ -47,11 +47,13 @@ def hosts(ctx: typer.Context) -> Values:
 
 @_safely
 def findings(ctx: typer.Context) -> Iterator[tuple[str, str]]:
-    """Ids and stages."""
+    """Ids, stages and documents."""
     from qatprep.findings.pages import pages
+    from qatprep.schema_check import documents
 
     yield from ((page.id, page.title) for page in pages().values())
     yield from ((stage, "a stage") for stage in dict.fromkeys(page.stage for page in pages().values()))
+    yield from ((name, "a JSON document") for name in documents())
 
 
 @_safely

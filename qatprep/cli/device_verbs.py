@@ -263,7 +263,7 @@ def _run(
     *,
     pfs: bool = False,
 ) -> ExitCode:
-    from qatprep.cli.ask import agreed
+    from qatprep.cli.ask import agreed, say_unconfirmed
     from qatprep.cli.select import to_undo
     from qatprep.engine.bootstrap import Result, bootstrap
 
@@ -285,6 +285,7 @@ def _run(
     if options.output == "json":
         from qatprep.report.plan import result_document
 
+        say_unconfirmed(session, result)
         session.json(result_document(result, host.label, "command line", check=options.check))
     else:
         from qatprep.report.lines import print_result

@@ -66,7 +66,10 @@ def rollback(
             session.json(report.rollback_document(host.label, "planned", chain, []))
         return ExitCode.FINDINGS
     if not (yes or agreed((), "Undo this?")):
-        session.line("Nothing was changed.")
+        if as_json:
+            session.json(report.rollback_document(host.label, "declined", chain, []))
+        else:
+            session.line("Nothing was changed.")
         return ExitCode.OK
     not_undone: list[str] = []
     with locked(host):
@@ -74,6 +77,8 @@ def rollback(
             raise QatprepError("another qatprep changed this host meanwhile", "look again: qatprep rollback --check")
         held = bootstrap.held_by(host, chain)
         if held:
+            if as_json:
+                session.json(report.rollback_document(host.label, "refused", chain, [], held))
             lines = "; ".join(f"{holder.vf} is held by {holder}" for holder in held)
             raise QatprepError(
                 f"refused, VFs that would go are in use: {lines}",

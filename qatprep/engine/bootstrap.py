@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qatprep.engine.journal import Run, last_run, runs
 from qatprep.engine.run import Failure, Progress, RunFailed, Runner, effective, locked, undo_run
-from qatprep.errors import QatprepError
+from qatprep.errors import QatprepError, Unconfirmed
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
 from qatprep.plan.model import Plan
@@ -28,7 +28,9 @@ BOOT = "boot"
 _LOOKS = 4
 """Times that a plan is made again: once a module is loaded, and again for PFs that its driver could not start."""
 
-Status = Literal["unchanged", "planned", "refused", "declined", "applied", "rolled back", "partial", "interrupted"]
+Status = Literal[
+    "unchanged", "planned", "refused", "declined", "unconfirmed", "applied", "rolled back", "partial", "interrupted"
+]
 
 
 class Result(NamedTuple):
@@ -64,9 +66,10 @@ def bootstrap(
 ) -> Result:
     """Make the configuration (the defaults when None) true. Never half: what fails is rolled back.
 
-    `confirm` sees the plan before anything is done. `planner` replaces the configuration where a verb asks for
-    something of its own (device bind); it is given the PFs whose driver was tried without success, and must look at
-    the host itself. Raises Locked, NeedsRoot, or QatprepError when the host cannot be changed at all.
+    `confirm` sees the plan before anything is done, and may raise Unconfirmed. `planner` replaces the configuration
+    where a verb asks for something of its own (device bind); it is given the PFs whose driver was tried without
+    success, and must look at the host itself. Raises Locked, NeedsRoot, or QatprepError when the host cannot be
+    changed at all.
     """
     wanted: NodeConfig | None = None
     plan_now = planner
@@ -79,8 +82,12 @@ def bootstrap(
             return Result("refused", plan, skipped=plan.skipped)
         if plan.empty:
             return Result("unchanged", plan, skipped=plan.skipped, resumed=undone)
-        if confirm is not None and not confirm(plan):
-            return Result("declined", plan, skipped=plan.skipped, resumed=undone)
+        try:
+            if confirm is not None and not confirm(plan):
+                return Result("declined", plan, skipped=plan.skipped, resumed=undone)
+        except Unconfirmed as e:
+            why = Failure(None, e.message, e.hint)
+            return Result("unconfirmed", plan, failure=why, skipped=plan.skipped, resumed=undone)
         resumed = undone or cut_off(host)
         runner = Runner(host, command, progress)
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from qatprep.findings import CRASH, LOOKED, QUOTES, SEEN, Finding, Status
-from qatprep.findings.pages import pages
+from qatprep.findings.pages import pages, title
 from qatprep.report.console import Console, prose_width
 from qatprep.report.marks import Mark, mark
 from qatprep.text import listed
@@ -234,6 +234,7 @@ def document(f: Finding) -> dict[str, Any]:
         "stage": stage_of(f),
         "status": str(f.status),
         "title": f.title,
+        "statement": title(f.id),
         "subjects": list(f.subjects),
         "evidence": [{"path": e.path, "value": e.value} for e in f.evidence],
         "cause": f.cause,

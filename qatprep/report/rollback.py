@@ -10,6 +10,7 @@ from rich.text import Text
 
 from qatprep.engine.journal import Entry, Run
 from qatprep.engine.run import LOCK, effective
+from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
 from qatprep.report.console import Console, print_table
 from qatprep.report.lanes import Step, print_host, print_lanes, undoing
@@ -87,7 +88,13 @@ def _pfs(entries: Sequence[Entry]) -> bool:
     )
 
 
-def rollback_document(host: str, status: str, chain: Sequence[Run], not_undone: Sequence[str]) -> dict[str, Any]:
+def rollback_document(
+    host: str, status: str, chain: Sequence[Run], not_undone: Sequence[str], held: Sequence[Holder] = ()
+) -> dict[str, Any]:
+    """schema/rollback.json. `held`: who has VFs open that would go, where that is why it was refused."""
+    holders: dict[str, list[str]] = {}
+    for holder in held:
+        holders.setdefault(holder.vf, []).append(str(holder))
     return {
         "schema": "qatprep.rollback/1",
         "host": host,
@@ -96,6 +103,10 @@ def rollback_document(host: str, status: str, chain: Sequence[Run], not_undone: 
         "runs": [run.id for run in chain],
         "changes": [entry.change.describe() for run in chain for entry in run.standing],
         "not_undone": list(not_undone),
+        "refused": [
+            {"subject": vf, "reason": "it would be removed while in use", "holders": names}
+            for vf, names in holders.items()
+        ],
     }
 
 

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "direct-record": "tests/direct/test_emulated.py",
     "journal": "tests/persist/test_schemas.py",
     "proof": "tests/outcome/test_proof.py",
+    "fleet": "tests/fleet/lab.py",
     "inspect-handshake": "tests/mesh/test_handshake.py",
 }
 """Documents that take real signing, or are no output: who holds them against their schema."""
@@ -103,6 +104,13 @@ def members(host: SimulatedHost) -> None:
     host.replace("/etc/group", "".join(f"{x}envoy\n" if x[:4] == "qat:" else f"{x}\n" for x in lines).encode())
 
 
+def hold(host: SimulatedHost) -> None:
+    """A process has a VF open."""
+    group = host.readlink(f"{PF[:-1]}1/iommu_group").rsplit("/", 1)[-1]
+    host.tree.file("/proc/4711/comm", b"envoy\n")
+    host.tree.link("/proc/4711/fd/9", f"/dev/vfio/{group}")
+
+
 def grub() -> Host:
     host = open_host("/", "iommu-off-by-default")
     assert isinstance(host, SimulatedHost)
@@ -128,6 +136,7 @@ class Row:
 
 
 FRESH, READY, USER = on("spr-2s"), on("spr-2s-ready"), on("spr-2s-as-user")
+COSTLY = on("dc-only")
 HELD, NO_IOMMU, NONE = on("vf-held"), on("iommu-off-by-default"), on("no-qat")
 LOCKED: Maker = lambda: lock(open_host("/", "spr-2s-ready"))  # noqa: E731
 LATE = (20, "*/vfio-pci/bind")  # a write that fails when much is done
@@ -161,6 +170,7 @@ ROWS = [
     Row("explain", NONE, 0, "explain"),
     Row("explain QP-IOMMU-001", NONE, 0, "explain"),
     Row("explain QP-NONE-001", NONE, 2),
+    Row("explain qatprep.doctr/1", NONE, 2),
     Row("hosts", NONE, 0, "hosts"),
     Row("gen-conf", FRESH, 0, "gen-conf"),
     Row("capture {tmp}/node.txt", FRESH, 0, "capture"),
@@ -179,6 +189,7 @@ ROWS = [
     Row("bootstrap --check --diff", FRESH, 3, "bootstrap", "planned"),
     Row("bootstrap", NO_IOMMU, 3, "bootstrap", "unchanged"),
     Row("bootstrap", HELD, 1, "bootstrap", "refused"),
+    Row("bootstrap", COSTLY, 2, "bootstrap", "unconfirmed"),
     Row("bootstrap", picture, 1),
     Row("bootstrap --set devices.services=nonsense", FRESH, 2),
     Row("bootstrap", failing(LATE), 4, "bootstrap", "rolled back"),
@@ -195,10 +206,15 @@ ROWS = [
     Row("rollback --list", prepared, 0, "runs"),
     Row("rollback 20200101T000000Z-0001", prepared, 2),
     Row("rollback", prepared_and(members), 5, "rollback", "partial"),
+    Row("rollback", prepared_and(hold), 1, "rollback", "refused"),
     Row("rollback", left_to_user, 7),
     Row("rollback", prepared_and(lock), 8),
     # -- device
     Row(f"device services dc {ONE}", FRESH, 0, "bootstrap", "applied"),
+    Row(f"device services dc {ONE}", READY, 2, "bootstrap", "unconfirmed"),
+    Row(f"device vfs remove {ONE}", READY, 2, "bootstrap", "unconfirmed"),
+    Row(f"device reset {ONE}", READY, 2, "bootstrap", "unconfirmed"),
+    Row(f"device down {ONE}", READY, 2, "bootstrap", "unconfirmed"),
     Row(f"device services sym;asym {ONE}", FRESH, 0, "bootstrap", "unchanged"),
     Row(f"device services nonsense {ONE}", FRESH, 2),
     Row(f"device vfs create {ONE}", failing((1, f"{PF}/sriov_numvfs")), 4, "bootstrap", "rolled back"),
@@ -236,6 +252,8 @@ def test_a_document_or_none(row: Row, tmp_path: Path, monkeypatch: pytest.Monkey
     schema(row.kind)(document)
     if row.status:
         assert document["status"] == row.status
+    if row.status == "unconfirmed":
+        assert re.match(r"error: .+ cost .+\n  fix:   say --yes", called.err)
     if "exit" in document:
         assert document["exit"] == row.code
 
@@ -251,6 +269,13 @@ def shipped() -> set[str]:
 def test_every_document_is_in_the_table() -> None:
     assert {row.kind for row in ROWS} - {""} | set(ELSEWHERE) == shipped()
     assert all((ROOT / path).is_file() for path in ELSEWHERE.values())
+
+
+def test_every_schema_is_printed() -> None:
+    for kind in shipped():
+        printed = qatprep("explain", f"qatprep.{kind}/1").json
+        assert printed == json.loads(SCHEMAS.joinpath(f"{kind}.json").read_text())
+    assert "did you mean qatprep.doctor/1?" in qatprep("explain", "qatprep.doctr/1").err
 
 
 def test_the_documentation_has_them_all() -> None:

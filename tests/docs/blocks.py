@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 _MARK = re.compile(r"<!-- not run by the tests: ([^>]+) -->\s*")
 _COMMAND = re.compile(
-    r"(\$ |sudo |cd |export |unset |echo |\./dev|qatprep |qat-emulator |pip |python3? |ansible-|kubectl |podman "
+    r"(\$ |sudo |cd |export |unset |echo |\./dev|qatprep |qat-emulator |pip |python3? |ansible-|kubectl |podman |jq "
     r"|QATPREP_\w+=)"
 )
 

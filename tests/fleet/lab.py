@@ -18,8 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qatprep.schema_check import compiled
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLAYBOOKS = ROOT / "playbooks"
+COLLECTION = PLAYBOOKS / "ansible_collections" / "qatprep" / "host"
+ALL_AT_ONCE = ("-e", "qatprep_serial=100%", "-e", "qatprep_max_fail_percentage=100")
 BASE_PYTHON = os.path.realpath(sys.executable)
 """The interpreter itself, not that of the environment: what a bare node has."""
 STATE = "/var/lib/qatprep-simulated"
@@ -76,6 +80,13 @@ class Played:
         found: dict[str, Any] = next(node for node in self.report["nodes"] if node["node"] == name)
         return found
 
+    def task(self, word: str, name: str) -> dict[str, Any]:
+        """The result of a node's last task that ended with this word (ok, changed, fatal), as -v shows it."""
+        _, found, rest = self.out.rpartition(f"{word}: [{name}]")
+        assert found, self.out
+        result: dict[str, Any] = json.JSONDecoder().raw_decode(rest[rest.index("{") :])[0]
+        return result
+
     def recap(self, name: str) -> dict[str, int]:
         """Ansible's own counters of a node."""
         line = next(line for line in self.out.splitlines() if line.startswith(f"{name} ") and "unreachable=" in line)
@@ -115,7 +126,23 @@ def play(
     command = [*before, ansible, "-i", str(file), str(_SITE), "-e", f"playbook=qatprep.host.{verb}", *options]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=600)
     document = json.loads(report.read_text()) if report.exists() else {"nodes": [], "findings": []}
+    if report.exists():
+        compiled("fleet")(document)
     return Played(done.returncode, done.stdout + done.stderr, document)
+
+
+def local(directory: Path, verb: str, nodes: Mapping[str, Mapping[str, Any]], *options: str) -> Played:
+    """Run a playbook over hosts on this machine, each with the simulated host of its variables. Programs in `bin` of
+    the directory come first."""
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
+    inventory = {name: {**common, **variables} for name, variables in nodes.items()}
+    return play(directory, inventory, verb, *options, path=str(directory / "bin"))
+
+
+def script(path: Path, text: str) -> None:
+    """Make a program of shell commands."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
 
 
 class Lab:

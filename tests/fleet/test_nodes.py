@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.lab import STATE, Lab, missing
+from tests.fleet.lab import ALL_AT_ONCE, STATE, Lab, missing
 
 NODES = {
     "node01": "srf-1s",
@@ -24,7 +24,6 @@ NODES = {
     "node10": "spr-2s-no-vfs",
 }
 BROKEN, KILLED = "node02", "node03"
-ALL_AT_ONCE = ("-e", "qatprep_serial=100%", "-e", "qatprep_max_fail_percentage=100")
 LEFT_BEHIND = "ls /usr/local/bin /etc/qatprep.yaml /tmp /var/lib 2>/dev/null | grep qatprep | grep -v lock; true"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import tools
-from tests.fleet.test_playbooks import COLLECTION
+from tests.fleet.lab import COLLECTION
 
 
 def test_ansible_test_sanity_has_nothing_to_say(tmp_path: Path) -> None:

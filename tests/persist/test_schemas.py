@@ -20,10 +20,9 @@ from qatprep.simulator.host import SimulatedHost
 from tests.conftest import qatprep
 from tests.persist.hosts import installed
 
-PACKAGE = Path(__file__).parent.parent.parent / "qatprep"
-KINDS = sorted(
-    {kind for path in PACKAGE.rglob("*.py") for kind in re.findall(r'"qatprep\.([a-z-]+)/1"', path.read_text())}
-)
+ROOT = Path(__file__).parent.parent.parent
+WRITERS = [*(ROOT / "qatprep").rglob("*.py"), *(ROOT / "playbooks").rglob("*.py")]
+KINDS = sorted({kind for path in WRITERS for kind in re.findall(r'"qatprep\.([a-z-]+)/1"', path.read_text())})
 
 
 @cache

@@ -7,7 +7,7 @@ name: fleet
 type: aggregate
 short_description: Tables of a run of qatprep over many nodes
 description:
-  - At the end of a playbook, prints what became of each node and which findings stand on how many nodes.
+  - At the end of a playbook, prints what became of each node, its verdicts, and which findings stand on how many nodes.
   - Silent in playbooks that use no module of this collection.
 requirements:
   - enable it by C(callbacks_enabled)
@@ -36,6 +36,11 @@ UNREACHABLE = "unreachable"
 NOT_TRIED = "not tried"
 _WORDS = 70
 """Columns for the last column of a table: prose."""
+_TEXTS = 3
+"""Texts of one finding that the table shows; where nodes say more than that, it shows what they have in common."""
+_ARGUMENTS = ("validate_argument_spec", "assert")
+"""Tasks of the role that judge its variables: what they say needs no word about where."""
+_VERDICTS = {"qat": "QAT", "cryptomb": "CryptoMB"}
 
 
 class CallbackModule(CallbackBase):
@@ -94,7 +99,11 @@ class CallbackModule(CallbackBase):
             return
         told = result._result
         words = [str(told.get("msg", "")).strip(), str(told.get("stderr", "")).strip()]
-        message = f"{result._task.get_name().rpartition(' : ')[2]}: {'; '.join(word for word in words if word)}"
+        message = "; ".join(word for word in words if word) or "failed; what it said is kept out of the log"
+        if result._task.action.rpartition(".")[2] in _ARGUMENTS:
+            message = message.removeprefix("Validation of arguments failed:").strip()
+        else:
+            message = f"{result._task.get_name().rpartition(' : ')[2]}: {message}"
         self.nodes[name] = {
             **node, "status": "failed", "failed": True, "changed": False, "changes": 0, "message": message,
         }  # fmt: skip
@@ -110,6 +119,7 @@ class CallbackModule(CallbackBase):
             "changes": 0,
             "seconds": 0.0,
             "tool_seconds": 0.0,
+            "verdicts": [],
             "findings": [],
             "message": "",
         }
@@ -121,12 +131,15 @@ class CallbackModule(CallbackBase):
             return
         name = result._host.get_name()
         began = self._began.get((name, result._task._uuid), time.time())
-        findings = [{"id": f["id"], "status": f["status"], "text": f["title"]} for f in told.get("findings", [])]
+        findings = [
+            {"id": f["id"], "status": f["status"], "text": f["title"], "statement": f["statement"]}
+            for f in told.get("findings", [])
+        ]
         known = set()
         for item in told.get("skipped_devices", []):
             if item["finding"] not in known:
                 known.add(item["finding"])
-                findings.append({"id": item["finding"], "status": "fail", "text": item["reason"]})
+                findings.append({"id": item["finding"], "status": "fail", "text": item["reason"], "statement": ""})
         self.nodes[name] = {
             "node": name,
             "verb": _verb(action),
@@ -136,6 +149,7 @@ class CallbackModule(CallbackBase):
             "changes": told.get("changes", 0),
             "seconds": round(time.time() - began, 3),
             "tool_seconds": told.get("seconds", 0.0),
+            "verdicts": told.get("verdicts", []),
             "findings": findings,
             "message": str(told.get("msg", "")) if failed else _to_be_accepted(told),
         }
@@ -184,18 +198,38 @@ def _to_be_accepted(told):
 
 
 def by_finding(nodes):
-    """Each finding with the nodes it stands on: failures first, then by number of nodes."""
+    """Each finding with the nodes it stands on, and what they say: failures first, then by number of nodes."""
     found = {}
     for node in nodes:
         for finding in node["findings"]:
             entry = found.setdefault(
-                (finding["status"], finding["id"]), {"id": finding["id"], "status": finding["status"], "nodes": []}
+                (finding["status"], finding["id"]),
+                {"id": finding["id"], "status": finding["status"], "statement": "", "nodes": [], "texts": []},
             )
-            if node["node"] not in entry["nodes"]:
-                entry["nodes"].append(node["node"])
-                entry.setdefault("text", finding["text"])
+            entry["statement"] = entry["statement"] or finding["statement"]
+            said = next((one for one in entry["texts"] if one["text"] == finding["text"]), None)
+            if said is None:
+                said = {"text": finding["text"], "nodes": []}
+                entry["texts"].append(said)
+            for names in (entry["nodes"], said["nodes"]):
+                if node["node"] not in names:
+                    names.append(node["node"])
+    for entry in found.values():
+        entry["texts"].sort(key=lambda one: -len(one["nodes"]))
     rank = {"fail": 0, "unknown": 1, "warn": 2}
     return sorted(found.values(), key=lambda e: (rank.get(e["status"], 3), -len(e["nodes"]), e["id"]))
+
+
+def finding_rows(finding):
+    """What the nodes say, a row for each text; what was to hold, where they say too many."""
+    texts = finding["texts"]
+    if len(texts) > _TEXTS:
+        text = f"expected: {finding['statement']}" if finding["statement"] else texts[0]["text"]
+        texts = [{"text": text, "nodes": finding["nodes"]}]
+    first = [finding["id"], finding["status"]]
+    for said in texts:
+        yield [*first, str(len(said["nodes"])), short(said["text"]), short(" ".join(said["nodes"]))]
+        first = ["", ""]
 
 
 def tables(nodes):
@@ -207,10 +241,14 @@ def tables(nodes):
         status = node["status"]
         if node["failed"] and status != UNREACHABLE:
             status = "FAILED" if status in ("failed", "fail", "unchanged") else f"FAILED, {status}"
-        rows.append([node["node"], node["verb"], status, str(node["changes"]), f"{node['seconds']:.1f}", short(words)])
+        states = {verdict["for"]: verdict["state"].upper() for verdict in node["verdicts"]}
+        verdicts = [states.get(name, "-") for name in _VERDICTS]
+        numbers = [str(node["changes"]), f"{node['seconds']:.1f}"]
+        rows.append([node["node"], node["verb"], status, *numbers, *verdicts, short(words)])
     yield ""
     yield "QATPREP BY NODE"
-    yield from table(["node", "verb", "status", "changes", "seconds", "what is in the way"], rows, right=(3, 4))
+    head = ["node", "verb", "status", "changes", "seconds", *_VERDICTS.values(), "what is in the way"]
+    yield from table(head, rows, right=(3, 4))
     count = {}
     for node in nodes:
         word = "failed" if node["failed"] and node["status"] != UNREACHABLE else node["status"]
@@ -218,10 +256,7 @@ def tables(nodes):
     yield ", ".join(f"{n} {word}" for word, n in sorted(count.items(), key=lambda item: -item[1]))
     findings = by_finding(nodes)
     if findings:
-        rows = [
-            [f["id"], f["status"], str(len(f["nodes"])), short(f["text"]), short(" ".join(f["nodes"]))]
-            for f in findings
-        ]
+        rows = [row for finding in findings for row in finding_rows(finding)]
         yield ""
         yield "QATPREP BY FINDING"
         yield from table(["finding", "result", "nodes", "what", "which"], rows, right=(2,))

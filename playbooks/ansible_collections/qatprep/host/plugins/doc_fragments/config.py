@@ -14,7 +14,7 @@ options:
     type: path
   settings:
     description:
-      - Keys of the configuration to override, for example C(nodes.group).
+      - Keys of the configuration to override, with dots or as mappings. C(nodes.group) is C(group) within C(nodes).
     type: dict
     default: {}
 """

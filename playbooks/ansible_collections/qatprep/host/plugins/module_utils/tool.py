@@ -60,13 +60,51 @@ class Outcome:
         return host.get("label", "") if isinstance(host, dict) else host
 
 
-def config_arguments(params):
-    """--config and --set."""
+def config_arguments(module):
+    """--config and --set. Fails the module where a key is set twice."""
+    params = module.params
     arguments = ["--config", params["config"]] if params["config"] else []
-    for key, value in sorted(params["settings"].items()):
-        text = json.dumps(value) if isinstance(value, (bool, dict, list)) or value is None else str(value)
+    try:
+        settings = flat(params["settings"])
+    except ValueError as e:
+        module.fail_json(msg=f"settings: {e}", hint="leave one of them out", status="failed")
+    for key, value in settings.items():
+        if isinstance(value, list) and not any(isinstance(one, (dict, list)) for one in value):
+            text = ",".join(map(str, value))
+        else:
+            text = json.dumps(value) if isinstance(value, (bool, list)) or value is None else str(value)
         arguments += ["--set", f"{key}={text}"]
     return arguments
+
+
+def flat(settings):
+    """Keys with dots -> values, in their order; devices: {services: dc} is devices.services, and an override is
+    devices@MATCH. ValueError for a key that is set to two values."""
+    found = {}
+
+    def take(name, value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                take(f"{name}.{key}" if name else str(key), inner)
+        elif name == "overrides" and isinstance(value, list) and all(_is_override(one) for one in value):
+            for one in value:
+                match = dict(one["match"])
+                words = [f"numa{match['numa_node']}"] if "numa_node" in match else []
+                words += [str(match[key]) for key in ("family", "device") if key in match]
+                take("@".join(["devices", *words]), {key: one[key] for key in one if key != "match"})
+        elif name in found and found[name] != value:
+            raise ValueError(f"{name} is set twice, to {found[name]!r} and to {value!r}")
+        else:
+            found[name] = value
+
+    take("", settings)
+    return found
+
+
+def _is_override(item):
+    """Whether this is one of the configuration's overrides, matched by what --set can match as well."""
+    match = item.get("match") if isinstance(item, dict) else None
+    return isinstance(match, dict) and bool(match) and set(match) <= {"numa_node", "family", "device"}
 
 
 def call(module, *arguments):
@@ -89,8 +127,6 @@ def call(module, *arguments):
     rc, out, err = module.run_command(argv, environ_update={"QATPREP_STATE": state} if state else {})
     seconds = time.time() - begin
     message, hint = _said(err)
-    message = message.replace("and stdin is not a terminal: ", "")
-    hint = hint.replace("say --yes", "accept_cost: true (qatprep_accept_cost of the role) goes ahead")
     try:
         document = json.loads(out)
     except ValueError:

@@ -53,7 +53,8 @@ EXAMPLES = r"""
     devices:
       - 0000:6b:00.0
     settings:
-      devices.services: dc
+      devices:
+        services: dc
     accept_cost: true
 """
 
@@ -131,6 +132,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qatprep.host.plugins.module_utils.tool import CONFIG, OPTIONS, call, config_arguments
 
 REBOOT = 6
+ACCEPT = "accept_cost: true (qatprep_accept_cost of the role) goes ahead"
 
 
 def main() -> None:
@@ -143,7 +145,7 @@ def main() -> None:
     }
     module = AnsibleModule(argument_spec={**OPTIONS, **CONFIG, **own}, supports_check_mode=True)
     params = module.params
-    arguments = ["bootstrap", *config_arguments(params)]
+    arguments = ["bootstrap", *config_arguments(module)]
     for device in params["devices"]:
         arguments += ["--device", device]
     arguments += ["--check"] if module.check_mode else []
@@ -190,6 +192,9 @@ def judged(document: dict, allow_skipped: bool) -> tuple:
     """Message and hint of what makes the task fail; two empty texts when nothing does."""
     status = document["status"]
     failure = document["failure"] or {"message": status, "hint": ""}
+    if status == "unconfirmed":
+        costs = "; ".join(sorted({cost for change in every_change(document["plan"]) for cost in change["cost"]}))
+        return f"this has a cost that must be accepted: {costs}", ACCEPT
     if status == "refused":
         why = [f"{item['reason']}, held by {' '.join(item['holders'])}" for item in document["plan"]["refused"]]
         return "refused: " + "; ".join(why), "stop these processes (drain the node), then run this again"

@@ -57,7 +57,7 @@ status:
   type: str
   sample: fail
 findings:
-  description: What is not well; each has id, status, title, cause, fix and subjects.
+  description: What is not well; each has id, status, title, statement (what was to hold), cause, fix and subjects.
   returned: always
   type: list
   elements: dict
@@ -99,7 +99,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qatprep.host.plugins.module_utils.tool import CONFIG, OPTIONS, call, config_arguments
 
 TOLD = ("fail", "unknown", "warn")
-KEPT = ("id", "status", "title", "cause", "fix", "subjects")
+KEPT = ("id", "status", "title", "statement", "cause", "fix", "subjects")
 
 
 def main() -> None:
@@ -109,7 +109,7 @@ def main() -> None:
         "fail_on": {"type": "str", "choices": ["never", "fail", "unknown"], "default": "never"},
     }
     module = AnsibleModule(argument_spec={**OPTIONS, **CONFIG, **own}, supports_check_mode=True)
-    outcome = call(module, "doctor", "--profile", module.params["profile"], *config_arguments(module.params))
+    outcome = call(module, "doctor", "--profile", module.params["profile"], *config_arguments(module))
     document = outcome.document
     findings = [{key: f[key] for key in KEPT} for f in document["findings"] if f["status"] in TOLD]
     findings.sort(key=lambda f: TOLD.index(f["status"]))

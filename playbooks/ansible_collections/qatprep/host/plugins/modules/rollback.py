@@ -93,6 +93,9 @@ def main() -> None:
             "before": "".join(f"{c['subject']} {c['what']}: {c['after']}\n" for c in changes),
             "after": "".join(f"{c['subject']} {c['what']}: {c['before']}\n" for c in changes),
         }
+    if document["status"] == "refused":
+        why = [f"{item['subject']} is held by {' '.join(item['holders'])}" for item in document["refused"]]
+        module.fail_json(msg="refused: " + "; ".join(why), hint="stop these processes (drain the node)", **result)
     if document["status"] == "partial":
         not_undone = "; ".join(document["not_undone"])
         module.fail_json(msg=f"not everything could be undone: {not_undone}", hint="run this again", **result)
