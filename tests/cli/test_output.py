@@ -112,6 +112,15 @@ MISTAKES = {
     "plan --simulate spr-2s --set devices.servces=dc": ("'servces' in devices", "did you mean services?"),
     "plan --simulate spr-2s --set devices.services=asim": ("asim", "asym"),
     "device list --simulate spr-2s --class netwrk": ("netwrk", "did you mean network?"),
+    "render envoy": ("qatprep render envoy needs --provider", "-p, --provider PROVIDER: Who signs"),
+    "device services": ("qatprep device services needs SERVICES", "for example: qatprep device services 'asym;sym'"),
+    "doctor --only": ("--only of qatprep doctor needs a value", "--only CHECK: Only this id"),
+    "plan --quiet=yes": ("--quiet of qatprep plan takes no value", "-q, --quiet: Only the result"),
+    "plan --output=": ("--output '' is not one of human, json", "qatprep plan --help"),
+    "hosts a b": ("qatprep hosts does not take 'b'", "qatprep hosts --help"),
+    "bench rsa --rounds x": ("--rounds 'x' is not a whole number from 1 to 1000", "--rounds N: Turns"),
+    "tune --rate -1": ("--rate '-1.0' is not a number of 0 or more", "--rate PER-SECOND: Handshakes"),
+    "inspect stats - --seconds x": ("--seconds 'x' is not a number", "--seconds SECONDS: Time"),
     "status --color sometimes": ("--color 'sometimes' is not one of auto, always, never", "qatprep status --help"),
 }
 
@@ -122,4 +131,4 @@ def test_a_mistyped_word_is_told_with_what_may_be_meant(call: str) -> None:
     what, fix = MISTAKES[call]
     assert code == 2 and out == ""
     assert err.startswith("error: ") and what in err.splitlines()[0]
-    assert re.search(r"^  fix:   ", err, re.MULTILINE) and fix in err
+    assert re.search(r"^  fix:   ", err, re.MULTILINE) and fix in err and "\t" not in err
