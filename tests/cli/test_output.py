@@ -94,6 +94,16 @@ def test_quiet_bootstrap_changes_the_host_all_the_same() -> None:
     assert out.getvalue().startswith("Done: 16 changes") and err.getvalue() == ""
 
 
+def test_a_run_that_makes_other_changes_than_were_planned_says_why() -> None:
+    """How many there are is known once the driver runs."""
+    _, out, _ = piped("bootstrap --yes --simulate module-not-loaded")
+    planned = re.search(r"^total +(\d+) changes on 8 PFs, a forecast until the driver runs$", out, re.MULTILINE)
+    done = re.search(
+        r"^Done: (\d+) changes, each read back; (\d+) were forecast before the driver ran", out, re.MULTILINE
+    )
+    assert planned and done and planned[1] == done[2] and int(done[1]) < int(done[2])
+
+
 def test_the_form_of_an_error() -> None:
     assert error_text("it is 7", "it must be 8", "write 8\nor 9") == (
         "error: it is 7\n  cause: it must be 8\n  fix:   write 8\n         or 9"
