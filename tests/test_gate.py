@@ -22,8 +22,9 @@ from rich.text import Text
 from qatprep.cli.session import Session
 from qatprep.mesh.render.names import yaml_text
 from qatprep.persist.host_files import words
-from qatprep.report.console import console, print_table
+from qatprep.report.console import console
 from qatprep.report.prometheus import _escaped
+from qatprep.report.rows import columns
 from qatprep.schema_check import errors, schema
 from qatprep.steps import places
 from qatprep.steps.base import REGISTRY, _import_all
@@ -171,7 +172,8 @@ def test_the_console_itself(terminal: bool) -> None:
     table = Table(title=HOSTILE)
     table.add_column(HOSTILE)
     table.add_row(HOSTILE)
-    print_table(out, table)
+    out.print(table)
+    columns(out, [HOSTILE, "b"], [[HOSTILE, Text(HOSTILE)]])
     text = stream.getvalue()
     assert r"\x1b[2J" in text and r"\u202e" in text and r"\x9b31m" in text
     assert "\x1b[2J" not in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qatprep.checks.base import Context
-from qatprep.config import memlock_for
+from qatprep.config import memlock_for, memlock_need
 from qatprep.facts.base import Unknown
 from qatprep.facts.runtime import Container, OwnLimit, ownership
 from qatprep.facts.systemd import UnitLimit
@@ -25,6 +25,11 @@ def wanted(ctx: Context) -> int:
     return memlock_for(ctx.facts, ctx.config)
 
 
+def need(ctx: Context) -> str:
+    """The same in words, and for what."""
+    return memlock_need(ctx.facts, ctx.config)
+
+
 def with_devices(ctx: Context) -> list[tuple[Container, int]]:
     """Running containers that have QAT VFs, and how many: by the kubelet's checkpoint, else by who holds VFs open."""
     by_pod: dict[str, int] = {}
@@ -43,12 +48,12 @@ def with_devices(ctx: Context) -> list[tuple[Container, int]]:
 
 
 def allowed(ctx: Context) -> str:
-    facts, size = ctx.facts.runtime, wanted(ctx)
+    facts = ctx.facts.runtime
     limits = (facts.own_limit.limit if isinstance(facts.own_limit, OwnLimit) else None, facts.daemon)
     limit = next((found for found in limits if isinstance(found, Limit)), None)
     if limit is None and isinstance(facts.unit, UnitLimit):
         limit = facts.unit.limit
-    return f"containers may lock {spell(limit.soft) if limit else 'what is needed'}; QAT needs {spell(size)}"
+    return f"containers may lock {spell(limit.soft) if limit else 'what is needed'}; {need(ctx)}"
 
 
 def runtime_name(ctx: Context) -> str:

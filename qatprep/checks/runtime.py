@@ -9,6 +9,7 @@ from qatprep.checks.containers import (
     allowed,
     applies,
     files,
+    need,
     no_containers,
     owner,
     runs_with,
@@ -67,7 +68,7 @@ def _unit(ctx: Context) -> Iterable[Finding]:
             evidence = (Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(now)}"), *evidence)
         yield _too_small(
             ctx,
-            f"containers of {facts.runtime.name} may lock {spell(now)} of memory; QAT needs {spell(size)}",
+            f"containers of {facts.runtime.name} may lock {spell(now)} of memory; {need(ctx)}",
             evidence,
             "A VF pins 16 MiB, which the kernel counts against the limit of the process. Kubernetes has no field "
             "for it: a container inherits the limit of the daemon that started it. Intel's 16777216 is one VF "
@@ -78,8 +79,7 @@ def _unit(ctx: Context) -> Iterable[Finding]:
     elif unit is None and isinstance(facts.daemon, Limit):
         yield _too_small(
             ctx,
-            f"containers of {facts.runtime.name} may lock {spell(facts.daemon.soft)} of memory; "
-            f"QAT needs {spell(size)}",
+            f"containers of {facts.runtime.name} may lock {spell(facts.daemon.soft)} of memory; {need(ctx)}",
             (Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),),
             "A container inherits the limit of the daemon that started it, and systemd has no unit file for this one.",
             (
@@ -95,7 +95,7 @@ def _by_own_limit(ctx: Context, own: OwnLimit, size: int) -> Finding:
     assert runtime is not None
     return _too_small(
         ctx,
-        f"{own.setting} in {own.path} lets containers lock {spell(own.limit.soft)} of memory; QAT needs {spell(size)}",
+        f"{own.setting} in {own.path} lets containers lock {spell(own.limit.soft)} of memory; {need(ctx)}",
         (Evidence(own.path, f"{own.setting}: memlock {spell(own.limit.soft)}"),),
         f"{own.setting} overrules the limit of {runtime.name}: a drop-in for the unit changes nothing.",
         (
@@ -164,7 +164,7 @@ def _daemon(ctx: Context) -> Iterable[Finding]:
         yield warned(
             "QP-MEM-002",
             f"{facts.runtime.name} runs with {spell(facts.daemon.soft)}, but its files say "
-            f"{spell(facts.unit.limit.soft)}: its next start may lower it below the {spell(size)} that QAT needs",
+            f"{spell(facts.unit.limit.soft)}: its next start may lower it; {need(ctx)}",
             evidence=(
                 Evidence(f"/proc/{facts.daemon_pid}/limits", f"Max locked memory {spell(facts.daemon.soft)}"),
                 Evidence(facts.unit.source or "systemd's default", f"LimitMEMLOCK={spell(facts.unit.limit.soft)}"),
@@ -192,9 +192,7 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             f"{plural(len(small), 'container')} with QAT devices may lock too little memory: "
             f"{listed(dict.fromkeys(c.label for c, _ in small))}",
             evidence=tuple(
-                Evidence(
-                    f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {soft(c.limit)}, for {plural(number, 'VF')}"
-                )
+                Evidence(f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {soft(c.limit)}; {_pinned(number)}")
                 for c, number in small[:8]
             ),
             cause="A container keeps the limit that its pod's shim was started with, also over a restart of the "
@@ -202,6 +200,11 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             fix=(RECREATE, "Before that make sure that the limit is right: QP-MEM-001 and QP-MEM-002."),
             cleared_by=tuple(dict.fromkeys(f"recreate {c.full} ({c.command})" for c, _ in small)),
         )
+
+
+def _pinned(vfs: int) -> str:
+    """What VFs take of the limit, without anything for the program that has them."""
+    return f"{plural(vfs, 'VF')} {'pins' if vfs == 1 else 'pin'} {spell(PER_VF * vfs)}"
 
 
 def _ignored(ctx: Context) -> Iterable[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qatprep.checks.base import Check, Context, Stage
+from qatprep.checks.text import for_each
 from qatprep.facts.pci import Services
 from qatprep.facts.setters import QATLIB_SETTINGS, Kind, Setter
 from qatprep.findings import Evidence, Finding, Status, failed, warned
@@ -46,7 +47,10 @@ def _overrides(ctx: Context) -> Iterable[Finding]:
             evidence=tuple(Evidence(setter.path, setter.says) for setter in mine),
             cause="driverctl has stored an override; its udev rule sets it as soon as the device appears. "
             + ("A PF without its own driver has no services and no VFs." if any(bdf in pfs for bdf in bdfs) else ""),
-            fix=(f"qatprep device take-over {' '.join(bdfs[:8])}", f"Or: driverctl unset-override {bdfs[0]}"),
+            fix=(
+                f"qatprep device take-over {' '.join(bdfs)}",
+                f"Or: {'; '.join(for_each(bdfs, 'driverctl unset-override $d', 'd'))}",
+            ),
         )
 
 

@@ -8,7 +8,7 @@ from qatprep.checks.base import Check, Context, Stage
 from qatprep.checks.text import BOOTSTRAP, FIND_HOLDERS, attribute, for_each, have, log_lines, pfs, some_pfs, unseen
 from qatprep.facts.base import Unknown
 from qatprep.facts.pci import Pf
-from qatprep.findings import Evidence, Finding, failed, warned
+from qatprep.findings import Evidence, Finding, Status, failed, warned
 from qatprep.text import listed, plural
 
 
@@ -87,7 +87,11 @@ def _made(ctx: Context) -> Iterable[Finding]:
             surplus.append(pf)
     for key, mine in none.items():
         bdfs = tuple(pf.bdf for pf in mine)
-        total = mine[0].total_vfs if isinstance(mine[0].total_vfs, int) else mine[0].family.total_vfs
+        all_of_them = {*bdfs, *([] if key else _waiting(ctx))}
+        loop = for_each(
+            [pf.bdf for pf in ctx.facts.pci.pfs if pf.bdf in all_of_them],
+            "q=/sys/bus/pci/devices/$pf; cat $q/sriov_totalvfs > $q/sriov_numvfs",
+        )
         cause, advice = _TROUBLES.get(key, (_NOT_CREATED, ()))
         log = [line for pf in mine[:2] for line in ctx.facts.log.of(*_TROUBLES, bdf=pf.bdf)[-2:]]
         yield failed(
@@ -97,7 +101,7 @@ def _made(ctx: Context) -> Iterable[Finding]:
             evidence=tuple(attribute(pf.bdf, "sriov_numvfs", pf.num_vfs) for pf in mine)
             + tuple(Evidence("kernel log", line.text) for line in log),
             cause=cause,
-            fix=(*advice, *for_each(bdfs, f"echo {total} > /sys/bus/pci/devices/$pf/sriov_numvfs")),
+            fix=(*advice, *loop),
             step="" if key == "mmio" else BOOTSTRAP,
         )
     if surplus:
@@ -112,6 +116,16 @@ def _made(ctx: Context) -> Iterable[Finding]:
             fix=for_each(bdfs, "q=/sys/bus/pci/devices/$pf/qat; echo down > $q/state; echo up > $q/state"),
             step=BOOTSTRAP,
         )
+
+
+def _waiting(ctx: Context) -> set[str]:
+    """PFs without VFs that only wrong services keep from being judged here: once these are set by hand they need their
+    VFs too."""
+    failures = [f for f in ctx.findings if f.status is Status.FAIL]
+    wrong = {bdf for f in failures if f.id == "QP-SVC-001" for bdf in f.subjects}
+    broken = {bdf for f in failures if f.id != "QP-SVC-001" for bdf in f.subjects}
+    free = {pf.bdf for pf in ctx.facts.pci.pfs if ctx.config.of(pf).vfs and pf.num_vfs == 0}
+    return (wrong & free) - broken
 
 
 def _without(ctx: Context, bdfs: tuple[str, ...]) -> str:

@@ -75,17 +75,23 @@ def for_each(bdfs: Sequence[str], body: str, name: str = "pf") -> tuple[str, ...
         return (body.replace(f"${name}", bdfs[0]),)
     if len(bdfs) <= _LOOP_LIMIT:
         return (f"for {name} in {' '.join(bdfs)}; do {body}; done",)
-    buses: dict[str, list[str]] = {}
+    buses: dict[tuple[str, str], list[str]] = {}
     for bdf in bdfs:
         bus, _, rest = bdf.rpartition(":")
-        buses.setdefault(bus, []).append(rest)
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for bus, functions in buses.items():
-        alike.setdefault(tuple(functions), []).append(bus)
-    return tuple(
-        f"for b in {' '.join(mine)}; do for f in {' '.join(functions)}; do {name}=$b:$f; {body}; done; done"
-        for functions, mine in alike.items()
-    )
+        domain, _, number = bus.rpartition(":")
+        buses.setdefault((domain, number), []).append(rest)
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (domain, number), functions in buses.items():
+        alike.setdefault((domain, tuple(functions)), []).append(number)
+    return tuple(_loop(domain, numbers, functions, body, name) for (domain, functions), numbers in alike.items())
+
+
+def _loop(domain: str, buses: Sequence[str], functions: Sequence[str], body: str, name: str) -> str:
+    """One loop for buses of a domain that have the same functions, and within it one for these unless it is one."""
+    if len(functions) == 1:
+        return f"for b in {' '.join(buses)}; do {name}={domain}:$b:{functions[0]}; {body}; done"
+    inner = f"for f in {' '.join(functions)}; do {name}={domain}:$b:$f; {body}; done"
+    return f"for b in {' '.join(buses)}; do {inner}; done"
 
 
 def log_lines(ctx: Context, *keys: str, bdf: str = "") -> tuple[Evidence, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,8 +22,11 @@ def agreed(costs: Sequence[str], question: str) -> bool:
     for by --yes. KeyboardInterrupt when he ends the question instead of answering it.
     """
     if sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
+        from qatprep.report.fold import columns_of, folded, prose_columns
+
+        columns = prose_columns(columns_of(sys.stderr, os.environ))
         for cost in costs:
-            sys.stderr.write(f"cost: {printable(cost)}\n")
+            sys.stderr.write(folded(f"cost: {printable(cost)}", columns, 6) + "\n")
         return _answer(question)
     if costs:
         raise Unconfirmed(

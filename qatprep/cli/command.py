@@ -6,6 +6,7 @@ The help of a command is its docstring's first paragraph, its usage, the rest of
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 from typer.main import get_params_convertors_ctx_param_name_from_function as parameters_of
 
 from qatprep.cli.examples import EXAMPLES
@@ -20,7 +22,7 @@ from qatprep.errors import InputError
 from qatprep.text import did_you_mean
 
 WIDTH = 80
-"""Columns of every help text, whatever the terminal or pipe."""
+"""Columns of every help text; fewer on a terminal that has fewer."""
 _COLUMN = 24
 """Columns for an option's names and metavar; longer ones have a line of their own."""
 _EXAMPLE = 50
@@ -78,6 +80,17 @@ def shared() -> list[Any]:
     return list(found)
 
 
+@contextlib.contextmanager
+def _in(ctx: Any) -> Iterator[None]:
+    """Mistakes know of which command they are; typer's parser forgets it for an option without its value."""
+    try:
+        yield
+    except TyperException as e:
+        if getattr(e, "ctx", None) is None:
+            e.ctx = ctx  # type: ignore[attr-defined]
+        raise
+
+
 class Command(TyperCommand):
     """One verb."""
 
@@ -85,8 +98,12 @@ class Command(TyperCommand):
         super().__init__(*arguments, **keywords)
         self.params += shared()
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _in(ctx):
+            return list(super().parse_args(ctx, args))
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write("\n".join(help_lines(self, ctx)) + "\n")
+        formatter.write("\n".join(help_lines(self, ctx, _width(ctx))) + "\n")
 
 
 class Group(TyperGroup):
@@ -96,8 +113,12 @@ class Group(TyperGroup):
         super().__init__(*arguments, **keywords)
         self.params += shared()
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _in(ctx):
+            return list(super().parse_args(ctx, args))
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write("\n".join(help_lines(self, ctx)) + "\n")
+        formatter.write("\n".join(help_lines(self, ctx, _width(ctx))) + "\n")
 
     def sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
         """Heading -> names of verbs with what they do."""
@@ -136,31 +157,37 @@ def first(text: str | None) -> str:
     return " ".join((text or "").split("\n\n", 1)[0].split())
 
 
-def help_lines(command: Any, ctx: Any) -> Iterator[str]:
+def _width(ctx: Any) -> int:
+    from qatprep.report.fold import columns_of
+
+    return WIDTH if ctx.obj is None else min(WIDTH, columns_of(ctx.obj.out, ctx.obj.env))
+
+
+def help_lines(command: Any, ctx: Any, width: int = WIDTH) -> Iterator[str]:
     """The help of a command."""
     summary, *rest = (command.help or "").strip().split("\n\n")
-    yield from wrapped(summary)
+    yield from wrapped(summary, width)
     yield ""
     pieces = ["COMMAND", "[OPTIONS]"] if isinstance(command, Group) else command.collect_usage_pieces(ctx)
     usage = " ".join([ctx.command_path, *(piece.strip("{}") for piece in pieces)])
-    yield from wrapped(f"Usage: {usage}", hang=7)
+    yield from wrapped(f"Usage: {usage}", width, hang=7)
     at_end = [paragraph for paragraph in rest if paragraph.startswith("Exit status")]
     for paragraph in rest:
         if paragraph not in at_end:
-            yield from ("", *wrapped(paragraph))
+            yield from ("", *wrapped(paragraph, width))
     for heading, rows in getattr(command, "sections", lambda ctx: {})(ctx).items():
         yield from ("", heading)
-        yield from table(rows)
+        yield from table(rows, width)
     if examples := EXAMPLES.get(ctx.command_path.removeprefix("qatprep").strip(), ()):
         yield from ("", "Examples")
-        yield from table([(line if "qatprep" in line else f"qatprep {line}", why) for line, why in examples])
+        yield from table([(line if "qatprep" in line else f"qatprep {line}", why) for line, why in examples], width)
     found = options(command, ctx)
     column = min(_COLUMN, max((len(name) for rows in found.values() for name, _ in rows), default=0))
     for heading, rows in found.items():
         yield from ("", heading)
-        yield from table(rows, column)
+        yield from table(rows, width, column)
     for paragraph in at_end:
-        yield from ("", *wrapped(paragraph))
+        yield from ("", *wrapped(paragraph, width))
 
 
 def options(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
@@ -201,12 +228,12 @@ def row(parameter: Any, ctx: Any) -> tuple[str, str]:
     return names, text
 
 
-def table(rows: list[tuple[str, str]], column: int = 0) -> Iterator[str]:
+def table(rows: list[tuple[str, str]], width: int = WIDTH, column: int = 0) -> Iterator[str]:
     """Names and words in two columns; names are never cut. `column`: the width of the first, else as wide as it is up
     to _EXAMPLE."""
-    wide = column or min(_EXAMPLE, max((len(name) for name, _ in rows), default=0))
+    wide = column or min(_EXAMPLE, max((len(name) for name, _ in rows), default=0), width - 30)
     for name, words in rows:
-        lines = textwrap.wrap(words, WIDTH - wide - 4, break_on_hyphens=False)
+        lines = textwrap.wrap(words, width - wide - 4, break_on_hyphens=False)
         if len(name) > wide:
             yield f"  {name}"
         else:
@@ -215,9 +242,9 @@ def table(rows: list[tuple[str, str]], column: int = 0) -> Iterator[str]:
             yield f"  {'':{wide}}  {line}".rstrip()
 
 
-def wrapped(paragraph: str, hang: int = 0) -> list[str]:
+def wrapped(paragraph: str, width: int = WIDTH, hang: int = 0) -> list[str]:
     return textwrap.wrap(
-        " ".join(paragraph.split()), WIDTH, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
+        " ".join(paragraph.split()), width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
     )
 
 
@@ -228,23 +255,47 @@ def usage_mistake(error: Any) -> tuple[str, str]:
     """What is wrong with the command line, and what to do: of an exception of typer."""
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "qatprep"
-    fix = f"{path} --help"
-    name = getattr(error, "option_name", "")
-    parameter: Any = getattr(error, "param", None)
-    if type(error).__name__ == "NoSuchOption":
-        known = [flag for p in ctx.command.get_params(ctx) for flag in (*p.opts, *p.secondary_opts)] if ctx else []
-        return f"unknown option {name!r} of {path}", did_you_mean(name, known, fix)
-    choices = [str(getattr(choice, "value", choice)) for choice in getattr(parameter and parameter.type, "choices", ())]
+    kind, message = type(error).__name__, " ".join(error.format_message().split()).rstrip(".")
+    see = f"{path} --help"
+    every = ctx.command.get_params(ctx) if ctx is not None else []
+    name = getattr(error, "option_name", "") or ""
+    if kind == "NoSuchOption":
+        known = [flag for p in every for flag in (*p.opts, *p.secondary_opts)]
+        return f"unknown option {name!r} of {path}", did_you_mean(name, known, see)
+    parameter: Any = getattr(error, "param", None) or next((p for p in every if name in p.opts), None)
+    if parameter is None:
+        extra = message.partition("argument(s) (")[2].rstrip(")")
+        return (f"{path} does not take {extra!r}" if extra else message[:1].lower() + message[1:]), see
+    flag = max(parameter.opts, key=len)
+    flag = flag if flag.startswith("-") else parameter.human_readable_name
+    choices = [str(getattr(choice, "value", choice)) for choice in getattr(parameter.type, "choices", ())]
+    names, means = row(parameter, ctx)
+    usage = f"{names.strip()}: {means}" if means else see
+    if kind == "MissingParameter":
+        examples = EXAMPLES.get(path.removeprefix("qatprep").strip(), ())
+        if examples and parameter.param_type_name == "argument":
+            usage = f"for example: qatprep {examples[0][0]}"
+        return f"{path} needs {flag}", usage
+    if kind == "BadOptionUsage":
+        return f"{flag} of {path} " + ("takes no value" if "not take" in message else "needs a value"), usage
     given = quoted(error.message)
-    if choices and given and "Missing" not in type(error).__name__:
-        flag = max(parameter.opts, key=len)
-        flag = flag if flag.startswith("-") else parameter.human_readable_name
-        return f"{flag} {given!r} is not one of {', '.join(choices)}", did_you_mean(given, choices, fix)
-    message = error.format_message().rstrip(".")
-    return message[:1].lower() + message[1:], fix
+    if choices:
+        return f"{flag} {given!r} is not one of {', '.join(choices)}", did_you_mean(given, choices, see)
+    if number := _number(parameter.type):
+        return f"{flag} {given!r} is not {number}", usage
+    return message[:1].lower() + message[1:], see
+
+
+def _number(kind: Any) -> str:
+    """What a parameter takes that takes a number, "" for others."""
+    words = {"int": "a whole number", "float": "a number"}.get(str(kind.name).partition(" ")[0], "")
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    if words and low is not None:
+        words += f" from {low:g} to {high:g}" if high is not None else f" of {low:g} or more"
+    return words
 
 
 def quoted(message: str) -> str:
-    """The first word in quotes: typer's messages begin with the value they are about."""
-    parts = message.split("'")
-    return parts[1] if len(parts) > 2 and not parts[0] else ""
+    """The value that a message of typer is about, with which it begins: 'x' is not ..., or -1 is not ..."""
+    value = message.partition(" is not ")[0]
+    return value[1:-1] if value[:1] == value[-1:] == "'" else value

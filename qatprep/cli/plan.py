@@ -44,6 +44,7 @@ def plan(
     from qatprep.report import plan as report
     from qatprep.report.outcome import print_outcome
     from qatprep.report.refusal import reach, refusal_lines
+    from qatprep.report.rows import LABEL
 
     if output is Output.json:
         session.json(
@@ -64,7 +65,7 @@ def plan(
             if diff:
                 report.print_plan_diff(console, result, every=verbose)
             for line in refusal_lines(result, found.pci, *reach(found), error=False):
-                console.print(line, soft_wrap=True)
+                console.say(line, hang=LABEL)
             console.print()
         print_outcome(console, outcome)
     return code

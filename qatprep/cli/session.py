@@ -140,30 +140,30 @@ class Session:
 
     def line(self, text: str = "") -> None:
         """One line of data."""
-        self._text(self.out).write(text + "\n")
+        self._write(self._out, self.out, text, 2)
 
-    def say(self, text: str) -> None:
-        """One line of talk."""
-        self._text(self.err).write(text + "\n")
+    def say(self, text: str, hang: int = 2) -> None:
+        """One line of talk; where it wraps, its further lines are `hang` columns in."""
+        self._write(self._err, self.err, text, hang)
         self.err.flush()
+
+    def _write(self, stream: TextIO, gate: TextIO, text: str, hang: int) -> None:
+        """A line for people: wrapped on a terminal, whole elsewhere."""
+        columns = 0
+        if stream.isatty():
+            from qatprep.report.fold import columns_of, folded, prose_columns
+
+            columns = prose_columns(columns_of(stream, self.env))
+        self._text(gate).write((folded(printable(text, "\n\t"), columns, hang) if columns else text) + "\n")
 
     def warn(self, texts: Iterable[str]) -> None:
         """Lines of talk about what is probably a mistake."""
         for text in texts:
             self.say(f"warning: {text}")
 
-    def say_row(self, text: str, indent: int = 16) -> None:
-        """One line of talk; on a terminal it wraps at blanks, its further lines `indent` columns in."""
-        if self._err.isatty():
-            import shutil
-            import textwrap
-
-            width = max(40, shutil.get_terminal_size().columns)
-            lines = textwrap.wrap(
-                text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-            )
-            text = "\n".join(lines)
-        self.say(text)
+    def say_row(self, text: str) -> None:
+        """One line of talk that begins with a label (report/rows.py)."""
+        self.say(text, 16)
 
     def note(self, text: str) -> None:
         """One line of talk that --quiet leaves out."""
@@ -172,7 +172,7 @@ class Session:
 
     def error(self, what: str, cause: str = "", fix: str = "") -> None:
         """The one form of an error, on stderr."""
-        self.say(error_text(what, cause, self.on_this_host(fix)))
+        self.say(error_text(what, cause, self.on_this_host(fix)), 9)
 
     def on_this_host(self, fix: str) -> str:
         """A sentence whose commands work on the host that this call was about."""

@@ -16,6 +16,7 @@ from qatprep.config.values import (
     Override,
     PfConfig,
     memlock_for,
+    memlock_need,
     unmatched,
 )
 from qatprep.config.writing import describe
@@ -36,6 +37,7 @@ __all__ = (
     "impossible",
     "load",
     "memlock_for",
+    "memlock_need",
     "parse",
     "problem",
     "unmatched",

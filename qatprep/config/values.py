@@ -127,13 +127,26 @@ def memlock_for(facts: Facts, config: NodeConfig) -> int:
     """
     from qatprep.runtime.memlock import needed
 
+    return config.containers.memlock if config.containers.memlock > 0 else needed(_signing_vfs(facts, config))
+
+
+def memlock_need(facts: Facts, config: NodeConfig) -> str:
+    """How much that is and for what: "QAT needs 192M for 8 VFs"."""
+    from qatprep.runtime.memlock import spell
+    from qatprep.text import plural
+
+    size = spell(memlock_for(facts, config))
     if config.containers.memlock > 0:
-        return config.containers.memlock
+        return f"the configuration wants {size}"
+    return f"QAT needs {size} for {plural(_signing_vfs(facts, config), 'VF')}"
+
+
+def _signing_vfs(facts: Facts, config: NodeConfig) -> int:
     signing = [
         pf for pf in facts.pci.pfs if pf.family.supported and (config.of(pf).services or _has(pf.services)) >= {"asym"}
     ]
     alone = [vf for vf in facts.pci.vfs if vf.family.supported]  # in a VM: of which PFs they are cannot be seen
-    return needed(len(signing) + len(alone))
+    return len(signing) + len(alone)
 
 
 def _has(services: object) -> frozenset[str]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from qatprep.facts import Facts
 
 KIND = "config"
-_WIDTH = 100
+_WIDTH = 79
+"""Columns of the file: a terminal of 80 shows it whole."""
 
 
 class Row(NamedTuple):
@@ -82,8 +83,8 @@ def commented(facts: Facts, label: str) -> str:
     """A configuration file for this node: the defaults, each with what it means, and its devices as comments."""
     schema = schema_check.schema(KIND)
     lines = [
-        f"# {PATH}: what this node should be. Made by `qatprep config init` for {label}.",
-        "# A key that is left out has its default. Check this file with: qatprep config check",
+        *_comment(f"{PATH}: what this node should be. Made by `qatprep config init` for {label}."),
+        "# A key that is left out has its default. Check this file: qatprep config check",
         "",
         "version: 1",
         "",
@@ -106,11 +107,11 @@ def _devices(pfs: Sequence[Pf]) -> Iterator[str]:
         same = [pf for pf in mine if pf.family is family]
         counts = Counter(pf.numa_node for pf in same if pf.numa_node >= 0)
         where = listed(f"{count} on NUMA node {node}" for node, count in sorted(counts.items()))
-        yield f"# {plural(len(same), f'{family.name} PF')}" + (f": {where}." if where else ".")
+        yield from _comment(plural(len(same), f"{family.name} PF") + (f": {where}." if where else "."))
         offer = family.services
         alone = [token for token in offer.tokens if token in offer.alone]
-        yield (
-            f"# A {family.name} device offers {', '.join(offer.tokens)}, at most {offer.most} at the same time"
+        yield from _comment(
+            f"A {family.name} device offers {', '.join(offer.tokens)}, at most {offer.most} at the same time"
             + (f"; {listed(alone)} only by itself." if alone else ".")
         )
 
@@ -159,7 +160,7 @@ def _description(key: str) -> str:
 def _comment(text: str, indent: str = "") -> Iterator[str]:
     import textwrap
 
-    for line in textwrap.wrap(text, _WIDTH - len(indent) - 2):
+    for line in textwrap.wrap(text, _WIDTH - len(indent) - 2, break_long_words=False, break_on_hyphens=False):
         yield f"{indent}# {line}"
 
 

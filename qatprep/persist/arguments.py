@@ -106,7 +106,8 @@ def describe(arguments: tuple[str, ...] = NEEDED) -> str:
     """All ways as text for people."""
     out = [
         f"Kernel arguments: {' '.join(arguments)}",
-        "Needed where the kernel leaves the IOMMU off by itself (qatprep doctor --only iommu on the node says).",
+        "Needed where the kernel leaves the IOMMU off by itself.",
+        "On the node qatprep doctor --only iommu tells.",
         "One of these, as the host boots, then a reboot:",
     ]
     for way in ways(arguments):

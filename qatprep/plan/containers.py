@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qatprep.assess import Assessment, Skipped
 from qatprep.checks.base import Stage
-from qatprep.config import KEEP_MEMLOCK, memlock_for
+from qatprep.config import KEEP_MEMLOCK, memlock_for, memlock_need
 from qatprep.facts.base import Unknown
 from qatprep.facts.persist import is_ours
 from qatprep.facts.runtime import BASE_SPEC, OwnLimit, RuntimeFacts, hard_limit, ownership
@@ -76,7 +76,9 @@ def _memlock(judged: Assessment, changes: list[Change], skipped: list[Skipped]) 
         skipped.append(Skipped(path, "it is there already, and not qatprep's", finding))
         return None
     new = drop_in(size, hard_limit(runtime))
-    note = f"LimitMEMLOCK {spell(have)} -> {spell(size)} for what {unit} starts from its next start on"
+    note = f"LimitMEMLOCK {spell(size)} instead of {spell(have)}, from the next start of {unit} on"
+    if size > wanted:
+        note += f"; it runs with {spell(running)} now, and {memlock_need(facts, config)}"
     if old != new:
         changes.append(_install(path, new, old, note))
         if facts.persist.systemd is True:
@@ -94,7 +96,7 @@ def _own_limit(
     asked, why = judged.config.containers, f"{own.setting} gives containers {spell(own.limit.soft)}"
     whose = owner(own.path, None) if own.setting == BASE_SPEC else ""
     if asked.memlock <= 0:
-        reason = f"{why}, and QAT needs {spell(wanted)}: set containers.memlock to {wanted}"
+        reason = f"{why}, and {memlock_need(judged.facts, judged.config)}: set containers.memlock to {wanted}"
         skipped.append(Skipped(own.path, reason, judged.named(Stage.MEMLOCK)))
     elif whose and own.path not in asked.may_edit:
         reason = f"{why}, and it {whose} (containers.may_edit: [{own.path}] has it edited all the same)"
@@ -102,7 +104,7 @@ def _own_limit(
     elif own.setting != BASE_SPEC:
         return wanted
     else:
-        note = f"RLIMIT_MEMLOCK {spell(own.limit.soft)} -> {spell(wanted)}, from containerd's next start on"
+        note = f"RLIMIT_MEMLOCK {spell(wanted)} instead of {spell(own.limit.soft)}, from containerd's next start on"
         new = in_base_spec(own.text, wanted)
         changes.append(RaiseBaseSpec.of(own.path, new.encode(), own.text.encode(), note=note))
     return None
@@ -174,7 +176,7 @@ def _crio(runtime: RuntimeFacts, ownership: bool, memlock: int | None, changes: 
     if new is not None:
         old = next((file.text for file in runtime.crio if file.path == crio.DROPIN), None)
         what = ["device ownership on"] if ownership else []
-        what += [f"default_ulimits memlock -> {spell(memlock)}"] if memlock else []
+        what += [f"default_ulimits memlock {spell(memlock)}"] if memlock else []
         changes.append(_install(crio.DROPIN, new, old, f"{', '.join(what)}, from CRI-O's next start on"))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from qatprep.measure.aes import AesBench
 from qatprep.measure.bench import QueueBench, RsaBench
 from qatprep.report.console import Console
 from qatprep.report.marks import mark
+from qatprep.report.rows import columns
 from qatprep.text import plural
 
 
@@ -46,19 +46,11 @@ def rsa_document(bench: RsaBench) -> dict[str, Any]:
 def print_rsa(console: Console, bench: RsaBench) -> None:
     keys = list(dict.fromkeys(row.key for row in bench.rows))
     for workers in dict.fromkeys(row.workers for row in bench.rows):
-        table = Table(
-            title=f"signatures a second, {plural(workers, 'worker')}",
-            title_justify="left",
-            title_style="id",
-            box=None,
-            pad_edge=False,
-        )
-        table.add_column("")
-        for key in keys:
-            table.add_column(key.upper(), justify="right")
-        for peer in dict.fromkeys(row.peer for row in bench.rows if row.workers == workers):
-            table.add_row(peer, *(_cell(bench, key, workers, peer) for key in keys))
-        console.print(table)
+        console.say(Text(f"signatures a second, {plural(workers, 'worker')}", "id"))
+        peers = dict.fromkeys(row.peer for row in bench.rows if row.workers == workers)
+        cells: list[list[Text | str]] = [[peer, *(_cell(bench, key, workers, peer) for key in keys)] for peer in peers]
+        names = [key.upper() for key in keys]
+        columns(console, ("", *names), cells, names)
     console.print(
         Text(
             f"Medians of {bench.rounds} rounds of {bench.seconds:g} s in which all took turns; ± is half the spread. "
@@ -68,7 +60,7 @@ def print_rsa(console: Console, bench: RsaBench) -> None:
         )
     )
     for peer, detail in dict.fromkeys((row.peer, row.detail) for row in bench.rows):
-        console.print(Text.assemble((f"{peer}: ", "id"), detail))
+        console.say(detail, Text(f"{peer}: ", "id"))
     _tell(console, bench.notes, bench.absent, bench.interrupted)
     for row in bench.rows:
         if row.trouble:
@@ -122,25 +114,17 @@ def aes_document(bench: AesBench) -> dict[str, Any]:
 
 def print_notes(console: Console, notes: tuple[str, ...]) -> None:
     for note in notes:
-        console.print(Text.assemble(mark(console, "warn"), " ", note))
+        console.say(note, mark(console, "warn") + Text(" "))
 
 
 def print_aes(console: Console, bench: AesBench) -> None:
     """Without its notes, which are said before it is measured."""
     ciphers = list(dict.fromkeys(cell.cipher for cell in bench.cells))
     sizes = list(dict.fromkeys(cell.size for cell in bench.cells))
-    table = Table(
-        title="speed-up of AES-GCM by vector AES (GB/s with and without)",
-        title_justify="left",
-        title_style="id",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("bytes", justify="right")
-    for cipher in ciphers:
-        table.add_column(cipher.upper(), justify="right")
+    console.say(Text("speed-up of AES-GCM by vector AES (GB/s with and without)", "id"))
+    lines: list[list[Text | str]] = []
     for size in sizes:
-        row = [Text(str(size))]
+        row: list[Text | str] = [str(size)]
         for cipher in ciphers:
             cell = bench.find(cipher, size)
             if cell is None or cell.speedup is None:
@@ -149,8 +133,9 @@ def print_aes(console: Console, bench: AesBench) -> None:
             text = Text(f"{cell.speedup:.2f}x")
             text.append(f"  {_giga(cell.vector)} / {_giga(cell.plain)}", "dim")
             row.append(text)
-        table.add_row(*row)
-    console.print(table)
+        lines.append(row)
+    header = ("bytes", *(cipher.upper() for cipher in ciphers))
+    columns(console, header, lines, header)
     console.print(
         Text(f"Medians of {bench.rounds} interleaved rounds of 1 s. {bench.version}. {bench.cpu}, one core.", "dim")
     )

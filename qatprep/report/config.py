@@ -10,6 +10,8 @@ from rich.text import Text
 from qatprep.config import DEFAULTS, Mistake
 from qatprep.config.writing import PfRow, Row
 from qatprep.report.console import Console
+from qatprep.report.rows import columns
+from qatprep.report.text import braced
 from qatprep.text import plural
 from qatprep.yaml_text import Place
 
@@ -62,17 +64,13 @@ def print_show(console: Console, keys: Sequence[Row], pfs: Sequence[PfRow]) -> N
     for values, mine in groups.items():
         families = ", ".join(dict.fromkeys(pf.family for pf in mine))
         console.print()
-        heading = f"{plural(len(mine), 'PF')} ({families}): {' '.join(pf.bdf for pf in mine)}"
-        console.print(Text(heading, style="id"), soft_wrap=True)
+        heading = Text(f"{plural(len(mine), 'PF')} ({families}): ", style="id")
+        console.say(Text("\n".join(braced([pf.bdf for pf in mine])), style="id"), heading)
         _print(console, [(key, _value(value), place) for key, value, place in values], "  ")
 
 
 def _print(console: Console, rows: Sequence[tuple[str, str, str]], indent: str = "") -> None:
-    wide, value_wide = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for key, value, place in rows:
-        line = Text(f"{indent}{key:<{wide}}  {value:<{value_wide}}  ")
-        line.append(place, style="dim")
-        console.print(line, soft_wrap=True)
+    columns(console, ("", "", ""), [(f"{indent}{key}", value, Text(place, "dim")) for key, value, place in rows])
 
 
 def _value(value: Any) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
+from rich.text import Text
 from rich.theme import Theme
 
-from qatprep.facts.base import whole
+from qatprep.report.fold import MOST_WIDTH, broken, given_columns, prose_columns
 from qatprep.text import printable
 
 THEME = Theme(
@@ -30,15 +31,40 @@ THEME = Theme(
     },
 )
 Color = Literal["auto", "always", "never"]
-MOST_WIDTH = 10_000
-"""More COLUMNS than any terminal has are a mistake, and rich would fill them with blanks. What is not a terminal has as
-many: nothing is wrapped there."""
-PROSE = 120
-"""Columns of a terminal: longer lines of prose are hard to read, however wide it is."""
 
 
 class Console(RichConsole):
-    """rich's, but what does not print in a text is shown as an escape: only rich itself moves the cursor."""
+    """rich's, but lines are broken at blanks alone (report/fold.py), and what does not print in a text is shown as an
+    escape: only rich itself moves the cursor."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """A text is prose; anything else is rich's."""
+        if len(objects) == 1 and isinstance(objects[0], str | Text) and not options.get("soft_wrap"):
+            text = Text(objects[0]) if isinstance(objects[0], str) else objects[0].copy()
+            text.style = text.style or options.get("style") or ""
+            self.say(text)
+        else:
+            super().print(*objects, **options)
+
+    def say(self, text: Text | str, head: Text | str = "", hang: int | None = None, *, shell: bool = False) -> None:
+        """Prose behind `head`, its further lines `hang` columns in (as far as `head` reaches unless told). `shell`: a
+        command, which stays one when it is pasted."""
+        head = Text(head) if isinstance(head, str) else head
+        columns = self.width if shell else prose_columns(self.width)
+        for line in (Text(text) if isinstance(text, str) else text).split("\n", allow_blank=True):
+            own = len(line.plain) - len(line.plain.lstrip())
+            under = own + (head.cell_len if hang is None else hang)
+            found = list(broken(line.plain, columns, head.cell_len, under, shell=shell, measure=cell_len))
+            blank = not head.plain.strip()
+            if blank and len(found) > 1 and found[0][1] == found[0][2]:  # the first word is wider than what is left
+                del found[0]
+            for n, (indent, start, end) in enumerate(found):
+                more = shell and end > start and n < len(found) - 1
+                before = " " * indent if n or blank else head
+                out = Text.assemble(before, line[start:end], " \\" if more else "")
+                out.rstrip()
+                super().print(out, soft_wrap=True)
+            head = Text(" " * head.cell_len)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -53,13 +79,11 @@ def console(stream: TextIO, env: Mapping[str, str], color: Color = "auto", *, qu
     Colours as --color says; "auto": on a terminal, unless NO_COLOR is set (no-color.org). `quiet` prints nothing.
     """
     tty = stream.isatty()
-    columns = whole(env.get("COLUMNS", "")) or 0
-    given = columns if 40 <= columns <= MOST_WIDTH else None
     plain = color == "never" or (color == "auto" and bool(env.get("NO_COLOR")))
     return Console(
         file=stream,
         theme=THEME,
-        width=given if tty else MOST_WIDTH,
+        width=given_columns(env) if tty else MOST_WIDTH,
         force_terminal=tty,
         color_system=None if plain else "standard" if color == "always" and not tty else "auto",
         no_color=plain,
@@ -69,20 +93,3 @@ def console(stream: TextIO, env: Mapping[str, str], color: Color = "auto", *, qu
         soft_wrap=False,
         quiet=quiet,
     )
-
-
-def prose_width(console: Console) -> int:
-    """Columns for prose: as wide as a terminal up to PROSE, unlimited elsewhere."""
-    return console.width if console.width >= MOST_WIDTH else min(console.width, PROSE)
-
-
-def print_table(console: Console, table: Table) -> None:
-    """A table whose addresses stay whole: where the screen is too narrow for it, its lines go on beyond. No line ends
-    in blanks."""
-    wide = console.width
-    needed = console.measure(table, options=console.options.update(max_width=1000)).minimum
-    console.width = max(wide, needed)
-    try:
-        console.print(table)
-    finally:
-        console.width = wide

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from qatprep.crypto.result import ProviderResult
@@ -44,16 +43,13 @@ def _provider(result: ProviderResult) -> dict[str, Any]:
 
 
 def print_smoke(console: Console, report: SmokeReport) -> None:
-    table = Table.grid(padding=(0, 1))
-    table.add_column()
-    table.add_column(style="id")
-    table.add_column(overflow="fold")
+    wide = max((len(result.provider) for result in report.results), default=0)
     for result in report.results:
         words = Text(result.summary)
         for note in result.evidence:
             words.append(f"\n{note}", style="dim")
         if result.fix:
             words.append(f"\n{result.fix}", style="hint")
-        table.add_row(mark(console, _MARKS[result.state]), result.provider, words)
-    console.print(table)
+        head = Text.assemble(mark(console, _MARKS[result.state]), " ", (f"{result.provider:{wide}}", "id"), " ")
+        console.say(words, head)
     console.print(Text(report.verdict, style="ok" if report.ok else "fail"))

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from qatprep.crypto.direct_findings import findings, id_of
@@ -14,9 +13,10 @@ from qatprep.crypto.direct_verdict import libqat_notes
 from qatprep.crypto.qat_verdict import Verdict
 from qatprep.crypto.smoke_direct import DirectReport, State, VfResult
 from qatprep.facts.base import Unknown
-from qatprep.report.console import Console, print_table
+from qatprep.report.console import Console
 from qatprep.report.findings import document as finding
 from qatprep.report.marks import Mark, mark
+from qatprep.report.rows import columns
 from qatprep.report.text import compact
 from qatprep.text import plural
 
@@ -90,10 +90,7 @@ def _notes(report: DirectReport) -> list[str]:
 
 def print_report(console: Console, report: DirectReport, *, every: bool) -> None:
     if every and report.results:
-        print_table(console, _by_pf(report))
-    lines = Table.grid(padding=(0, 1))
-    lines.add_column()
-    lines.add_column(overflow="fold")
+        _print_by_pf(console, report)
     for results in _alike(result for result in report.results if not (every and result.state == "signs")):
         first = results[0]
         text = Text(f"{compact([result.bdf for result in results])}: {first.verdict.summary}")
@@ -103,12 +100,11 @@ def print_report(console: Console, report: DirectReport, *, every: bool) -> None
             text.append(f"\n{first.verdict.fix}", "hint")
         if first.state == "fails":
             text.append(f"\nqatprep explain {id_of(first)}", "dim")
-        lines.add_row(mark(console, _MARKS[first.state]), text)
+        console.say(text, mark(console, _MARKS[first.state]) + Text(" "))
     for note in _notes(report):
-        lines.add_row(mark(console, "warn"), Text(note))
+        console.say(note, mark(console, "warn") + Text(" "))
     if report.requests:
-        lines.add_row("", Text(report.evidence, style="dim"))
-    console.print(lines)
+        console.say(Text(report.evidence, style="dim"), "  ")
     seconds = f" ({report.seconds:.1f} s)" if every else ""
     console.print(Text(verdict(report) + seconds, style="ok" if report.ok else "fail"))
 
@@ -121,14 +117,13 @@ def _alike(results: Iterable[VfResult]) -> list[list[VfResult]]:
     return list(groups.values())
 
 
-def _by_pf(report: DirectReport) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("PF", "services of a VF", "VFs", "sign", "failed", "left alone"):
-        table.add_column(name, justify="left" if name in ("PF", "services of a VF") else "right", no_wrap=True)
+def _print_by_pf(console: Console, report: DirectReport) -> None:
+    lines: list[list[Text | str]] = []
     for pf in dict.fromkeys(result.pf for result in report.results):
         mine = [result for result in report.results if result.pf == pf]
         states = Counter(result.state for result in mine)
         services = next((" ".join(r.proof.seen.services) for r in mine if r.proof and r.proof.seen.services), "-")
         cells = [Text(str(states[state]), "fail" if state == "fails" and states[state] else "") for state in _MARKS]
-        table.add_row(Text(pf or "none visible", style="id"), services, str(len(mine)), *cells)
-    return table
+        lines.append([Text(pf or "none visible", style="id"), services, str(len(mine)), *cells])
+    numbers = ("VFs", "sign", "failed", "left alone")
+    columns(console, ("PF", "services of a VF", *numbers), lines, numbers)

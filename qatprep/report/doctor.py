@@ -16,7 +16,7 @@ from qatprep.findings import Finding, Status
 from qatprep.outcome import Outcome, verdict_document
 from qatprep.outcome import document as last_word
 from qatprep.report.console import Console
-from qatprep.report.findings import RANK, STAGE, Lines, print_stage, stage_of, symbol
+from qatprep.report.findings import RANK, STAGE, print_stage, stage_of, symbol
 from qatprep.report.findings import document as finding
 from qatprep.report.outcome import print_outcome
 from qatprep.version import VERSION
@@ -37,17 +37,16 @@ def print_report(
     """`bootstrap` are the options by which bootstrap fixes this host; `every` tells what is well too; `verbose` adds
     what was read; `short` tells the titles alone."""
     report, facts, config = judged.report, judged.facts, judged.config.source
-    lines = Lines(console)
     if short:
         for f in report.of(Status.FAIL, Status.UNKNOWN, Status.WARN):
             head = Text.assemble(symbol(console, f.status), f" {stage_of(f):{STAGE}}", (f"{f.id:14}", "id"))
-            lines.print(Text(f.title), head)
+            console.say(Text(f.title), head)
         print_outcome(console, outcome)
         return
-    lines.print(Text.assemble(("qatprep doctor: ", "id"), facts.host))
+    console.say(Text.assemble(("qatprep doctor: ", "id"), facts.host))
     about = [facts.cpu.model, f"profile {report.profile}", f"configuration: {config}"]
-    lines.print(Text(", ".join(part for part in about if part), style="dim"))
-    lines.print(Text())
+    console.say(Text(", ".join(part for part in about if part), style="dim"))
+    console.say(Text())
     told = map(outcome.advise, report.findings)
     stages = [(stage, list(members)) for stage, members in groupby(told, key=stage_of)]
     for idle, together in groupby(stages, key=lambda s: not every and bool(_why_idle(s[1]))):
@@ -56,13 +55,13 @@ def print_report(
             for stage, members in together:
                 reasons.setdefault(_why_idle(members), []).append(stage)
             text = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
-            lines.print(Text(f"skipped: {text}", style="skipped"), symbol(console, Status.SKIPPED) + Text(" "))
+            console.say(Text(f"skipped: {text}", style="skipped"), symbol(console, Status.SKIPPED) + Text(" "))
             continue
         for stage, members in together:
-            print_stage(lines, stage, members, bootstrap, every=every, verbose=verbose)
-    lines.print(Text())
+            print_stage(console, stage, members, bootstrap, every=every, verbose=verbose)
+    console.say(Text())
     print_outcome(console, outcome)
-    _print_unseen(lines, report, facts)
+    _print_unseen(console, report, facts)
 
 
 def _why_idle(members: list[Finding]) -> str:
@@ -71,13 +70,13 @@ def _why_idle(members: list[Finding]) -> str:
     return why.pop() if len(why) == 1 else ""
 
 
-def _print_unseen(lines: Lines, report: Report, facts: Facts) -> None:
+def _print_unseen(console: Console, report: Report, facts: Facts) -> None:
     denied = [f for f in report.of(Status.UNKNOWN) if f.fix]
     if not denied or facts.euid == 0:
         return
     ids = ", ".join(dict.fromkeys(f.id for f in denied))
     text = f"An ordinary user cannot see everything: {ids} could not be checked. Run it as root to know."
-    lines.print(Text(text, style="unknown"))
+    console.say(Text(text, style="unknown"))
 
 
 def document(judged: Assessment, outcome: Outcome, code: ExitCode) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from qatprep.checks.base import Profile
 from qatprep.checks.table import BY_ID
 from qatprep.findings.pages import Page
-from qatprep.report.console import Console, prose_width
+from qatprep.report.console import Console
 
 SCHEMA = "qatprep.explain/1"
 _MARK = re.compile(r"`([^`]+)`|\[([^\]]+)\]\(([^)]+)\)")
@@ -22,21 +22,20 @@ _MARK = re.compile(r"`([^`]+)`|\[([^\]]+)\]\(([^)]+)\)")
 def print_list(console: Console, pages: Iterable[Page]) -> None:
     """Every id with the statement that holds when all is well, by stage."""
     for stage, members in groupby(pages, key=lambda page: page.stage):
-        console.print(Text(stage, style="id"), soft_wrap=True)
+        console.say(Text(stage, style="id"))
         for page in members:
-            console.print(Text.assemble("  ", (f"{page.id:14}", "id"), page.title), soft_wrap=True)
+            console.say(page.title, Text.assemble("  ", (f"{page.id:14}", "id")))
 
 
 def print_page(console: Console, page: Page) -> None:
     """One page: paragraphs wrapped, commands as they are."""
-    width = prose_width(console)
-    console.print(Text.assemble((page.id, "id"), f"  {page.title}"), soft_wrap=True)
+    console.say(page.title, Text.assemble((page.id, "id"), "  "))
     facts = [f"stage: {page.stage}"]
     if _profiles(page):
         facts.append(f"for: {', '.join(_profiles(page))}")
     if _needs(page):
         facts.append(f"needs: {', '.join(_needs(page))}")
-    _wrapped(console, Text("; ".join(facts), style="dim"), width)
+    console.say(Text("; ".join(facts), style="dim"))
     heading = False
     for block in page.text.split("\n\n"):
         if not heading:
@@ -45,10 +44,11 @@ def print_page(console: Console, page: Page) -> None:
         if heading:
             console.print(Text(block.removeprefix("### "), style="id"))
         elif block.startswith("    "):
-            console.print(Text(block, style="hint"), soft_wrap=True)
+            for command in block.splitlines():
+                console.say(Text(command, style="hint"), hang=2, shell=True)
         else:
             for item in _items(block):
-                _wrapped(console, _prose(item), width)
+                console.say(_prose(item), hang=2 if item.startswith("- ") else 0)
 
 
 def _items(block: str) -> list[str]:
@@ -75,14 +75,6 @@ def _profiles(page: Page) -> list[str]:
 
 def _needs(page: Page) -> list[str]:
     return list(BY_ID[page.id].needs) if page.id in BY_ID else []
-
-
-def _wrapped(console: Console, text: Text, width: int) -> None:
-    """Further lines of a list's item are indented as its first word is."""
-    indent = "  " if text.plain.startswith("- ") else ""
-    for n, line in enumerate(text.wrap(console, width - len(indent))):
-        line.rstrip()
-        console.print(Text.assemble(indent if n else "", line), soft_wrap=True)
 
 
 def document(pages: Iterable[Page]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from qatprep.findings import CRASH, LOOKED, QUOTES, SEEN, Finding, Status
 from qatprep.findings.pages import pages, title
-from qatprep.report.console import Console, prose_width
+from qatprep.report.console import Console
 from qatprep.report.marks import Mark, mark
 from qatprep.text import listed
 
@@ -34,30 +34,10 @@ _LABEL = 9
 STAGE = 14
 
 
-class Lines:
-    """Printing line by line, so that a pipe gets no blanks at the ends; prose hangs, commands are never broken."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.width = prose_width(console)
-
-    def print(self, text: Text, head: Text | str = "", hang: int | None = None) -> None:
-        """Prose behind `head`, its further lines `hang` columns in (as far as `head` reaches unless told)."""
-        first = head if isinstance(head, Text) else Text(head)
-        indent = first.cell_len if hang is None else hang
-        room = max(20, self.width - max(indent, first.cell_len))
-        for n, line in enumerate(text.wrap(self.console, room) or [Text()]):
-            line.rstrip()
-            self.console.print(Text.assemble(first if n == 0 else " " * indent, line), soft_wrap=True)
-
-    def row(self, label: str, words: str) -> None:
-        """A label and a paragraph next to it."""
-        self.print(Text(words), Text(f"{'':{_INDENT}}{label:{_LABEL}}", style="dim"))
-
-    def command(self, label: str, command: str) -> None:
-        """Something to paste: one line, whatever the width."""
-        head = Text(f"{'':{_INDENT}}{label:{_LABEL}}", style="dim")
-        self.console.print(Text.assemble(head, (command, "hint")), soft_wrap=True)
+def _row(console: Console, label: str, text: str, *, shell: bool = False) -> None:
+    """A label and a paragraph, or a command, next to it."""
+    head = Text(f"{'':{_INDENT}}{label:{_LABEL}}", style="dim")
+    console.say(Text(text, "hint" if shell else ""), head, shell=shell)
 
 
 def stage_of(f: Finding) -> str:
@@ -67,19 +47,19 @@ def stage_of(f: Finding) -> str:
 
 
 def print_stage(
-    lines: Lines, stage: str, members: list[Finding], bootstrap: str, *, every: bool, verbose: bool
+    console: Console, stage: str, members: list[Finding], bootstrap: str, *, every: bool, verbose: bool
 ) -> None:
     """The checks of one stage: half a line, then what they found, and with `every` what is well."""
-    _print_group(lines, stage, members, summary(members))
+    _print_group(console, stage, members, summary(members))
     for f in members:
         if f.status in _TOLD:
-            _print_finding(lines, f, bootstrap, verbose=verbose)
+            _print_finding(console, f, bootstrap, verbose=verbose)
         elif _explained(f):
-            _print_finding(lines, f, bootstrap, verbose=True)
+            _print_finding(console, f, bootstrap, verbose=True)
         elif every or _quotes(f):
-            _headline(lines, f)
+            _headline(console, f)
             if _quotes(f):
-                _evidence(lines, f)
+                _evidence(console, f)
 
 
 def _explained(f: Finding) -> bool:
@@ -92,10 +72,10 @@ def _quotes(f: Finding) -> bool:
     return f.id == QUOTES and any(e.path not in (SEEN, LOOKED) for e in f.evidence)
 
 
-def _print_group(lines: Lines, stage: str, members: list[Finding], told: Text) -> None:
+def _print_group(console: Console, stage: str, members: list[Finding], told: Text) -> None:
     worst = min((f.status for f in members), key=RANK.index)
-    head = Text.assemble(symbol(lines.console, worst), (f" {stage:{STAGE}}", "id"))
-    lines.print(told, head)
+    head = Text.assemble(symbol(console, worst), (f" {stage:{STAGE}}", "id"))
+    console.say(told, head)
 
 
 def symbol(console: Console, status: Status) -> Text:
@@ -138,7 +118,7 @@ def _counts(count: Counter[Status], *also: Status) -> list[Text]:
     return [Text(f"{count[status]} {name}", style=str(status)) for status, name in names.items() if count[status]]
 
 
-def _headline(lines: Lines, f: Finding) -> None:
+def _headline(console: Console, f: Finding) -> None:
     word = {Status.OK: "ok", Status.BLOCKED: "blocked", Status.SKIPPED: "skipped"}.get(f.status, f.status.upper())
     head = Text.assemble("    ", (f.id, "id"), " ", (word, str(f.status)), "  ")
     text = Text(f.title)
@@ -148,27 +128,24 @@ def _headline(lines: Lines, f: Finding) -> None:
         text.append(f" ({f.cause})", style="skipped")
     elif f.status is Status.OK and (seen := [e.value for e in f.evidence if e.path in (SEEN, LOOKED)]):
         text.append(f" ({'; '.join(seen)})", style="dim")
-    lines.print(text, head, hang=_INDENT)
+    console.say(text, head, hang=_INDENT)
 
 
-def _print_finding(lines: Lines, f: Finding, bootstrap: str, *, verbose: bool) -> None:
-    _headline(lines, f)
+def _print_finding(console: Console, f: Finding, bootstrap: str, *, verbose: bool) -> None:
+    _headline(console, f)
     if f.subjects and not (len(f.subjects) == 1 and f.subjects[0] in f.title):
-        lines.row("where", some(f.subjects, len(f.subjects) if verbose else _SUBJECTS))
+        _row(console, "where", some(f.subjects, len(f.subjects) if verbose else _SUBJECTS))
     if verbose or _quotes(f):
-        _evidence(lines, f)
+        _evidence(console, f)
     if f.cause:
-        lines.row("cause", f.cause)
+        _row(console, "cause", f.cause)
     if f.step:
-        lines.command("fix", f"qatprep {f.step}{bootstrap}")
+        _row(console, "fix", f"qatprep {f.step}{bootstrap}", shell=True)
     elif f.instead:
-        lines.row("fix", f.instead)
+        _row(console, "fix", f.instead)
     label = fix_label(f)
     for step in f.fix:
-        if is_command(step):
-            lines.command(label, step)
-        else:
-            lines.row(label, step)
+        _row(console, label, step, shell=is_command(step))
         label = ""
 
 
@@ -183,12 +160,12 @@ def is_command(step: str) -> bool:
     return step[:1] == "/" or step[:1].islower()
 
 
-def _evidence(lines: Lines, f: Finding) -> None:
+def _evidence(console: Console, f: Finding) -> None:
     read = [e for e in f.evidence if e.path != SEEN]  # which the line of the stage has said
     for n, e in enumerate(read[:_EVIDENCE]):
-        lines.row("" if n else "seen", f"{e.path}: {e.value}")
+        _row(console, "" if n else "seen", f"{e.path}: {e.value}")
     if len(read) > _EVIDENCE:
-        lines.row("", f"and {len(read) - _EVIDENCE} more (--output json has all)")
+        _row(console, "", f"and {len(read) - _EVIDENCE} more (--output json has all)")
 
 
 def some(subjects: Sequence[str], limit: int) -> str:
@@ -203,28 +180,27 @@ def some(subjects: Sequence[str], limit: int) -> str:
 
 def print_findings(console: Console, findings: Sequence[Finding], well: str) -> None:
     """Findings without a host around them, by stage; `well` where there are none."""
-    lines = Lines(console)
     if not findings:
-        lines.print(Text(well, style="ok"), symbol(console, Status.OK) + Text(" "))
+        console.say(Text(well, style="ok"), symbol(console, Status.OK) + Text(" "))
         return
     order = {id: number for number, id in enumerate(pages())}
     ordered = sorted(findings, key=lambda f: order[f.id])
     for stage, members in groupby(ordered, key=stage_of):
         group = list(members)
-        _print_group(lines, stage, group, Text(", ").join(_counts(Counter(f.status for f in group), Status.OK)))
+        _print_group(console, stage, group, Text(", ").join(_counts(Counter(f.status for f in group), Status.OK)))
         for f in group:
             if f.status in _TOLD:
-                _print_finding(lines, f, "", verbose=True)
+                _print_finding(console, f, "", verbose=True)
             else:
-                _headline(lines, f)
+                _headline(console, f)
     told = next((f for status in _TOLD for f in findings if f.status is status), None)
     if told is not None:
-        hint(lines, "read on", f"qatprep explain {told.id}")
+        hint(console, "read on", f"qatprep explain {told.id}")
 
 
-def hint(lines: Lines, label: str, command: str, rest: str = "") -> None:
+def hint(console: Console, label: str, command: str, rest: str = "") -> None:
     """A command by which to go on."""
-    lines.console.print(Text.assemble((f"{label}: ", "dim"), (command, "hint"), (rest, "dim")), soft_wrap=True)
+    console.say(Text.assemble((command, "hint"), (rest, "dim")), Text(f"{label}: ", "dim"))
 
 
 def document(f: Finding) -> dict[str, Any]:

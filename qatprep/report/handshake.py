@@ -12,8 +12,8 @@ from qatprep.findings import Finding, worst
 from qatprep.mesh.inspect.handshake import Series
 from qatprep.mesh.inspect.judge.handshake import Proof, Signer
 from qatprep.report.console import Console
-from qatprep.report.findings import Lines, print_findings
 from qatprep.report.findings import document as finding
+from qatprep.report.findings import print_findings
 from qatprep.text import listed, plural
 
 _MOST = 20
@@ -51,10 +51,8 @@ def document(series: Series, signed: Proof | None, findings: Sequence[Finding]) 
 
 
 def show(console: Console, series: Series, signed: Proof | None, findings: Sequence[Finding]) -> None:
-    lines = Lines(console)
-
     def row(label: str, text: str) -> None:
-        lines.print(Text(text), Text(f"{label:{_LABEL}}", style="dim"))
+        console.say(Text(text), Text(f"{label:{_LABEL}}", style="dim"))
 
     certificate = series.certificate
     if certificate:

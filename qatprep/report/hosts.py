@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from qatprep.report.console import Console, prose_width
+from qatprep.report.console import Console
 from qatprep.simulator.scenarios import Findings, Scenario
 from qatprep.text import plural
 
@@ -18,10 +18,7 @@ def print_hosts(console: Console, scenarios: Sequence[Scenario]) -> None:
     """One line a host."""
     wide = max((len(s.name) for s in scenarios), default=0)
     for s in scenarios:
-        for n, line in enumerate(Text(s.title).wrap(console, max(30, console.width - wide - 2))):
-            line.rstrip()
-            head = Text(f"{s.name:{wide}}  ", style="id") if n == 0 else Text(" " * (wide + 2))
-            console.print(Text.assemble(head, line), soft_wrap=True)
+        console.say(s.title, Text(f"{s.name:{wide}}  ", style="id"))
     console.print()
     console.print(
         Text.assemble(
@@ -30,21 +27,17 @@ def print_hosts(console: Console, scenarios: Sequence[Scenario]) -> None:
             (" shows one's story, ", "dim"),
             ("qatprep doctor --simulate NAME", "hint"),
             (" shows it", "dim"),
-        ),
-        soft_wrap=True,
+        )
     )
 
 
 def print_story(console: Console, s: Scenario) -> None:
-    width = prose_width(console)
-    console.print(Text.assemble((s.name, "id"), f"  {s.title}"), soft_wrap=True)
+    console.say(s.title, Text.assemble((s.name, "id"), "  "))
     console.print()
     rows = [("story", s.story), ("source", s.source), ("kernel", s.kernel), ("doctor", _found(s.findings, s.profile))]
     rows.append(("after", _found(s.after, s.profile) if s.after is not None else "bootstrap cannot fix it"))
     for label, words in rows:
-        for n, line in enumerate(Text(" ".join(words.split())).wrap(console, width - 8)):
-            line.rstrip()
-            console.print(Text.assemble((f"{label if n == 0 else '':8}", "dim"), line), soft_wrap=True)
+        console.say(" ".join(words.split()), Text(f"{label:8}", style="dim"))
 
 
 def _found(findings: Findings, profile: str) -> str:

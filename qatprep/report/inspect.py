@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from qatprep.findings import Finding, Status, worst
@@ -17,8 +16,9 @@ from qatprep.mesh.inspect.manifest import Manifest
 from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
 from qatprep.mesh.provider import Kind
 from qatprep.report.console import Console
-from qatprep.report.findings import Lines, print_findings
 from qatprep.report.findings import document as finding
+from qatprep.report.findings import print_findings
+from qatprep.report.rows import columns
 from qatprep.text import plural, printable
 
 _BAR = 40
@@ -98,10 +98,8 @@ def _signing(dump: Dump) -> str:
 
 
 def print_dump(console: Console, dump: Dump, findings: Sequence[Finding]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("listener", "address", "names", "certificate", "provider", "fallback", "key"):
-        table.add_column(column, overflow="fold")
     rows = list(_rows(dump))
+    cells: list[list[Text | str]] = []
     for chain, secret, certificate in rows[:_MOST]:
         if certificate is None:
             kind, fallback, key = Text("not in the dump", style="unknown"), "", ""
@@ -113,9 +111,9 @@ def print_dump(console: Console, dump: Dump, findings: Sequence[Finding]) -> Non
             kind = Text.assemble(kind, f" ({chain.state})")
         names = ", ".join(chain.names[:2]) + (" ..." if len(chain.names) > 2 else "")
         where = f"secret {secret}" if secret else (certificate.chain if certificate else "")
-        table.add_row(chain.listener, chain.address, names or "any", where, kind, fallback if certificate else "", key)
+        cells.append([chain.listener, chain.address, names or "any", where, kind, fallback if certificate else "", key])
     if rows:
-        console.print(table)
+        columns(console, ("listener", "address", "names", "certificate", "provider", "fallback", "key"), cells)
     if len(rows) > _MOST:
         console.print(Text(f"and {len(rows) - _MOST} more: --output json has all", style="dim"))
     if dump.version:
@@ -220,18 +218,15 @@ def _summary(sizes: Sizes) -> str:
 
 
 def _print_tls(console: Console, stats: Stats, rate: Rate | None) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("listener", overflow="fold")
-    for column in ("handshakes", "resumed", "full", *(["full/s"] if rate else []), "errors"):
-        table.add_column(column, justify="right")
-    table.add_column("signed with")
+    numbers = ("handshakes", "resumed", "full", *(["full/s"] if rate else []), "errors")
+    cells = []
     for address, ssl in list(stats.ssl.items())[:_MOST]:
         full = ssl.handshakes - ssl.reused
         share = f"{ssl.reused} ({ssl.reused / ssl.handshakes:.0%})" if ssl.handshakes else "0"
         speed = [f"{full / rate.seconds:.0f}"] if rate and rate.seconds else [] if not rate else ["-"]
         signed = ", ".join(ssl.algorithms()) or "-"
-        table.add_row(address, str(ssl.handshakes), share, str(full), *speed, str(ssl.errors), signed)
-    console.print(table)
+        cells.append([address, str(ssl.handshakes), share, str(full), *speed, str(ssl.errors), signed])
+    columns(console, ("listener", *numbers, "signed with"), cells, numbers)
 
 
 # -- logs and manifests -----------------------------------------------------------------------------------------------
@@ -264,10 +259,9 @@ def print_log(console: Console, log: Log, findings: Sequence[Finding]) -> None:
     else:
         what = f"not recognised: none of the {plural(log.lines, 'line')} of {log.name} is known; the last:"
     console.print(Text(what, style="unknown"))
-    lines = Lines(console)
     digits = len(str(log.quoted[-1].line))
     for line, text in log.quoted:
-        lines.print(Text(text), Text(f"  {line:>{digits}}  ", style="dim"))
+        console.say(Text(text), Text(f"  {line:>{digits}}  ", style="dim"))
     note = "qatprep does not know these sentences: they may be harmless or not."
     console.print(Text(note, style="dim"))
 

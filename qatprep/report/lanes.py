@@ -9,15 +9,16 @@ from typing import NamedTuple
 from rich.text import Text
 
 from qatprep.report.console import Console
+from qatprep.report.fold import prose_columns
 from qatprep.report.rows import LABEL, rows
-from qatprep.report.text import braces, compact
+from qatprep.report.text import braced, compact
 from qatprep.steps.base import Change
 from qatprep.text import plural
 
 _COUNT = 58
 """The column in which it stands how many VFs a line is about."""
-_TOGETHER = 8
-"""BDFs on one line."""
+_ROOM = 8
+"""Columns for that number."""
 
 
 class Step(NamedTuple):
@@ -46,8 +47,13 @@ def undoing(change: Change) -> Step:
 def print_host(console: Console, label: str, steps: Iterable[Step]) -> None:
     """Changes of the host itself."""
     lines: list[Text] = []
+    room = prose_columns(console.width) - LABEL
     for step in steps:
-        lines.append(Text.assemble(f"{step.what} {step.subject}: ", step.text))
+        name = f"{step.what} {step.subject}"
+        if len(name) + 2 + step.text.cell_len <= room:
+            lines.append(Text.assemble(f"{name}: ", step.text))
+        else:
+            lines += [Text(name), Text.assemble("  ", step.text)]
         lines += [Text(f"cost: {cost}", "warn") for cost in step.cost]
     rows(console, label, lines, style="id")
 
@@ -61,8 +67,7 @@ def print_lanes(console: Console, lanes: Mapping[str, Sequence[Step]], *, pfs: b
         kinds.setdefault(device if every else shape, []).append(device)
     for devices in kinds.values():
         label = plural(len(devices), "PF" if pfs else "device")
-        chunks = [devices[n : n + _TOGETHER] for n in range(0, len(devices), _TOGETHER)]
-        rows(console, label, [Text(braces(chunk), "id") for chunk in chunks], style="id")
+        rows(console, label, [Text(line, "id") for line in braced(devices)], style="id")
         _print_lane(console, devices, lanes[devices[0]], every=every)
 
 
@@ -77,7 +82,7 @@ def _print_lane(console: Console, devices: list[str], lane: Sequence[Step], *, e
                 text = Text.assemble(f"{step.subject}  ", text)
             elif not own:
                 count = plural(len(steps) * len(devices), "VF")
-                text.append(" " * max(2, _COUNT - LABEL - text.cell_len) + count)
+                text.append(" " * max(2, min(_COUNT, console.width - _ROOM) - LABEL - text.cell_len) + count)
             texts.append(text)
             texts += [Text(f"cost: {cost}", "warn") for cost in step.cost]
         rows(console, f"  {what}", texts)
@@ -93,5 +98,5 @@ def print_diff(console: Console, steps: Iterable[Step], *, every: bool = False) 
         console.print(Text("+++ after", "new"))
     for same in kinds.values():
         step, names = same[0], compact([step.subject for step in same])
-        console.print(Text(f"-{names} {step.what}: {step.before}", "old"), soft_wrap=True)
-        console.print(Text(f"+{names} {step.what}: {step.after}", "new"), soft_wrap=True)
+        console.print(Text(f"-{names} {step.what}: {step.before}", "old"))
+        console.print(Text(f"+{names} {step.what}: {step.after}", "new"))

@@ -100,7 +100,7 @@ def ipc_lock_note() -> str:
     return (
         "no IPC_LOCK, unlike Intel's manifests: it does nothing for a process that is not root, and Pod Security "
         "restricted refuses it; the node's memlock limit is what counts "
-        f"({spell(needed(1))} or more, the {PAPER} of Intel's guide is one VF and nothing else)"
+        f"({spell(needed(1))} or more, the {PAPER} bytes of Intel's guide is one VF and nothing else)"
     )
 
 

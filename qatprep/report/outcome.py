@@ -8,10 +8,13 @@ from qatprep.assess import State, Verdict
 from qatprep.checks.base import Profile
 from qatprep.outcome import Outcome, proof_lines
 from qatprep.report.console import Console
-from qatprep.report.rows import LABEL, hanging, rows
+from qatprep.report.rows import LABEL, row, rows
 
 NAMES = {Profile.QAT: "QAT", Profile.CRYPTOMB: "CryptoMB"}
 _STYLES = {State.READY: "ok", State.CONFIGURED: "ok", State.NOT_READY: "fail", State.NOT_POSSIBLE: "fail"}
+
+_REASON = 40
+"""Columns of a verdict's reason; where they are not left next to its state, it is below."""
 
 
 def state_text(verdict: Verdict, *, simulated: bool) -> str:
@@ -39,17 +42,24 @@ def print_verdicts(console: Console, outcome: Outcome) -> None:
         head = Text.assemble(
             (f"{NAMES[verdict.subject]:{LABEL}}", "id"), (f"{state:{width}}", _STYLES.get(verdict.state, "warn"))
         )
-        hanging(console, head, text)
+        if console.width - head.cell_len >= _REASON:
+            console.say(text, head)
+        else:
+            console.say("", head)
+            console.say(text, " " * LABEL)
     if any(verdict.well for verdict in outcome.verdicts):
         rows(console, "proof", proof_lines(outcome))
 
 
 def print_next(console: Console, outcome: Outcome) -> None:
-    """What is left to a person, and what to do next. Commands are whole, whatever the width."""
+    """What is left to a person, and what to do next: why is behind each command, or below it where one has no room."""
     rows(console, "remaining", [Text(action, style="hint") for action in outcome.remaining])
     column = max((len(item.command) for item in outcome.next), default=0) + 2
+    beside = all(LABEL + column + len(item.why) <= console.width for item in outcome.next if item.why)
     for n, (command, why) in enumerate(outcome.next):
-        line = Text.assemble((f"{'next' if n == 0 else '':{LABEL}}", "dim"), (command, "hint"))
-        if why and LABEL + column + len(why) <= console.width:
-            line.append(f"{'':{column - len(command)}}{why}", style="dim")
-        console.print(line, soft_wrap=True)
+        text = Text(command, "hint")
+        if beside and why:
+            text = Text.assemble(text, (f"{'':{column - len(command)}}{why}", "dim"))
+        row(console, "" if n else "next", text, shell=command.startswith(("qatprep ", "sudo ")))
+        if why and not beside:
+            row(console, "", Text(f"  {why}", "dim"))

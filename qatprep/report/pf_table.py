@@ -12,6 +12,7 @@ from qatprep.facts.health import FATAL, signs_of_death
 from qatprep.facts.pci import DeviceNode, Pf, Services
 from qatprep.findings import Status
 from qatprep.report.console import Console
+from qatprep.report.fold import MOST_WIDTH
 from qatprep.report.rows import columns, width_of
 from qatprep.report.text import braces
 from qatprep.text import plural
@@ -66,7 +67,7 @@ def print_pfs(console: Console, judged: Assessment, *, every: bool) -> None:
     more = [list(line.more) for (line, _), pfs in groups.items() for _ in range(0, len(pfs), most)]
     more += [[""] * len(_MORE)] * (len(rows) - len(more))
     wider = [[*row, *extra] for row, extra in zip(rows, more, strict=True)]
-    if width_of([*header, *_MORE], wider) <= console.width < 10_000:
+    if width_of([*header, *_MORE], wider) <= console.width < MOST_WIDTH:
         header, rows = [*header, *_MORE], wider
     if not any(line.findings for _, line in found):
         at = header.index("finding")

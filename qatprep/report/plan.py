@@ -37,7 +37,8 @@ def print_plan(console: Console, plan: Plan, facts: Facts, config: str, *, verb:
         if not plan.costs:
             row(console, "cost", "nothing in use is lost, nothing is restarted")
         on = f" on {plural(len(plan.lanes), 'PF' if facts.pci.pfs else 'device')}" if plan.lanes else ""
-        row(console, "total", f"{plural(len(plan.changes), 'change')}{on}")
+        sure = ", a forecast until the driver runs" if plan.forecast else ""
+        row(console, "total", f"{plural(len(plan.changes), 'change')}{on}{sure}")
 
 
 def alike(plan: Plan) -> list[list[str]]:
@@ -127,6 +128,14 @@ def undone(count: int) -> str:
     return f"Rolled back: all {count} changes were undone; what they changed is as it was."
 
 
+def _forecast(result: Result) -> str:
+    """Why another number of changes was made than planned, "" where it is the same."""
+    planned, made = len(result.plan.changes), len(result.made)
+    if not result.plan.forecast or planned == made:
+        return ""
+    return f"; {planned} were forecast before the driver ran, which left {'more' if made > planned else 'less'} to do"
+
+
 def print_result(
     console: Console, result: Result, host: str, undo: str, *, qat: bool, failed: bool, again: str
 ) -> None:
@@ -143,21 +152,21 @@ def print_result(
             Text(idle(result.skipped, host, qat=qat, failed=failed), style="warn" if result.skipped or failed else "ok")
         )
     elif result.status == "applied":
-        say(Text(f"Done: {plural(len(result.made), 'change')}, each read back.", style="ok"))
-        row(console, "undo", Text(undo, style="hint"))
+        say(Text(f"Done: {plural(len(result.made), 'change')}, each read back{_forecast(result)}.", style="ok"))
+        row(console, "undo", Text(undo, style="hint"), shell=undo.startswith("qatprep "))
     elif result.status == "declined" or result.status == "refused":
         say("Nothing was changed.")
     if result.failure:
         what = "Interrupted." if result.status == "interrupted" else f"error: {result.failure.message}"
         say(Text(what, style="fail"))
         if result.failure.hint:
-            say(Text.assemble(("  fix:   ", "dim"), (result.failure.hint, "hint")))
+            console.say(Text(result.failure.hint, "hint"), Text("  fix:   ", "dim"))
     if result.status in ("rolled back", "interrupted"):
         say(Text(undone(len(result.made)), style="warn"))
     elif result.status == "partial":
         say(Text("Rolled back in part. This could not be undone:", style="fail"))
         for line in result.not_undone:
-            say(f"  {line}")
+            console.say(line, "  ")
         row(console, "next", Text(f"qatprep rollback {result.run}, when the cause is gone", style="hint"))
     for subjects, item in together(result.skipped):
         row(console, "skipped", Text(f"{subjects}: {item.reason}", style="warn"))

@@ -72,28 +72,26 @@ class Watcher:
                 )
         elif not self._quiet:
             if not change.batch:
-                self._console.print(f"{change}  ({seconds:.1f} s)", soft_wrap=True)
+                self._console.print(f"{change}  ({seconds:.1f} s)")
             elif self._counts[lane] == self._totals.get(lane):
-                self._console.print(f"{lane} ready, {plural(self._totals[lane], 'change')}", soft_wrap=True)
+                self._console.print(f"{lane} ready, {plural(self._totals[lane], 'change')}")
 
     def failed(self, change: Change, error: str) -> None:
         if not self._quiet:
-            self._console.print(f"failed: {change}: {error}", style="fail", soft_wrap=True)
+            self._console.print(f"failed: {change}: {error}", style="fail")
 
     def stopping(self) -> None:
         if not self._quiet:
             text = "interrupted: the changes under way are finished, then everything is undone"
-            self._console.print(text, style="warn", soft_wrap=True)
+            self._console.print(text, style="warn")
 
     def undone(self, change: Change) -> None:
         if not self._undoing and not self._quiet:
             self._undoing = True
             self._console.print("undoing, newest first", style="warn")
         if self._live is None and not self._quiet and not change.batch:
-            self._console.print(
-                f"undone: {change.subject} {change.what} back to {change.summary.before}", soft_wrap=True
-            )
+            self._console.print(f"undone: {change.subject} {change.what} back to {change.summary.before}")
 
     def not_undone(self, change: Change, error: str) -> None:
         if not self._quiet:
-            self._console.print(f"not undone: {change}: {error}", style="fail", soft_wrap=True)
+            self._console.print(f"not undone: {change}: {error}", style="fail")

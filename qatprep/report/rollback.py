@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from qatprep.engine.journal import Entry, Run
 from qatprep.engine.run import LOCK, effective
 from qatprep.facts.nodes import Holder
 from qatprep.host.base import Host
-from qatprep.report.console import Console, print_table
+from qatprep.report.console import Console
 from qatprep.report.lanes import Step, print_host, print_lanes, undoing
-from qatprep.report.rows import row
+from qatprep.report.rows import columns, row
 from qatprep.text import plural
 
 
@@ -47,12 +46,8 @@ def print_runs(console: Console, runs: Sequence[Run], host: Host) -> None:
     if not runs:
         console.print(f"{host.label} remembers no runs.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "time", "command", "status", "changes"):
-        table.add_column(column, no_wrap=column != "command", justify="right" if column == "changes" else "left")
-    for run in runs:
-        table.add_row(run.id, run.time, run.command, run_status(run, host), str(len(run.entries)))
-    print_table(console, table)
+    cells = [(run.id, run.time, run.command, run_status(run, host), str(len(run.entries))) for run in runs]
+    columns(console, ("run", "time", "command", "status", "changes"), cells, {"changes"})
 
 
 def print_chain(console: Console, chain: Sequence[Run], host: Host, *, every: bool = False) -> None:
@@ -118,5 +113,5 @@ def print_outcome(console: Console, chain: Sequence[Run], not_undone: Sequence[s
         return
     console.print(Text("Rolled back in part. This could not be undone:", style="fail"))
     for line in not_undone:
-        console.print(f"  {line}")
+        console.say(line, "  ")
     console.print(Text("When the cause is gone, run the same command again.", style="hint"))

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 
-from qatprep.report.console import Console, prose_width
+from qatprep.report.console import Console
+from qatprep.report.fold import broken
 
 if TYPE_CHECKING:  # `device list` shares this file, and waits for no check
     from qatprep.facts import Facts
 
 LABEL = 16
 """Columns of a label."""
+_NARROW = 24
+"""Columns that a column keeps when it wraps."""
 
 
-def row(console: Console, label: str, text: Text | str, *, style: str = "dim") -> None:
-    """A label, and prose that wraps next to it."""
-    hanging(console, Text(f"{label:{LABEL}}", style=style), text if isinstance(text, Text) else Text(text))
+def row(console: Console, label: str, text: Text | str, *, style: str = "dim", shell: bool = False) -> None:
+    """A label, and prose that wraps next to it; `shell`: a command."""
+    console.say(text, Text(f"{label:{LABEL}}", style=style), shell=shell)
 
 
 def rows(console: Console, label: str, lines: Iterable[Text | str], *, style: str = "dim") -> None:
@@ -27,24 +31,52 @@ def rows(console: Console, label: str, lines: Iterable[Text | str], *, style: st
         row(console, "" if n else label, line, style=style)
 
 
-def hanging(console: Console, head: Text, text: Text) -> None:
-    """Prose behind `head`, its further lines below itself."""
-    room = max(20, prose_width(console) - head.cell_len)
-    for n, line in enumerate(text.wrap(console, room) or [Text()]):
-        line.rstrip()
-        whole = Text.assemble(head if n == 0 else " " * head.cell_len, line)
-        whole.rstrip()
-        console.print(whole, soft_wrap=True)
+def columns(
+    console: Console, header: Sequence[str], lines: Sequence[Sequence[Text | str]], right: Container[str] = ()
+) -> None:
+    """A table without lines around it, no line of which ends in blanks.
 
-
-def columns(console: Console, header: Sequence[str], lines: Sequence[Sequence[Text | str]], right: set[str]) -> None:
-    """A table without lines around it: no cell is cut or wrapped, no line ends in blanks."""
-    cells = [[Text(name, style="dim") for name in header]]
-    cells += [[cell if isinstance(cell, Text) else Text(cell) for cell in line] for line in lines]
-    widths = [max(line[n].cell_len for line in cells) for n in range(len(header))]
+    Where the terminal is too narrow for it, the widest column wraps; where even that is too wide, the last columns
+    follow below their row, each with its name.
+    """
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in line] for line in lines]
+    widths = [max([len(name), *(line[n].cell_len for line in cells)]) for n, name in enumerate(header)]
+    words = [[word for line in cells for word in line[n].plain.split()] for n in range(len(header))]
+    surplus = sum(widths) + 2 * (len(widths) - 1) - console.width
+    shown = len(header)
+    if surplus > 0:
+        free = [n for n, name in enumerate(header) if name not in right]
+        widest = max(free, key=lambda n: widths[n])
+        room = widths[widest] - surplus
+        if room >= max(_NARROW, len(header[widest]), *map(cell_len, words[widest])):
+            widths[widest] = room
+        else:
+            while shown > 1 and sum(widths[:shown]) + 2 * (shown - 1) > console.width:
+                shown -= 1
+    if any(header[:shown]):
+        _print_row(console, [Text(name, style="dim") for name in header[:shown]], widths, header, right)
     for line in cells:
+        _print_row(console, line[:shown], widths, header, right)
+        rest = [(name, cell) for name, cell in zip(header[shown:], line[shown:], strict=True) if cell.plain]
+        if rest:
+            parts = [Text.assemble((f"{name} " if name else "", "dim"), cell) for name, cell in rest]
+            console.say(Text(", ").join(parts), "    ")
+
+
+def _print_row(
+    console: Console, line: Sequence[Text], widths: Sequence[int], header: Sequence[str], right: Container[str]
+) -> None:
+    """The cells of a row; one that is wider than its column takes several lines."""
+    parts = [
+        [cell[start:end] for _, start, end in broken(cell.plain, widths[n], measure=cell_len)]
+        if cell.cell_len > widths[n]
+        else [cell]
+        for n, cell in enumerate(line)
+    ]
+    for k in range(max(map(len, parts))):
         out = Text()
-        for n, cell in enumerate(line):
+        for n, part in enumerate(parts):
+            cell = part[k] if k < len(part) else Text()
             padding = " " * (widths[n] - cell.cell_len)
             out.append("  " if n else "")
             out.append_text(Text.assemble(padding, cell) if header[n] in right else Text.assemble(cell, padding))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from qatprep.assess import Assessment
-from qatprep.config import memlock_for
+from qatprep.config import memlock_need
 from qatprep.facts.base import Unknown
 from qatprep.facts.kubernetes import predict
 from qatprep.facts.nodes import POD_LOGS
@@ -34,7 +34,7 @@ def container_lines(console: Console, judged: Assessment) -> Iterator[Text | str
     pid = f", pid {found.daemon_pid}" if found.daemon_pid else ", not running"
     yield f"{found.runtime.name}{version}{pid}"
     limit = memlock(judged)
-    text = Text.assemble("memlock ", limit, f"; QAT needs {spell(memlock_for(judged.facts, judged.config))}")
+    text = Text.assemble("memlock ", limit, f"; {memlock_need(judged.facts, judged.config)}")
     yield _judged(console, judged, text, "QP-MEM-001", "QP-MEM-002")
     if of := _first(judged, "QP-RT-"):
         yield _judged(console, judged, Text(of.title), of.id)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # device verbs share this file, and wait for no check
     from qatprep.steps.base import Change
 
 
+_TOGETHER = 8
+"""BDFs on one line."""
+
+
 def because(item: Skipped) -> str:
     """Why something is skipped, with the id of the finding where there is one."""
     return f"{item.reason} ({item.finding})" if item.finding else item.reason
@@ -32,6 +36,11 @@ def braces(bdfs: Sequence[str]) -> str:
             by_bus.setdefault(bdf.rpartition(":")[0], []).append(bdf.rpartition(":")[2])
         return " ".join(f"{bus}:{_functions(functions)}" for bus, functions in by_bus.items())
     return " ".join(f"{domain}:{_set(buses)}:{function}" for (domain, function), buses in groups.items())
+
+
+def braced(bdfs: Sequence[str]) -> list[str]:
+    """The same on lines of eight at most."""
+    return [braces(bdfs[n : n + _TOGETHER]) for n in range(0, len(bdfs), _TOGETHER)]
 
 
 def _functions(functions: list[str]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from qatprep.crypto.load import envoy_histogram
 from qatprep.measure.advise import Advice, Point, Setting
 from qatprep.measure.tune import Tuning
 from qatprep.report.console import Console
+from qatprep.report.rows import columns
 from qatprep.text import plural
 
 
@@ -70,14 +70,14 @@ def print_tune(console: Console, tuning: Tuning, *, every: bool = False) -> None
     """The recommendation, the points at its load (or `every` point), and where acceleration begins to pay."""
     for engine in tuning.engines:
         name = "no provider" if engine.provider == "sync" else engine.provider
-        console.print(Text.assemble((f"{name}: ", "id"), f"{engine.detail}, at most {engine.capacity:,.0f}/s"))
+        console.say(f"{engine.detail}, at most {engine.capacity:,.0f}/s", Text(f"{name}: ", "id"))
     for what in tuning.failed:
         console.print(Text(f"failed, not compared: {what}", "fail"))
     for what in tuning.absent:
         console.print(Text(f"not compared: {what}", "dim"))
     loads = sorted({point.offered for point in tuning.points})
     for load in loads if every else [load for load in loads if load == tuning.advice.at]:
-        console.print(_table([p for p in tuning.points if p.offered == load], load, tuning))
+        _print_points(console, [p for p in tuning.points if p.offered == load], load, tuning)
     if not every and len(loads) > 1:
         console.print(Text(f"{len(loads)} loads were measured: --all shows them, --chart draws them", "dim"))
     if any(engine.provider == "cryptomb" for engine in tuning.engines):
@@ -94,35 +94,28 @@ def _timer(tuning: Tuning) -> str:
     )
 
 
-def _table(points: list[Point], load: float, tuning: Tuning) -> Table:
+def _print_points(console: Console, points: list[Point], load: float, tuning: Tuning) -> None:
     workers = plural(tuning.workers, "worker")
-    table = Table(
-        title=f"{tuning.key.upper()}, {load:,.0f} operations/s, {workers}",
-        title_justify="left",
-        title_style="id",
-        box=None,
-        pad_edge=False,
-    )
-    for column, justify in (("", "left"), ("p50 ms", "right"), ("p99 ms", "right"), ("CPU us/op", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("in full queues", justify="right")
-    table.add_column("")
+    console.say(Text(f"{tuning.key.upper()}, {load:,.0f} operations/s, {workers}", "id"))
+    lines = []
     for point in points:
         chosen = (tuning.advice.provider, tuning.advice.poll_delay_ms) == (
             point.setting.provider if point.setting.provider != "sync" else "none",
             point.setting.poll_delay_ms or None,
         )
         full = f"{point.result.full_batches:.0%}" if point.setting.provider == "cryptomb" else ""
-        table.add_row(
+        style = "ok" if chosen and load == tuning.advice.at else "" if point.keeps_up else "dim"
+        cells = (
             point.setting.label,
             f"{point.p50 * 1000:.2f}",
             f"{point.p99 * 1000:.2f}",
             f"{point.cpu * 1e6:.0f}",
             full,
             "" if point.keeps_up else "does not keep up",
-            style="ok" if chosen and load == tuning.advice.at else "" if point.keeps_up else "dim",
         )
-    return table
+        lines.append([Text(cell, style) for cell in cells])
+    numbers = ("p50 ms", "p99 ms", "CPU us/op", "in full queues")
+    columns(console, ("", *numbers, ""), lines, numbers)
 
 
 def _breaks(console: Console, advice: Advice, loads: list[float]) -> None:

@@ -75,14 +75,12 @@ def _parse_size(text: str) -> float:
 
 
 def spell(size: float) -> str:
-    """A size as people write it: 128M, 8M, 65536, unlimited."""
+    """A size as people and systemd write it, never without a unit: 128M, 64K, 65537B; "unlimited"."""
     if size == INFINITY:
         return "unlimited"
     number = int(size)
-    for letter in ("G", "M"):
-        if number and number % _UNITS[letter] == 0:
-            return f"{number // _UNITS[letter]}{letter}"
-    return str(number)
+    letter = next((letter for letter in "GMK" if number and number % _UNITS[letter] == 0), "B")
+    return f"{number // _UNITS[letter]}{letter}"
 
 
 def drop_in_name(source: str) -> str | None:

@@ -43,3 +43,13 @@ def test_each_device_node_is_named_once(name: str, count: int) -> None:
     names = said(chgrp.replace("chgrp qat", "echo"))
     assert len(names) == count and names == said(chmod.replace("chmod 0660", "echo"))
     assert {item["path"] for item in found["evidence"]} == set(names)
+
+
+@pytest.mark.parametrize(("name", "count"), [("spr-2s", 8), ("spr-8s", 32)])
+def test_vfs_are_made_by_hand_on_every_pf_that_lacks_them(name: str, count: int) -> None:
+    """Also on those whose services are set by hand first: the finding says that none has VFs."""
+    findings = qatprep("doctor", "--only", "QP-SRIOV-001", "--simulate", name, "-o", "json").json["findings"]
+    (found,) = (f for f in findings if f["status"] == "fail")
+    (loop,) = found["fix"][-1:]
+    assert f"none of the {count} PFs" in found["title"]
+    assert len(set(said(loop.replace("cat $q/sriov_totalvfs > $q/sriov_numvfs", "echo $pf")))) == count

@@ -94,6 +94,16 @@ def test_quiet_bootstrap_changes_the_host_all_the_same() -> None:
     assert out.getvalue().startswith("Done: 16 changes") and err.getvalue() == ""
 
 
+def test_a_run_that_makes_other_changes_than_were_planned_says_why() -> None:
+    """How many there are is known once the driver runs."""
+    _, out, _ = piped("bootstrap --yes --simulate module-not-loaded")
+    planned = re.search(r"^total +(\d+) changes on 8 PFs, a forecast until the driver runs$", out, re.MULTILINE)
+    done = re.search(
+        r"^Done: (\d+) changes, each read back; (\d+) were forecast before the driver ran", out, re.MULTILINE
+    )
+    assert planned and done and planned[1] == done[2] and int(done[1]) < int(done[2])
+
+
 def test_the_form_of_an_error() -> None:
     assert error_text("it is 7", "it must be 8", "write 8\nor 9") == (
         "error: it is 7\n  cause: it must be 8\n  fix:   write 8\n         or 9"
@@ -112,6 +122,15 @@ MISTAKES = {
     "plan --simulate spr-2s --set devices.servces=dc": ("'servces' in devices", "did you mean services?"),
     "plan --simulate spr-2s --set devices.services=asim": ("asim", "asym"),
     "device list --simulate spr-2s --class netwrk": ("netwrk", "did you mean network?"),
+    "render envoy": ("qatprep render envoy needs --provider", "-p, --provider PROVIDER: Who signs"),
+    "device services": ("qatprep device services needs SERVICES", "for example: qatprep device services 'asym;sym'"),
+    "doctor --only": ("--only of qatprep doctor needs a value", "--only CHECK: Only this id"),
+    "plan --quiet=yes": ("--quiet of qatprep plan takes no value", "-q, --quiet: Only the result"),
+    "plan --output=": ("--output '' is not one of human, json", "qatprep plan --help"),
+    "hosts a b": ("qatprep hosts does not take 'b'", "qatprep hosts --help"),
+    "bench rsa --rounds x": ("--rounds 'x' is not a whole number from 1 to 1000", "--rounds N: Turns"),
+    "tune --rate -1": ("--rate '-1.0' is not a number of 0 or more", "--rate PER-SECOND: Handshakes"),
+    "inspect stats - --seconds x": ("--seconds 'x' is not a number", "--seconds SECONDS: Time"),
     "status --color sometimes": ("--color 'sometimes' is not one of auto, always, never", "qatprep status --help"),
 }
 
@@ -122,4 +141,4 @@ def test_a_mistyped_word_is_told_with_what_may_be_meant(call: str) -> None:
     what, fix = MISTAKES[call]
     assert code == 2 and out == ""
     assert err.startswith("error: ") and what in err.splitlines()[0]
-    assert re.search(r"^  fix:   ", err, re.MULTILINE) and fix in err
+    assert re.search(r"^  fix:   ", err, re.MULTILINE) and fix in err and "\t" not in err

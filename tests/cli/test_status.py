@@ -98,7 +98,7 @@ def test_kubernetes() -> None:
     lines = screen("status", "k8s-as-the-paper-says", columns=120)
     pod = "istio-system/istio-ingressgateway-7c86d77d76-qrfbx"
     assert row(lines, "held") == [f"0000:6b:00.{{1,2}}  envoy, pid 3031, pod {pod}"]
-    assert "✗ memlock 16M; QAT needs 192M  QP-MEM-001" in row(lines, "containers")
+    assert "✗ memlock 16M; QAT needs 192M for 8 VFs  QP-MEM-001" in row(lines, "containers")
     kubernetes = row(lines, "Kubernetes")
     assert "resource qat.intel.com/cy: 128 of 128 VFs registered" in kubernetes
     assert f"! pod {pod} (/var/log/pods): 2 VFs  QP-K8S-009" in kubernetes

@@ -131,4 +131,5 @@ def test_proc_limits() -> None:
 
 
 def test_sizes_in_words() -> None:
-    assert [spell(size) for size in (128 * MIB, 2048 * MIB, 65536, INFINITY)] == ["128M", "2G", "65536", "unlimited"]
+    sizes = (128 * MIB, 2048 * MIB, 65536, 65537, 0, INFINITY)
+    assert [spell(size) for size in sizes] == ["128M", "2G", "64K", "65537B", "0B", "unlimited"]

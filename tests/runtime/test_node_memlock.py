@@ -101,7 +101,7 @@ def test_a_base_runtime_spec_overrules_the_unit() -> None:
     node = Node(config=WITH_SPEC, more=file("/etc/containerd/cri-base.json", SPEC))
     assert short(node) == ["QP-MEM-001 fail"]
     found = findings(node)[0]
-    assert found.title.startswith("base_runtime_spec in /etc/containerd/cri-base.json lets containers lock 65536")
+    assert found.title.startswith("base_runtime_spec in /etc/containerd/cri-base.json lets containers lock 64K")
     assert "changes nothing" in found.cause
     enough = Node(
         config=WITH_SPEC,

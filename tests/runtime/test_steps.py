@@ -56,7 +56,7 @@ def test_a_node_that_is_right_needs_nothing() -> None:
 def test_memlock_is_part_of_making_a_kubernetes_node_ready() -> None:
     changes, _ = plan(facts(BASE, SMALL.text()), NodeConfig())
     assert changes[0].subject == DROPIN
-    assert changes[0].summary.after.startswith("LimitMEMLOCK 8M -> 192M")
+    assert changes[0].summary.after.startswith("LimitMEMLOCK 192M instead of 8M")
     assert not any(isinstance(change, RestartUnit) for change in changes)
 
 
