@@ -208,7 +208,7 @@ def table(rows: list[tuple[str, str]], column: int = 0) -> Iterator[str]:
     for name, words in rows:
         lines = textwrap.wrap(words, WIDTH - wide - 4, break_on_hyphens=False)
         if len(name) > wide:
-            yield f"  {name}"
+            yield "  " + name.replace("\n", "\n    ")
         else:
             yield f"  {name:{wide}}  {lines.pop(0) if lines else ''}".rstrip()
         for line in lines:

@@ -153,16 +153,19 @@ class Session:
             self.say(f"warning: {text}")
 
     def say_row(self, text: str, indent: int = 16) -> None:
-        """One line of talk; on a terminal it wraps at blanks, its further lines `indent` columns in."""
+        """One line of talk; on a terminal it wraps at blanks, its further lines `indent` columns in. What is in
+        backquotes is a command, and stays whole."""
         if self._err.isatty():
+            import re
             import shutil
             import textwrap
 
             width = max(40, shutil.get_terminal_size().columns)
+            whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\x00"), text)
             lines = textwrap.wrap(
-                text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+                whole, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
             )
-            text = "\n".join(lines)
+            text = "\n".join(lines).replace("\x00", " ")
         self.say(text)
 
     def note(self, text: str) -> None:
