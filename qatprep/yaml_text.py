@@ -6,8 +6,8 @@ asked for: aliases (*name) and merge keys (<<); what they multiply counts as if 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -35,6 +35,18 @@ class Problem(NamedTuple):
     text: str
 
 
+class Step(NamedTuple):
+    """One key or item on the way to a value."""
+
+    key: str | int
+    """As the text spells it."""
+    place: Place
+    name: str
+    """Of an item: its `name`, or that in its `metadata`; "" where it has none."""
+    text: int
+    """The line on which a block of text (|) begins, which keeps its lines; 0 for every other value."""
+
+
 @dataclass(frozen=True)
 class Document:
     """One document of a text. `problems` are keys that cannot be trusted (twice, or merged): see `parse`."""
@@ -43,24 +55,56 @@ class Document:
     value: Any
     problems: tuple[Problem, ...]
     _node: Any
+    _keys: dict[tuple[int, Any], dict[str, tuple[Any, Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     def place(self, path: Sequence[str | int]) -> Place:
         """Where the key or item is that `path` leads to, as far as it exists."""
+        steps = self.steps(path)
+        return steps[-1].place if steps else _place(self.name, self._node.start_mark if self._node else None)
+
+    def steps(self, path: Sequence[str | int], spell: Callable[[str], str] = str) -> list[Step]:
+        """The way to where `path` leads, as far as it exists. A key that is not there as such is the one that `spell`
+        makes of another. An alias leads to what it names, a merged key to where it was merged from."""
         import yaml
 
-        node, mark = self._node, self._node.start_mark if self._node is not None else None
+        node, found = self._node, []
         for part in path:
+            key: str | int = part
             if isinstance(node, yaml.MappingNode):
-                found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-                if found is None:
+                keys = self._keys_of(node, str)
+                pair = keys.get(str(part)) or self._keys_of(node, spell).get(str(part))
+                if pair is None:
                     break
-                mark, node = found[0].start_mark, found[1]
+                key, mark, node = pair[0].value, pair[0].start_mark, pair[1]
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
                 node = node.value[part]
                 mark = node.start_mark
             else:
                 break
-        return _place(self.name, mark)
+            block = node.start_mark.line + 2 if getattr(node, "style", None) == "|" else 0
+            name = self._name(node) if isinstance(part, int) else ""
+            found.append(Step(key, _place(self.name, mark), name, block))
+        return found
+
+    def _keys_of(self, node: Any, spell: Callable[[str], str]) -> dict[str, tuple[Any, Any]]:
+        """Key and value of each key of a mapping; the last counts, as it does for YAML, where one was merged."""
+        known = self._keys.setdefault((id(node), spell), {})
+        if not known:
+            known |= {spell(key.value): (key, value) for key, value in node.value if isinstance(key.value, str)}
+        return known
+
+    def _name(self, node: Any) -> str:
+        import yaml
+
+        for path in (("name",), ("metadata", "name")):
+            value = node
+            for key in path:
+                value = (
+                    self._keys_of(value, str).get(key, (None, None))[1] if isinstance(value, yaml.MappingNode) else None
+                )
+            if isinstance(value, yaml.ScalarNode):
+                return str(value.value)
+        return ""
 
 
 def document(text: str, name: str) -> Document:
@@ -92,11 +136,19 @@ def _documents(text: str, name: str, *, aliases: bool = False) -> Iterator[Docum
     except yaml.MarkedYAMLError as e:
         place = _place(name, e.problem_mark or e.context_mark)
         problem = str(e.problem or e.context)
+        if "cannot start any token" in problem and _at(text, e.problem_mark) == "\t":
+            problem = "a tab begins here, and YAML is indented by blanks"
         if "nesting depth" in problem:  # libyaml has a limit of its own, and looks ahead
             raise InputError(f"{place}: nested too deeply, at most {DEEPEST} levels are read") from e
         raise InputError(f"{place}: not YAML: {problem}") from e
     except (yaml.YAMLError, ValueError) as e:
         raise InputError(f"{name}: not YAML: {str(e).splitlines()[0]}") from e
+
+
+def _at(text: str, mark: Any) -> str:
+    """The character at a mark."""
+    lines = text.splitlines()
+    return lines[mark.line][mark.column : mark.column + 1] if mark and mark.line < len(lines) else ""
 
 
 @cache

@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import StringIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -30,6 +30,16 @@ _WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: what a test starts must hear Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+Item = TypeVar("Item")
+EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))
+"""The full run: hours, on two cores."""
+
+
+def some(items: Iterable[Item], one_in: int) -> list[Item]:
+    """One in so many of what is tried many times over; all of it in the full run."""
+    return list(items)[:: 1 if EVERYTHING else one_in]
 
 
 class TouchedTheMachine(BaseException):

@@ -34,7 +34,7 @@ BELOW = {
     "direct": (),
     "crypto": ("direct", "facts", "findings", "host"),
     "measure": ("crypto", "facts", "host"),
-    "mesh": ("facts", "findings", "host"),
+    "mesh": ("facts", "findings", "host", "runtime"),
     "report": (
         *("assess", "checks", "config", "crypto", "engine", "facts", "findings", "host", "measure", "mesh", "outcome"),
         *("persist", "plan"),

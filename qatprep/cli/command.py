@@ -235,7 +235,7 @@ def table(rows: list[tuple[str, str]], width: int = WIDTH, column: int = 0) -> I
     for name, words in rows:
         lines = textwrap.wrap(words, width - wide - 4, break_on_hyphens=False)
         if len(name) > wide:
-            yield f"  {name}"
+            yield "  " + name.replace("\n", "\n    ")
         else:
             yield f"  {name:{wide}}  {lines.pop(0) if lines else ''}".rstrip()
         for line in lines:

@@ -93,7 +93,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "inspect stats": (
         ("inspect stats http://127.0.0.1:15000 --interval 10", "with rates"),
         (
-            "kubectl exec POD -c istio-proxy -- pilot-agent request GET stats?histogram_buckets=detailed | "
+            "kubectl exec POD -c istio-proxy -- \\\n"
+            "pilot-agent request GET stats?histogram_buckets=detailed | \\\n"
             "qatprep inspect stats",
             "",
         ),
@@ -106,7 +107,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("inspect manifest deployment.yaml", "a file"),
         ("kubectl get deploy NAME -o yaml | qatprep inspect manifest -", "what the cluster has"),
     ),
-    "inspect handshake": (("inspect handshake localhost:9000 --ca cert.pem --admin http://127.0.0.1:9001", ""),),
+    "inspect handshake": (("inspect handshake localhost:9000 --ca cert.pem \\\n--admin http://127.0.0.1:9001", ""),),
     "gen-conf": (
         ("gen-conf", "every file, as text"),
         ("gen-conf --format kernel-arguments", ""),

@@ -175,7 +175,7 @@ def log(ctx: typer.Context, place: Place = "-", output: OutputOption = Output.hu
     from qatprep.report import inspect as report
 
     session: Session = ctx.obj
-    found = logs.read("standard input" if place == "-" else place, source.lines(place))
+    found = logs.read(source.STDIN if place == "-" else place, source.lines(place))
     findings = judge(found)
     if output is Output.json:
         session.json(report.log_document(found, findings))
@@ -194,12 +194,12 @@ def manifest(ctx: typer.Context, place: Place = "-", output: OutputOption = Outp
 
     session: Session = ctx.obj
     found = manifests.parse(source.read(place, limit=manifests.LARGEST, hint="a manifest is smaller than that"))
-    findings, passed_over = judge(found)
+    judgement = judge(found)
     if output is Output.json:
-        session.json(report.manifest_document(found, passed_over, findings))
+        session.json(report.manifest_document(found, judgement))
     else:
-        report.print_manifest(session.console(), found, passed_over, findings)
-    return _status(findings)
+        report.print_manifest(session.console(), found, judgement)
+    return _status(judgement.findings)
 
 
 @app.command()

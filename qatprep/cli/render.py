@@ -251,4 +251,7 @@ def kubernetes(
 
 def _say(session: Session, notes: list[str]) -> None:
     for note in notes:
-        session.say(f"note: {note}")
+        text, *commands = note.split("\n")
+        session.say(f"note: {text}", 6)
+        for line in commands:
+            session.say(line)

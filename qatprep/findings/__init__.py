@@ -40,6 +40,24 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Location:
+    """Where in a file that was given a finding is."""
+
+    source: str
+    line: int
+    document: int
+    """Of the file, from 1."""
+    item: int | None
+    """Of a List, from 0; None where the document is the object itself."""
+    template: str
+    """The file of a chart that Helm rendered it from, "" where it does not say so."""
+    object: str
+    """Kind namespace/name, "" for what has none."""
+    path: str
+    """In the object, "" for the whole of it."""
+
+
+@dataclass(frozen=True)
 class Finding:
     id: str
     status: Status
@@ -58,6 +76,8 @@ class Finding:
     blocked_by: tuple[str, ...] = ()
     cleared_by: tuple[str, ...] = ()
     """Restarts, pods to be created again or a reboot that clear it, and nothing else is needed; () for all others."""
+    location: Location | None = None
+    """In a file that was given to inspect."""
     weighed: bool = False
     """A failure that is reported as a warning, because it rules out only one of two ways and the node has the other."""
 

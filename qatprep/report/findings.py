@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from qatprep.findings import CRASH, LOOKED, QUOTES, SEEN, Finding, Status
+from qatprep.findings import CRASH, LOOKED, QUOTES, SEEN, Finding, Location, Status
 from qatprep.findings.pages import pages, title
 from qatprep.report.console import Console
 from qatprep.report.marks import Mark, mark
@@ -133,6 +133,10 @@ def _headline(console: Console, f: Finding) -> None:
 
 def _print_finding(console: Console, f: Finding, bootstrap: str, *, verbose: bool) -> None:
     _headline(console, f)
+    if f.location:
+        at = f.location
+        place = f"{at.source}:{at.line}  {at.object}{of_file(at.document, at.item, at.template)}".rstrip()
+        _row(console, "where", place)
     if f.subjects and not (len(f.subjects) == 1 and f.subjects[0] in f.title):
         _row(console, "where", some(f.subjects, len(f.subjects) if verbose else _SUBJECTS))
     if verbose or _quotes(f):
@@ -147,6 +151,14 @@ def _print_finding(console: Console, f: Finding, bootstrap: str, *, verbose: boo
     for step in f.fix:
         _row(console, label, step, shell=is_command(step))
         label = ""
+
+
+def of_file(document: int, item: int | None, template: str) -> str:
+    """Which part of a file an object is, " (document 2)"; "" for the one object of a file."""
+    parts = [f"document {document}"] if document > 1 else []
+    parts += [f"items[{item}]"] if item is not None else []
+    parts += [f"rendered from {template}"] if template else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def fix_label(f: Finding) -> str:
@@ -204,7 +216,8 @@ def hint(console: Console, label: str, command: str, rest: str = "") -> None:
 
 
 def document(f: Finding) -> dict[str, Any]:
-    """The same in every document: doctor, inspect-*."""
+    """The same in every document: doctor, inspect-*; `location` is there for what is in a file."""
+    located = {"location": _location(f.location)} if f.location else {}
     return {
         "id": f.id,
         "stage": stage_of(f),
@@ -217,4 +230,16 @@ def document(f: Finding) -> dict[str, Any]:
         "fix": [*([f.instead] if f.instead else []), *f.fix],
         "step": f.step,
         "blocked_by": list(f.blocked_by),
+        **located,
+    }
+
+
+def _location(location: Location) -> dict[str, Any]:
+    return {
+        "line": location.line,
+        "document": location.document,
+        "item": location.item,
+        "template": location.template or None,
+        "object": location.object or None,
+        "path": location.path,
     }

@@ -22,7 +22,8 @@ _LEAST = 20
 """Columns for a text, however narrow the terminal and wide the label next to it."""
 _OUT = 2
 """The indent of a word that is too long for its place."""
-_WORD = re.compile(r"\S+")
+_WORD = re.compile(r"(?:`[^`]+`|\S)+")
+"""What is in backquotes is a command, and stays whole."""
 _END = re.compile(r"(;|&&|\|)$|^(do|then)$")
 """The word that ends a part of a command: the best place for a break."""
 _SHELL_WORD = re.compile(r"(?:'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.|[^\s'\"\\])+")

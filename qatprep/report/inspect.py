@@ -10,6 +10,7 @@ from rich.text import Text
 from qatprep.findings import Finding, Status, worst
 from qatprep.mesh.inspect.config_dump import Certificate, Dump, TlsChain
 from qatprep.mesh.inspect.histogram import Queue, Sizes
+from qatprep.mesh.inspect.judge.manifest import Judgement
 from qatprep.mesh.inspect.judge.stats import Filling, filling
 from qatprep.mesh.inspect.logs import Log
 from qatprep.mesh.inspect.manifest import Manifest
@@ -17,6 +18,7 @@ from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
 from qatprep.mesh.provider import Kind
 from qatprep.report.console import Console
 from qatprep.report.findings import document as finding
+from qatprep.report.findings import of_file as _of
 from qatprep.report.findings import print_findings
 from qatprep.report.rows import columns
 from qatprep.text import plural, printable
@@ -266,33 +268,62 @@ def print_log(console: Console, log: Log, findings: Sequence[Finding]) -> None:
     console.print(Text(note, style="dim"))
 
 
-def manifest_document(manifest: Manifest, passed_over: list[str], findings: Sequence[Finding]) -> dict[str, Any]:
+def manifest_document(manifest: Manifest, judgement: Judgement) -> dict[str, Any]:
     """schema/inspect-manifest.json."""
-    judged = len(manifest.documents) - len(passed_over)
+    findings, recognised = judgement.findings, judgement.recognised
     return {
         "schema": "qatprep.inspect-manifest/1",
         "source": manifest.name,
-        "result": str(worst(findings)) if findings or judged else str(Status.UNKNOWN),
-        "documents": judged,
-        "not_judged": [printable(name) for name in passed_over],
+        "result": str(worst(findings)) if recognised else str(Status.UNKNOWN),
+        "documents": manifest.documents,
+        "recognised": [
+            {
+                "object": row.part.title,
+                "document": row.part.document,
+                "line": row.part.spot.line,
+                "template": row.part.template or None,
+                "parts": [{"path": str(it.spot), "line": it.spot.line, "text": it.text} for it in row.seen],
+            }
+            for row in recognised
+        ],
+        "not_judged": [part.title for part in judgement.passed_over],
         "findings": [finding(f) for f in findings],
     }
 
 
 _NAMED = 8
-"""Documents that are named to people; JSON has all."""
+"""Objects that are named to people; JSON has all."""
+_LOOKED_FOR = (
+    "Looked for: limits of qat.intel.com, QAT_POLICY, Istio's privateKeyProvider, Envoy's private_key_provider and "
+    "static configurations, QatDevicePlugin, ServicesEnabled."
+)
 
 
-def print_manifest(console: Console, manifest: Manifest, passed_over: list[str], findings: Sequence[Finding]) -> None:
-    total = len(manifest.documents)
-    judged = total - len(passed_over)
-    if judged or findings:
-        print_findings(console, findings, f"{manifest.name}: no mistake that schemas miss")
-        console.print(Text(f"{judged} of {plural(total, 'document')} judged", style="dim"))
+def print_manifest(console: Console, manifest: Manifest, judgement: Judgement) -> None:
+    findings, recognised = judgement.findings, judgement.recognised
+    name = printable(manifest.name)
+    if not recognised:
+        console.print(
+            Text(f"{name}: nothing about QAT, CryptoMB or Envoy in it, so nothing was judged", style="unknown")
+        )
+        console.say(Text(_LOOKED_FOR, style="dim"))
     else:
-        console.print(Text(f"{manifest.name}: nothing in it that qatprep checks", style="warn"))
-    if passed_over:
-        names = [printable(name) for name in passed_over[:_NAMED]]
-        more = f" and {len(passed_over) - _NAMED} more" if len(passed_over) > _NAMED else ""
-        why = "no pod, proxy config or Envoy configuration in"
-        console.print(Text(f"not judged, {why}: {', '.join(names)}{more}", style="dim"))
+        print_findings(console, findings, f"{name}: no mistake in what was recognised")
+    shown = [row for row in recognised if row.seen]
+    if shown and findings:
+        console.print(Text("recognised:", style="dim"))
+    for row in shown[:_NAMED]:
+        where = f"line {row.part.spot.line}{_of(row.part.document, None, row.part.template)}"
+        console.say(Text.assemble((row.part.title, "id"), (f"  {where}", "dim")), "  ", hang=4)
+        for it in row.seen[:_NAMED]:
+            console.say(Text.assemble((f"{it.spot}: " if str(it.spot) else "", "dim"), it.text), "    ", hang=6)
+        if len(row.seen) > _NAMED:
+            console.say(Text(f"and {len(row.seen) - _NAMED} more", style="dim"), "    ")
+    if len(shown) > _NAMED:
+        console.say(Text(f"and {len(shown) - _NAMED} more: --output json has all", style="dim"), "  ")
+    if judgement.passed_over:
+        names = [part.title for part in judgement.passed_over[:_NAMED]]
+        more = f" and {len(judgement.passed_over) - _NAMED} more" if len(judgement.passed_over) > _NAMED else ""
+        console.say(
+            Text(f"not judged, nothing about QAT or CryptoMB in: {', '.join(names)}{more}", style="dim"), hang=2
+        )

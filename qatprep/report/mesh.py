@@ -1,6 +1,13 @@
-"""What is said next to a rendered file: where it differs from Intel's guide, and what it still needs."""
+"""What is said next to a rendered file: where it differs from Intel's guide, and what it still needs.
+
+A note's first line is prose; what follows are commands to paste, each broken at options where it is long.
+"""
 
 from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
 
 from qatprep.mesh import durations
 from qatprep.mesh.keys import KeyKind
@@ -8,6 +15,25 @@ from qatprep.mesh.provider import Kind, Provider
 from qatprep.mesh.render.istio import GATEWAY_API_SINCE, NO_FALLBACK
 from qatprep.mesh.render.kubernetes import KUBERNETES_SINCE, PLUGIN_KUBERNETES, PLUGIN_MAX_DEVICES, Workload
 from qatprep.runtime.memlock import PAPER, needed, spell
+
+_WIDTH = 76
+
+
+def pasted(*commands: str) -> str:
+    """Commands as further lines of a note."""
+    return "".join(f"\n{line}" for command in commands for line in _continued(command))
+
+
+def _continued(command: str) -> Iterator[str]:
+    """A command in lines of at most _WIDTH columns, if its options are short enough: \\ ends all but the last."""
+    line = ""
+    for part in re.split(r" (?=-|\||>)", command):
+        if line and len(line) + len(part) >= _WIDTH:
+            yield f"  {line} \\"
+            line = f"  {part}"
+        else:
+            line += f" {part}" if line else part
+    yield f"  {line}"
 
 
 def delay_note(provider: Provider) -> list[str]:
@@ -54,9 +80,12 @@ def docker_command(provider: Provider, directory: str, port: int, cert: str, key
             '--group-add "$(stat -c %g /dev/vfio/GROUP)"',
             "-e QAT_POLICY=1",
         ]
-    flags += [f"-v {directory}/key.pem:{key}:ro -v {directory}/cert.pem:{cert}:ro", "-v $PWD/envoy.yaml:/envoy.yaml:ro"]
+    folder = os.path.join("$PWD", directory) if directory != "." else "$PWD"
+    mounts = {f"{folder}/key.pem": key, f"{folder}/cert.pem": cert, "$PWD/envoy.yaml": "/envoy.yaml"}
+    flags += [f'-v "{path}:{inside}:ro"' for path, inside in mounts.items()]
     return [
-        "to try it: docker run --rm " + " ".join(flags) + " envoyproxy/envoy:contrib-v1.38.3 -c /envoy.yaml",
+        "to try it, with this configuration in envoy.yaml:"
+        + pasted(f"docker run --rm {' '.join(flags)} envoyproxy/envoy:contrib-v1.38.3 -c /envoy.yaml"),
         "the image's user is 101: `chown 101 key.pem` lets it read the key, which stays 0600",
     ]
 
@@ -138,8 +167,13 @@ def kubernetes_notes(form: str, workload: Workload | None) -> list[str]:
             if workload.devices > 1:
                 notes.append("several VFs only pay when they come from several PFs: run the plugin with balanced")
         notes.append(
-            f"it expects a ConfigMap {workload.name}-config (envoy.yaml) and a TLS Secret {workload.name}-cert: "
-            "`qatprep render envoy --cert /etc/ssl/envoy/tls.crt --key /etc/ssl/envoy/tls.key`"
+            f"it expects a ConfigMap {workload.name}-config (envoy.yaml) and a TLS Secret {workload.name}-cert:"
+            + pasted(
+                f"qatprep render envoy -p {workload.provider.kind} --cert /etc/ssl/envoy/tls.crt "
+                "--key /etc/ssl/envoy/tls.key > envoy.yaml",
+                f"kubectl create configmap {workload.name}-config -n {workload.namespace} --from-file envoy.yaml",
+                f"kubectl create secret tls {workload.name}-cert -n {workload.namespace} --cert cert.pem --key key.pem",
+            )
         )
         notes.append("for CPUs of its own the kubelet needs cpuManagerPolicy: static (`qatprep explain QP-K8S-007`)")
     return notes

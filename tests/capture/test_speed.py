@@ -43,7 +43,7 @@ def test_an_eight_socket_host_with_attributes_that_block(tmp_path: Path, monkeyp
 
     def read(path: str, limit: int) -> bytes:
         if path.endswith(STUCK):
-            time.sleep(5)  # in the child that reads for us: as long as somebody holds the VF
+            time.sleep(60)  # in the child that reads for us: as long as somebody holds the VF
         return real(path, limit)
 
     for module in (child, linux):

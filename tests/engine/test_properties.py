@@ -7,7 +7,6 @@ QATPREP_TEST_FULL=1 tries forty times as many.
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import yaml
@@ -21,7 +20,7 @@ from qatprep.engine import journal
 from qatprep.exits import ExitCode
 from qatprep.hardware import SUPPORTED
 from qatprep.simulator.host import SimulatedHost
-from tests.conftest import Called, qatprep
+from tests.conftest import EVERYTHING, Called, qatprep
 from tests.engine.state import difference, snapshot
 
 PF = "0000:6b:00.0"
@@ -173,15 +172,14 @@ def _printable(called: Called) -> None:
 
 
 def test_any_order_of_commands_on_any_host() -> None:
-    full = bool(os.environ.get("QATPREP_TEST_FULL"))
     run_state_machine_as_test(
         Node,
         settings=settings(
-            max_examples=400 if full else 10,
-            phases=(Phase.explicit, Phase.generate, Phase.shrink) if full else (Phase.generate,),
+            max_examples=400 if EVERYTHING else 10,
+            phases=(Phase.explicit, Phase.generate, Phase.shrink) if EVERYTHING else (Phase.generate,),
             stateful_step_count=8,
             deadline=None,
-            derandomize=not full,
+            derandomize=not EVERYTHING,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
 import random
 import re
 
@@ -18,9 +17,8 @@ from qatprep.facts import gather
 from qatprep.plan.node import make_plan
 from qatprep.simulator.faults import Fault, Faults
 from qatprep.simulator.host import SimulatedHost
-from tests.conftest import qatprep
+from tests.conftest import EVERYTHING, qatprep
 
-EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))
 ROUNDS = 400 if EVERYTHING else 10
 HOSTS = ("spr-2s", "spr-2s-ready", "vm-vfs", "half-bound", "module-not-loaded", "out-of-tree", "iommu-staged")
 ERRORS = (errno.EACCES, errno.EIO, errno.EPERM, errno.ENODEV, errno.ENXIO, errno.EINVAL, errno.ETIMEDOUT)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import errno
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,13 +19,12 @@ from qatprep.facts.base import Unknown
 from qatprep.host.capture import Capture
 from qatprep.host.tree import Tree
 from tests.checks.hosts import tree
-from tests.conftest import Called, qatprep
+from tests.conftest import EVERYTHING, Called, qatprep
 from tests.runtime.test_node import BASE, ENOUGH, ID, OWNED, POD, Node, checkpoint, every_vf, file, process, status
 
-EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))
-"""All verbs on all garbage, and the paths of the host below, too."""
-EACH = 1 if EVERYTHING else 3
-"""Of what is spoiled, one in so many is looked at."""
+EACH = 1 if EVERYTHING else 5
+"""Of what is spoiled, one in so many is looked at; in the full run all verbs on all garbage, and the paths of the host
+below, too."""
 LOOKS = ("doctor --profile qat", "plan --set containers.device_ownership=true")
 """Run on everything: between them they use every fact."""
 OTHERS = ("status", "features", "metrics", "device list", "capture", "status --as-config", "plan", "gen-conf")

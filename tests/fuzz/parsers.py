@@ -170,10 +170,10 @@ def manifest(data: bytes) -> None:
     from qatprep.report import inspect
 
     found = manifest.parse(source.read(stored(data)))
-    said, passed_over = judge(found)
+    judgement = judge(found)
     shown(
-        inspect.manifest_document(found, passed_over, said),
-        lambda console: inspect.print_manifest(console, found, passed_over, said),
+        inspect.manifest_document(found, judgement),
+        lambda console: inspect.print_manifest(console, found, judgement),
     )
 
 

@@ -33,19 +33,22 @@ def failures(tmp_path: Path, text: str) -> list[tuple[str, str]]:
     ("text", "where"),
     [
         ("kind: CronJob\nmetadata: {name: x}\nspec: {jobTemplate: {spec: {template: {spec: {containers: %s}}}}}",
-         "CronJob/x container a"),
-        ("kind: Pod\nmetadata: {name: x}\nspec: {initContainers: %s, containers: [{name: z}]}", "Pod/x container a"),
-        ("kind: Rollout\nmetadata: {name: x}\nspec: {template: {spec: {containers: %s}}}", "Rollout/x container a"),
-        ("kind: Whatever\nspec: {deep: [{er: {spec: {containers: %s}}}]}", "Whatever spec.deep[0].er.spec container a"),
+         'spec.jobTemplate.spec.template.spec.containers[0] "a"'),
+        ("kind: Pod\nmetadata: {name: x}\nspec: {initContainers: %s, containers: [{name: z}]}",
+         'spec.initContainers[0] "a"'),
+        ("kind: Rollout\nmetadata: {name: x}\nspec: {template: {spec: {containers: %s}}}",
+         'spec.template.spec.containers[0] "a"'),
+        ("kind: Whatever\nspec: {deep: [{er: {spec: {containers: %s}}}]}", 'spec.deep[0].er.spec.containers[0] "a"'),
         ("kind: IstioOperator\nspec: {components: {ingressGateways: [{k8s: %s}]}}",
-         "IstioOperator spec.components.ingressGateways[0].k8s[0].resources"),
+         'spec.components.ingressGateways[0].k8s[0] "a"'),
         ("kind: ConfigMap\nmetadata: {name: x}\ndata:\n  deployment: |\n"
          "    spec: {template: {spec: {containers: %s}}}",
-         "ConfigMap/x data.deployment.spec.template.spec container a"),
+         'data.deployment > spec.template.spec.containers[0] "a"'),
     ],
 )  # fmt: skip
 def test_pods_and_resources_anywhere(text: str, where: str, tmp_path: Path) -> None:
-    assert failures(tmp_path, "apiVersion: x/v1\n" + text % DC) == [("QP-K8S-003", where)]
+    path = where + ' resources.limits["qat.intel.com/dc"]'
+    assert failures(tmp_path, "apiVersion: x/v1\n" + text % DC) == [("QP-K8S-003", path)]
 
 
 @pytest.mark.parametrize(
@@ -53,17 +56,18 @@ def test_pods_and_resources_anywhere(text: str, where: str, tmp_path: Path) -> N
     [
         ("kind: Gateway\nmetadata: {name: g}\n"
          "spec: {infrastructure: {annotations: {proxy.istio.io/config: 'privateKeyProvider: %s'}}}",
-         "Gateway/g spec.infrastructure.annotations proxy.istio.io/config"),
+         'spec.infrastructure.annotations["proxy.istio.io/config"] > privateKeyProvider'),
         ("kind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: |\n    defaultConfig: {privateKeyProvider: %s}",
-         "ConfigMap/istio data.mesh.defaultConfig"),
+         "data.mesh > defaultConfig.privateKeyProvider"),
         ("kind: IstioOperator\nspec: {meshConfig: {defaultConfig: {privateKeyProvider: %s}}}",
-         "IstioOperator spec.meshConfig.defaultConfig"),
+         "spec.meshConfig.defaultConfig.privateKeyProvider"),
         ("kind: Istio\nspec: {values: {meshConfig: {defaultConfig: {privateKeyProvider: %s}}}}",
-         "Istio spec.values.meshConfig.defaultConfig"),
+         "spec.values.meshConfig.defaultConfig.privateKeyProvider"),
     ],
 )  # fmt: skip
 def test_proxy_configs_anywhere(text: str, where: str, tmp_path: Path) -> None:
-    assert failures(tmp_path, "apiVersion: x/v1\n" + text % WRONG) == [("QP-ISTIO-001", where)]
+    path = f"{where}.qat.pollDelay"
+    assert failures(tmp_path, "apiVersion: x/v1\n" + text % WRONG) == [("QP-ISTIO-001", path)]
 
 
 @pytest.mark.parametrize(
@@ -93,9 +97,7 @@ def test_envoy_anywhere_in_both_spellings(around: str, provider: str, tmp_path: 
 def test_a_patch_that_is_the_provider_itself(tmp_path: Path) -> None:
     value = f"{{provider_name: cryptomb, typed_config: {{'@type': {TYPE}, poll_delay: 0.005s}}}}"
     text = f"kind: EnvoyPatchPolicy\nmetadata: {{name: p}}\nspec: {{jsonPatches: [{{operation: {{value: {value}}}}}]}}"
-    assert failures(tmp_path, text) == [
-        ("QP-ENVOY-004", "EnvoyPatchPolicy/p spec.jsonPatches[0].operation.value private_key_provider")
-    ]
+    assert failures(tmp_path, text) == [("QP-ENVOY-004", "spec.jsonPatches[0].operation.value.typed_config.@type")]
 
 
 GATEWAY = """\
@@ -144,7 +146,7 @@ def test_names_that_no_plugin_offers(name: str, words: str, tmp_path: Path) -> N
 
 def test_half_a_vf(tmp_path: Path) -> None:
     text = 'kind: Pod\nspec: {containers: [{name: a, resources: {limits: {qat.intel.com/cy: "1.5"}}}]}'
-    assert failures(tmp_path, text) == [("QP-K8S-008", "Pod container a")]
+    assert failures(tmp_path, text) == [("QP-K8S-008", 'spec.containers[0] "a" resources.limits["qat.intel.com/cy"]')]
 
 
 @pytest.mark.parametrize(
@@ -176,13 +178,15 @@ def test_services_of_the_init_container(services: str, status: str, tmp_path: Pa
 
 def test_what_was_not_judged_is_named(tmp_path: Path) -> None:
     text = (
-        "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c}]}\n---\n"
+        "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, resources: {limits: {qat.intel.com/cy: 1}}}]}\n"
+        "---\nkind: Pod\nmetadata: {name: b, namespace: n}\nspec: {containers: [{name: c}]}\n---\n"
         "kind: ResourceClaimTemplate\nmetadata: {name: qat}\n---\nkind: Secret\n---\nfoo: 1\nbar: 2\n"
     )
     found = document(tmp_path, text)
-    assert (found["documents"], found["not_judged"]) == (1, ["ResourceClaimTemplate/qat", "Secret", "foo, bar"])
+    assert found["documents"] == 5 and [row["object"] for row in found["recognised"]] == ["Pod a"]
+    assert found["not_judged"] == ["Pod n/b", "ResourceClaimTemplate qat", "Secret", "foo, bar"]
     out = qatprep_("inspect", "manifest", str(tmp_path / "m.yaml")).out
-    assert "1 of 4 documents judged" in out and "ResourceClaimTemplate/qat, Secret, foo, bar" in out
+    assert "in: Pod n/b, ResourceClaimTemplate qat, Secret, foo, bar" in out
 
 
 def test_a_template_is_told_from_broken_yaml(tmp_path: Path) -> None:

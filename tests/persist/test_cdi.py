@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests import tools
-from tests.conftest import qatprep
+from tests.conftest import EVERYTHING, qatprep
 
 SCRIPT = Path(__file__).with_name("podman.sh")
 READY = "spr-2s-ready"
-full_run = pytest.mark.skipif(not os.environ.get("QATPREP_TEST_FULL"), reason="twenty seconds; in the full run")
+full_run = pytest.mark.skipif(not EVERYTHING, reason="twenty seconds; in the full run")
 
 
 def spec(*arguments: str, host: str = READY) -> dict[str, Any]:

@@ -145,7 +145,7 @@ ROWS = (
         "QP-ENVOY-004",
         "fallback has no key to fall back to",
         "Envoy's fallback uses private_key next to private_key_provider; Istio does not send that.",
-        ("qatprep render envoy --fallback", "With Istio leave fallback out."),
+        ("qatprep render envoy -p qat --fallback", "With Istio leave fallback out."),
     ),
     _row(
         "poll-delay",
@@ -154,7 +154,7 @@ ROWS = (
         "QP-ENVOY-005",
         "the poll delay is not one Envoy takes",
         "Envoy wants 0.005s, 1 ms or more. Istio turns 1s and more into what remains below a second.",
-        ("qatprep render envoy", "qatprep render istio"),
+        ("qatprep render envoy -p qat", "With Istio: qatprep render istio -p qat"),
     ),
     _row(
         "router-type",
@@ -162,7 +162,7 @@ ROWS = (
         "QP-ENVOY-004",
         "the router filter has no type",
         "The samples in Intel's guide have typed_config: {} there, which newer Envoys refuse.",
-        ("qatprep render envoy",),
+        ("qatprep render envoy -p qat",),
     ),
     _row(
         "field-misplaced",
@@ -171,7 +171,7 @@ ROWS = (
         "a field is in the wrong place",
         "As in the samples of Intel's guide: poll_delay and private_key belong into typed_config, filters next to "
         "transport_socket, admin at the top.",
-        ("qatprep render envoy",),
+        ("qatprep render envoy -p qat",),
     ),
     # -- Istio
     _istio(
@@ -181,6 +181,6 @@ ROWS = (
         "Istio does not take the pod's annotation",
         "proxy.istio.io/config is YAML in camelCase: privateKeyProvider, with qat or cryptomb, and pollDelay in it. "
         "Istio ignores an unknown field, and refuses YAML that is broken or a value of another type.",
-        "qatprep render istio",
+        "qatprep render istio -p qat --as annotation",
     ),
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 from qatprep.errors import InputError
 from qatprep.mesh.inspect.jsonwalk import Document
-from qatprep.mesh.inspect.source import Input
+from qatprep.mesh.inspect.source import STDIN, Input
 from qatprep.mesh.inspect.spelling import snake, snake_key
 from qatprep.mesh.keys import KeyKind, certificate_kind
 from qatprep.text import printable
@@ -107,8 +107,10 @@ def parse(source: Input) -> Dump:
     if document.kind(document.top) not in ("{", "["):
         raise InputError(
             f"{source.name} is no Envoy config_dump: it does not begin with {{",
-            "curl http://127.0.0.1:15000/config_dump, or istioctl proxy-config all POD -o json; "
-            f"an Envoy configuration or a manifest in YAML: qatprep inspect manifest {shlex.quote(source.name)}",
+            "curl http://127.0.0.1:15000/config_dump > dump.json\n"
+            "or, with Istio: istioctl proxy-config all POD -o json > dump.json\n"
+            "or, for a manifest or Envoy's own YAML: qatprep inspect manifest "
+            f"{'-' if source.name == STDIN else shlex.quote(source.name)}",
         )
     dump = Dump()
     found = list(_sections(document, document.top, 0))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qatprep import yaml_text
-from qatprep.mesh.inspect.manifest import Manifest, embedded, mapping
+from qatprep.errors import InputError
+from qatprep.mesh.inspect.manifest import Object, Spot, dig, embedded, mapping
 from qatprep.mesh.inspect.spelling import snake, snake_key
 
 PROXY_CONFIG = "proxy.istio.io/config"
@@ -25,18 +26,28 @@ _ORDINARY = re.compile(r"spec(\.(jobTemplate\.spec\.)?template\.spec)?")
 """Where a pod's spec is in the kinds that everybody knows: the kind and name are place enough."""
 
 
+_WORKLOADS = ("Pod", "PodTemplate", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
+"""Kinds whose pods Kubernetes' own rules hold for; another kind's `containers` may be of any type."""
+
+
 @dataclass(frozen=True)
 class Pod:
-    where: str
+    spot: Spot
     spec: dict[str, Any]
+    strict: bool
+    """Of a kind of Kubernetes' own, whose types are known."""
 
 
 @dataclass(frozen=True)
 class Annotated:
     """Annotations with Istio's proxy config, as text."""
 
-    where: str
-    text: object
+    spot: Spot
+    """Of the annotation, or of what is in its text."""
+    config: dict[str, Any] | None
+    """None where it is no mapping."""
+    problem: str
+    """Why it is none."""
     spec: dict[str, Any] | None
     """Of the pod, or the chart's values; None where they are not for one pod."""
 
@@ -45,7 +56,7 @@ class Annotated:
 class ProxyConfig:
     """Istio's ProxyConfig with a privateKeyProvider."""
 
-    where: str
+    spot: Spot
     config: dict[str, Any]
     mesh_wide: bool
 
@@ -54,7 +65,7 @@ class ProxyConfig:
 class Resources:
     """limits and requests outside a container: values of a chart, an operator's overlay."""
 
-    where: str
+    spot: Spot
     resources: dict[str, Any]
 
 
@@ -62,17 +73,25 @@ class Resources:
 class Envoy:
     """A piece of Envoy's configuration, its keys in snake_case."""
 
-    where: str
+    spot: Spot
     tree: dict[str, Any]
     whole: bool
     """A whole static configuration: with admin."""
 
 
 @dataclass(frozen=True)
+class Provider:
+    """A private key provider by itself, as a patch has it; its keys in snake_case."""
+
+    spot: Spot
+    block: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Plugin:
     """A QatDevicePlugin of Intel's operator."""
 
-    where: str
+    spot: Spot
     spec: dict[str, Any]
 
 
@@ -80,86 +99,83 @@ class Plugin:
 class Services:
     """`ServicesEnabled=` for the init container of Intel's plugin."""
 
-    where: str
+    spot: Spot
     text: str
 
 
-Shape = Pod | Annotated | ProxyConfig | Resources | Envoy | Plugin | Services
+Shape = Pod | Annotated | ProxyConfig | Resources | Envoy | Provider | Plugin | Services
 
 
-@dataclass(frozen=True)
-class Contents:
-    """One document: what it is called, and what of interest is in it."""
-
-    name: str
-    shapes: tuple[Shape, ...]
-
-
-def contents(manifest: Manifest) -> list[Contents]:
-    """Of each document, in order."""
-    names = [_name(document) for document in manifest.documents]
-    documents = zip(names, manifest.documents, strict=True)
-    return [Contents(name, tuple(_document(name, document))) for name, document in documents]
-
-
-def _name(document: dict[str, Any]) -> str:
-    kind = document.get("kind")
-    if isinstance(kind, str):
-        name = mapping(document.get("metadata")).get("name")
-        return f"{kind}/{name}" if isinstance(name, str) and name else kind
-    keys = [str(key) for key in document]
-    return ", ".join(keys[:3]) + (" ..." if len(keys) > 3 else "")
-
-
-def _document(name: str, document: dict[str, Any]) -> Iterator[Shape]:
+def shapes(part: Object) -> Iterator[Shape]:
+    """What of interest is in one object, in order."""
+    document = part.value
     if {"static_resources", "staticResources"} & set(document):
-        yield Envoy("", snake(document), True)
+        yield Envoy(part.spot, snake(document), True)
         return
-    if document.get("kind") == "QatDevicePlugin":
-        yield Plugin(name, mapping(document.get("spec")))
-    yield from _below(name if "kind" in document else "", "", document, 0)
+    kind = document.get("kind")
+    if kind == "QatDevicePlugin":
+        yield Plugin(part.spot.at("spec"), mapping(document.get("spec")))
+    yield from _below(part.spot, document, 0, kind in _WORKLOADS)
 
 
-def _below(name: str, path: str, value: Any, depth: int) -> Iterator[Shape]:
+def _below(spot: Spot, value: Any, depth: int, strict: bool = False) -> Iterator[Shape]:
     """`depth` counts texts inside texts too."""
     if depth > yaml_text.DEEPEST:
         return
     if isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _below(name, f"{path}[{number}]", item, depth + 1)
+            yield from _below(spot.at(number), item, depth + 1)
     elif isinstance(value, str):
-        yield from _text(name, path, value, depth)
+        yield from _text(spot, value, depth)
     elif isinstance(value, dict):
-        envoy = _envoy(value)
+        envoy = _envoy(spot, value)
         if envoy is not None:
-            yield Envoy(_where(name, path), envoy, False)
+            yield envoy
             return
+        own = strict and _ORDINARY.fullmatch(".".join(map(str, spot.path[spot.begin :]))) is not None
+        pod = is_pod(value) or (own and "containers" in value)
         done = {"metadata", "status", "annotations", "podAnnotations"}
-        done |= set(CONTAINERS) if is_pod(value) else set()
+        done |= set(CONTAINERS) if pod else set()
         done |= {"limits", "requests"} if _has_resources(value) else set()
-        yield from _mapping(name, path, value)
+        if pod:
+            yield Pod(spot, value, own)
+        yield from _mapping(spot, value)
         for key, inner in value.items():
             if key not in done:
-                yield from _below(name, f"{path}.{key}" if path else str(key), inner, depth + 1)
+                yield from _below(spot.at(str(key)), inner, depth + 1, strict)
 
 
-def _mapping(name: str, path: str, value: dict[str, Any]) -> Iterator[Shape]:
-    """What this mapping is by itself."""
-    if is_pod(value):
-        yield Pod(_pod_place(name, path), value)
-    text = mapping(mapping(value.get("metadata")).get("annotations")).get(PROXY_CONFIG)
-    if text is not None:
-        spec = mapping(value.get("spec"))
-        place = _pod_place(name, f"{path}.spec" if path else "spec") if is_pod(spec) else _where(name, path)
-        yield Annotated(place, text, spec if is_pod(spec) else None)
-    for key, of_a_pod in (("annotations", False), ("podAnnotations", True)):
-        text = mapping(value.get(key)).get(PROXY_CONFIG)
+def _mapping(spot: Spot, value: dict[str, Any]) -> Iterator[Shape]:
+    """What this mapping is by itself, unless it is a pod."""
+    spec = mapping(value.get("spec"))
+    for path, of in (
+        (("metadata", "annotations"), spec if is_pod(spec) else None),
+        (("annotations",), None),
+        (("podAnnotations",), value),
+    ):
+        text = dig(value, *path).get(PROXY_CONFIG)
         if text is not None:
-            yield Annotated(_where(name, f"{path}.{key}" if path else key), text, value if of_a_pod else None)
+            yield from _annotation(spot.at(*path, PROXY_CONFIG), text, of)
     if {"privateKeyProvider", "private_key_provider"} & set(value):
-        yield ProxyConfig(_where(name, path), value, path.endswith("defaultConfig"))
+        yield ProxyConfig(spot, value, spot.path[-1:] == ("defaultConfig",))
     if _has_resources(value):
-        yield Resources(_where(name, path), value)
+        yield Resources(spot, value)
+
+
+def _annotation(spot: Spot, text: object, spec: dict[str, Any] | None) -> Iterator[Annotated]:
+    if not isinstance(text, str):
+        kind = "a mapping" if isinstance(text, dict) else "a list" if isinstance(text, list) else f"the value {text}"
+        yield Annotated(spot, None, f"is {kind}, not text", spec)
+        return
+    try:
+        found = embedded(spot, text)
+    except InputError as e:
+        yield Annotated(spot, None, f"is not YAML ({e.message})", spec)
+        return
+    if len(found) > 1 or (text.strip() and not found):
+        yield Annotated(spot, None, f"is {'several documents' if found else 'no mapping'}", spec)
+    for inner, config in found[:1]:
+        yield Annotated(inner, config, "", spec)
 
 
 def _has_resources(value: dict[str, Any]) -> bool:
@@ -174,35 +190,31 @@ def is_pod(value: dict[str, Any]) -> bool:
     return any(isinstance(items, list) and all(isinstance(item, dict) for item in items) for items in lists)
 
 
-def _text(name: str, path: str, text: str, depth: int) -> Iterator[Shape]:
+def _text(spot: Spot, text: str, depth: int) -> Iterator[Shape]:
     if len(text) > _LARGEST or not any(word in text for word in _WORTH_READING):
         return
     for match in re.finditer(r"^\s*ServicesEnabled=(.*)$", text, re.MULTILINE):
-        yield Services(_where(name, path), match[1].strip())
-    inner = embedded(text)
-    if inner and {"static_resources", "staticResources"} & set(inner):
-        yield Envoy(_where(name, path), snake(inner), True)
-    elif inner:
-        yield from _below(name, path, inner, depth + 1)
+        yield Services(replace(spot, row=text.count("\n", 0, match.start(1))), match[1].strip())
+    try:
+        found = embedded(spot, text)
+    except InputError:
+        return
+    for inner, value in found:
+        if {"static_resources", "staticResources"} & set(value):
+            yield Envoy(inner, snake(value), True)
+        else:
+            yield from _below(inner, value, depth + 1)
 
 
-def _envoy(value: dict[str, Any]) -> dict[str, Any] | None:
+def _envoy(spot: Spot, value: dict[str, Any]) -> Envoy | Provider | None:
     """The mapping in snake_case where it is of Envoy's; Istio has another privateKeyProvider."""
     keys = {snake_key(str(key)) for key in value}
     if "provider_name" in keys:
-        return {"private_key_provider": snake(value)}
+        return Provider(spot, snake(value))
     if not keys & _ENVOY:
         return None
     tree: dict[str, Any] = snake(value)
     block = mapping(tree.get("private_key_provider"))
     if keys & _ENVOY == {"private_key_provider"} and not {"provider_name", "typed_config"} & set(block):
         return None
-    return tree
-
-
-def _pod_place(name: str, path: str) -> str:
-    return name if name and _ORDINARY.fullmatch(path) else _where(name, path)
-
-
-def _where(name: str, path: str) -> str:
-    return f"{name} {path}" if name and path else name or path
+    return Envoy(spot, tree, False)

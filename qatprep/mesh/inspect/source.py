@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LIMIT = 256 << 20
 """Bytes. A config_dump of a large mesh has around a hundred million."""
 LESS = "take less: /config_dump?resource=dynamic_listeners, /stats?filter=ssl"
+STDIN = "standard input"
+"""What the name of an Input is where "-" was given."""
 DEADLINE = 30.0
 """Seconds for a whole answer of an admin interface."""
 _CHUNK = 1 << 20
@@ -46,7 +48,7 @@ def read(place: str, *, limit: int = LIMIT, hint: str = LESS) -> Input:
     """What is at `place`: a path, "-" for standard input, or an http(s) address. InputError when it cannot be had."""
     if is_url(place):
         return Input(place, _utf8(place, fetch(place, limit=limit)), urlsplit(place).query)
-    name = "standard input" if place == "-" else place
+    name = STDIN if place == "-" else place
     with _open(place) as f:
         pieces: list[bytes] = []
         size = 0
@@ -63,7 +65,7 @@ def lines(place: str, *, limit: int = LIMIT, longest: int = 1 << 16) -> Iterator
 
     One line is in memory at a time.
     """
-    name = "standard input" if place == "-" else place
+    name = STDIN if place == "-" else place
     stream: IO[bytes] = io.BytesIO(fetch(place, limit=limit)) if is_url(place) else _open(place)
     with stream as f:
         size = number = 0

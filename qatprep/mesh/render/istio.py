@@ -112,7 +112,8 @@ def gateway_api(
         needed = ".".join(map(str, GATEWAY_API_SINCE))
         raise InputError(
             f"Istio {release[0]}.{release[1]} takes no Deployment overlay from a Gateway's parametersRef",
-            f"it needs {needed}; before, deploy the gateway chart: qatprep render istio --as gateway-values",
+            f"it needs {needed}; before, deploy the gateway chart: "
+            f"qatprep render istio -p {workload.provider.kind} --as gateway-values",
         )
     provider = workload.provider
     container: dict[str, Any] = {"name": "istio-proxy"}

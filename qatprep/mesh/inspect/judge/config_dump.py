@@ -108,7 +108,10 @@ def _providers(dump: Dump, chains: list[TlsChain], expect: Kind | None) -> list[
                         cause="Its certificate has no private_key_provider."
                         if not certificate.provider
                         else f"Its certificate names the provider {certificate.provider}.",
-                        fix=("Set it: qatprep render envoy, or with Istio qatprep render istio.",),
+                        fix=(
+                            f"qatprep render envoy -p {expect or Kind.QAT}",
+                            f"With Istio: qatprep render istio -p {expect or Kind.QAT}",
+                        ),
                     )
                 )
     have, lack = sorted(with_it - {""}), sorted(without - {"", "default", "ROOTCA"})
@@ -195,7 +198,7 @@ def _signing(dump: Dump, where: str, certificate: Certificate) -> list[Finding]:
                 f"{where}: the provider's message is {certificate.provider_type}",
                 evidence=(Evidence("private_key_provider.typed_config", certificate.provider_type),),
                 cause=f"{kind} has {message}.",
-                fix=("qatprep render envoy",),
+                fix=(f"qatprep render envoy -p {kind}",),
             )
         )
     if certificate.fallback:

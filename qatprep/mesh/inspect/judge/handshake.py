@@ -123,7 +123,7 @@ def judge(series: Series, signed: Proof | None, *, now: datetime | None = None) 
                     f"{where}: no provider signs with a key of this type ({key})",
                     evidence=(Evidence("certificate", str(key)),),
                     cause=trouble(key, Kind.CRYPTOMB) + ".",
-                    fix=("Make another: qatprep render envoy --generate DIR --key-type rsa2048",),
+                    fix=("qatprep render envoy -p qat --generate DIR --key-type rsa2048",),
                 )
             )
     if signed is not None and signed.signer is not Signer.PROVIDER:

@@ -135,7 +135,7 @@ def _sessions(stats: Stats) -> list[Finding]:
                     "test, your load test reuses sessions.",
                     fix=(
                         "Use a client that makes new sessions: h2load, hey -disable-keepalive, openssl s_time -new",
-                        "Or a server that offers none: qatprep render envoy --no-resumption.",
+                        "Or a server that offers none: the option --no-resumption of qatprep render.",
                     ),
                 )
             )
