@@ -163,27 +163,27 @@ def test_wrapping_loses_no_word(text: str, columns: int, first: int, hang: int) 
 
 
 def test_what_is_said_is_wrapped_below_its_label() -> None:
-    assert folded("error: one two three four\n  cause: five six seven", 20, 9) == (
-        "error: one two three\n         four\n  cause: five six\n         seven"
+    assert folded("error: one two three four five six seven\n  cause: one two three four five six", 30, 9) == (
+        "error: one two three four five\n         six seven\n  cause: one two three four\n         five six"
     )
 
 
-TABLE = (("PF", "services", "what it says", "VFs"), [("0000:6b:00.0", "sym;asym", "some words that may wrap", "16")])
+TABLE = (("PF", "services", "what it says", "VFs"), [("0000:6b:00.0", "sym;asym", "words that wrap where it is", "16")])
 SHOWN = {
     80: """\
-PF            services  what it says              VFs
-0000:6b:00.0  sym;asym  some words that may wrap   16
+PF            services  what it says                 VFs
+0000:6b:00.0  sym;asym  words that wrap where it is   16
 """,
-    52: """\
-PF            services  what it says             VFs
-0000:6b:00.0  sym;asym  some words that may       16
-                        wrap
+    54: """\
+PF            services  what it says               VFs
+0000:6b:00.0  sym;asym  words that wrap where it    16
+                        is
 """,
     40: """\
 PF            services
 0000:6b:00.0  sym;asym
-    what it says some words that may
-    wrap, VFs 16
+    what it says words that wrap where
+    it is, VFs 16
 """,
 }
 

@@ -131,6 +131,6 @@ def test_crio_ulimits_overrule_the_unit() -> None:
     small = judge(BASE, crio_node("memlock=65536:65536", "LimitMEMLOCK=infinity"))
     found = next(f for f in small.findings if f.id == "QP-MEM-001")
     assert found.status == "fail"
-    assert found.title.startswith("default_ulimits in /etc/crio/crio.conf.d/70-own.conf lets containers lock 65536")
+    assert found.title.startswith("default_ulimits in /etc/crio/crio.conf.d/70-own.conf lets containers lock 64K")
     enough = judge(BASE, crio_node("memlock=4294967296:4294967296"))
     assert "QP-MEM-001" not in enough.ids(Status.FAIL) + enough.ids(Status.WARN)
