@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 
 from qatprep.checks.base import Check, Context, Stage
@@ -31,7 +32,7 @@ from qatprep.text import listed, plural
 
 Run = Callable[[Context], Iterable[Finding]]
 
-RECREATE = "Delete these pods (kubectl delete pod NAME), so that they are created again."
+RECREATE = "Once QP-MEM-001 and QP-MEM-002 are in order, delete these pods, so that they are created again"
 
 
 def _unreadable(ctx: Context, id: str) -> Finding | None:
@@ -197,9 +198,15 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             ),
             cause="A container keeps the limit that its pod's shim was started with, also over a restart of the "
             "container or of the runtime.",
-            fix=(RECREATE, "Before that make sure that the limit is right: QP-MEM-001 and QP-MEM-002."),
+            fix=_recreate(c for c, _ in small),
             cleared_by=tuple(dict.fromkeys(f"recreate {c.full} ({c.command})" for c, _ in small)),
         )
+
+
+def _recreate(containers: Iterable[Container]) -> tuple[str, ...]:
+    names = dict.fromkeys(c.pod_name for c in containers if c.pod_name)
+    commands = (f"kubectl delete pod -n {shlex.join(name.split('/', 1))}" for name in names)
+    return (f"{RECREATE}:", *commands) if names else (f"{RECREATE} (kubectl delete pod NAME).",)
 
 
 def _pinned(vfs: int) -> str:
