@@ -153,7 +153,7 @@ def help_lines(command: Any, ctx: Any) -> Iterator[str]:
         yield from table(rows)
     if examples := EXAMPLES.get(ctx.command_path.removeprefix("qatprep").strip(), ()):
         yield from ("", "Examples")
-        yield from table([(line if "qatprep" in line else f"qatprep {line}", why) for line, why in examples])
+        yield from table([(line if "qatprep " in line else f"qatprep {line}", why) for line, why in examples])
     found = options(command, ctx)
     column = min(_COLUMN, max((len(name) for rows in found.values() for name, _ in rows), default=0))
     for heading, rows in found.items():
