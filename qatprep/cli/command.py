@@ -180,7 +180,7 @@ def help_lines(command: Any, ctx: Any, width: int = WIDTH) -> Iterator[str]:
         yield from table(rows, width)
     if examples := EXAMPLES.get(ctx.command_path.removeprefix("qatprep").strip(), ()):
         yield from ("", "Examples")
-        yield from table([(line if "qatprep" in line else f"qatprep {line}", why) for line, why in examples], width)
+        yield from table([(line if "qatprep " in line else f"qatprep {line}", why) for line, why in examples], width)
     found = options(command, ctx)
     column = min(_COLUMN, max((len(name) for rows in found.values() for name, _ in rows), default=0))
     for heading, rows in found.items():

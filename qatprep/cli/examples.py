@@ -37,7 +37,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("explain QP-SVC-001", "the page of one finding"),
         ("explain iommu", "all pages of a stage"),
         ("explain", "every id"),
-        ("qatprep explain qatprep.doctor/1", "the schema of a JSON document"),
+        ("explain qatprep.doctor/1", "the schema of a JSON document"),
     ),
     "device list": (
         ("device list", "QAT devices"),
