@@ -309,9 +309,8 @@ def print_manifest(console: Console, manifest: Manifest, judgement: Judgement) -
     findings, recognised = judgement.findings, judgement.recognised
     name, lines = printable(manifest.name), Lines(console)
     if not recognised:
-        console.print(
-            Text(f"{name}: nothing about QAT, CryptoMB or Envoy in it, so nothing was judged", style="unknown")
-        )
+        nothing = f"{name}: nothing about QAT, CryptoMB or Envoy in it, so nothing was judged"
+        lines.print(Text(nothing, style="unknown"))
         lines.print(Text(_LOOKED_FOR, style="dim"))
     else:
         print_findings(console, findings, f"{name}: no mistake in what was recognised")
