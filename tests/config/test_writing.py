@@ -53,7 +53,7 @@ def test_init_tells_of_the_devices() -> None:
     assert called.code == ExitCode.OK
     assert "# 8 4xxx PFs: 4 on NUMA node 0 and 4 on NUMA node 1.\n" in called.out
     text = called.out.replace("\n# ", " ")
-    assert "A 4xxx device offers asym, sym, dc, dcc, at most 2 at the same time; dcc only by itself.\n" in text
+    assert "A 4xxx device offers asym, sym, dc, dcc, at most 2 at the same time; dcc only by itself." in text
     assert max(map(len, called.out.splitlines())) < 80
     assert "no QAT PF" in qatprep("config", "init", "--simulate", "no-qat").out
 

@@ -178,7 +178,7 @@ def test_the_sweeps_own_loads_cover_both_engines() -> None:
 def test_a_delay_that_envoy_does_not_take_is_a_usage_error() -> None:
     called = qatprep("tune", "--poll-delay", "0")
     assert called.code == ExitCode.USAGE
-    assert "0 is not in the range 1<=x<=999" in called.err
+    assert "--poll-delay '0' is not a whole number from 1 to 999" in called.err
 
 
 def test_another_host_cannot_be_tuned() -> None:
