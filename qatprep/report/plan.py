@@ -27,7 +27,7 @@ def print_plan(console: Console, plan: Plan, facts: Facts, config: str, *, verb:
     print_host(console, "host", map(doing, plan.host))
     lanes = {device: list(map(doing, lane)) for device, lane in plan.lanes.items()}
     print_lanes(console, lanes, pfs=bool(facts.pci.pfs), every=every)
-    print_host(console, "host, at the end" if plan.lanes else "host", map(doing, plan.finish))
+    print_host(console, "host, then" if plan.lanes else "host", map(doing, plan.finish))
     for names, item in together(plan.skipped):
         row(console, "skipped", Text(f"{names}: {because(item)}", "warn"))
     rows(console, "doubtful", [Text(doubt, "warn") for doubt in plan.doubts])

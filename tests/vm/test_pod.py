@@ -18,14 +18,13 @@ from .emulated import EmulatedGuest
 from .machine import HERE, Guest, Hardware
 from .node import PF0, PF1, Node, vf
 from .rig import cache
-from .test_emulated import signatures
+from .test_emulated import signatures, signing_services
 
 pytestmark = [pytest.mark.vm, full]
 
 USER = 101
 CRI = f"PYTHONPATH={containers.FOLDER}/python python3 {HERE}/guest/cri.py"
 WANTED = (
-    "devices.services=asym",
     "containers.memlock=128M",
     "containers.device_ownership=true",
     "containers.restart=containerd.service",
@@ -92,10 +91,11 @@ def guest(boot: Boot, kernel: str) -> Iterator[Guest]:
         yield guest
 
 
-def test_a_pod_signs_on_vfs_of_two_pfs(guest: Guest) -> None:
+def test_a_pod_signs_on_vfs_of_two_pfs(guest: Guest, kernel: str) -> None:
     """What bootstrap sets up is enough; without each part of it the doctor names that part and no other."""
     node = Node(guest)
-    settings = " ".join(f"--set {setting}" for setting in WANTED)
+    wanted = (f"devices.services={signing_services(kernel)}", *WANTED)
+    settings = " ".join(f"--set {setting}" for setting in wanted)
     node.qatprep(f"bootstrap --yes --no-smoke {settings}", timeout=300)
     assert warned(node) == set()
 
