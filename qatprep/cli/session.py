@@ -76,7 +76,7 @@ class _Ascii:
         return getattr(self.stream, name)
 
 
-_NAMED = r"qatprep (?:device list|doctor|rollback)(?: --(?:all|check|list|only [a-z]+))*(?: [0-9TZ]+-[0-9]+)?"
+_NAMED = r"qatprep (?:device list|doctor|rollback)(?: --(?:all|check|list|only [\w-]+))*(?: [0-9TZ]+-[0-9]+)?"
 """Commands that fixes name without knowing which host they are about."""
 
 
