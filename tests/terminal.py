@@ -90,6 +90,7 @@ def forked(call: Sequence[str], columns: int, *, data: bool = True) -> tuple[int
         code = 127
         try:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+            os.environ.pop("COLUMNS", None)  # xdist sets it, and rich asks for it
             sys.stdin = os.fdopen(0, closefd=False)
             sys.stdout = os.fdopen(1 if data else os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
             sys.stderr = os.fdopen(2, "w", closefd=False)

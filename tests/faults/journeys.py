@@ -285,7 +285,7 @@ JOURNEYS: Sequence[Journey] = [
         Journey(f"rollback of {name}", _done(name), ("rollback",), undoes=True, lasts=BY_NAME[name].lasts)
         for name in (
             "bootstrap", "bootstrap, module not loaded", "bootstrap, persistence", "bootstrap, containers",
-            "bootstrap, other services", "device unbind", "device reset",
+            "bootstrap, other services", "device unbind",
         )
     ),
 ]  # fmt: skip

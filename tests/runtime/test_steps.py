@@ -93,7 +93,8 @@ def test_somebody_elses_drop_in_is_left_alone() -> None:
 def test_a_drop_in_that_would_overrule_ours(theirs: str, ours: str | None) -> None:
     node = Node(drop_ins=((f"containerd.service.d/{theirs}", "[Service]\nLimitMEMLOCK=16777216"),), daemon=16 * MIB)
     directory = "/etc/systemd/system/containerd.service.d"
-    assert planned(node) == ([f"InstallFile {directory}/{ours}"] if ours else [f"skipped {directory}/{theirs}"])
+    ours_then = [f"InstallFile {directory}/{ours}", "Systemctl containerd.service"]
+    assert planned(node) == (ours_then if ours else [f"skipped {directory}/{theirs}"])
 
 
 def content(change: object) -> str:
@@ -146,7 +147,7 @@ def test_nothing_for_hosts_without_kubernetes_unless_asked() -> None:
         900, "containerd", "/system.slice/containerd.service", argv="/usr/bin/containerd"
     )
     assert plan(facts(BASE, text), NodeConfig()) == ([], [])
-    assert [c.subject for c in plan(facts(BASE, text), config(memlock="256M"))[0]] == [DROPIN]
+    assert [c.subject for c in plan(facts(BASE, text), config(memlock="256M"))[0]] == [DROPIN, "containerd.service"]
 
 
 def test_ownership_only_when_asked_for() -> None:
