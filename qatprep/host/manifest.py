@@ -253,25 +253,28 @@ def _there(tree: Tree, path: str, limits: _Limits) -> Node | None:
     """What is at a path already."""
     folder, _, name = path.rpartition("/")
     known = limits.folders.get(folder)
-    found = known.children.get(name) if known and name else None
-    return (
-        found
-        if (known and found is None and name not in _NO_NAME) or (found and found.kind != "link")
-        else tree.find(path)
-    )
+    if known is not None and name not in _NO_NAME:
+        found = known.children.get(name)
+        if found is None or found.kind != "link":
+            return found
+    return tree.find(path)
 
 
 def _put(tree: Tree, path: str, node: Node, limits: _Limits) -> None:
+    """Place a node, and remember its folder for the lines that follow."""
     folder, _, name = path.rpartition("/")
-    parent = limits.folders.get(folder) if name not in _NO_NAME else None
-    if parent is None:
+    parent = limits.folders.get(folder)
+    if parent is not None and name not in _NO_NAME:
+        replaced = name in parent.children
+        parent.children[name] = node
+    else:
+        replaced = tree.find(path, follow=False) is not None
         tree.add(path, node)
-        if name not in _NO_NAME and (parent := tree.find(folder)) is not None and parent.children.get(name) is node:
-            limits.folders[folder] = parent
-        return
-    if name in parent.children:
-        limits.folders.clear()  # a folder among them may be replaced
-    parent.children[name] = node
+        parent = tree.find(folder)
+    if replaced:
+        limits.folders.clear()  # it may have been a folder, or a link to one
+    elif parent is not None and parent.children.get(name) is node:
+        limits.folders[folder] = parent
 
 
 def dump(tree: Tree) -> str:

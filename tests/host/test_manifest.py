@@ -116,6 +116,7 @@ def test_content_that_was_not_recorded_is_not_made_up_beyond_the_limit() -> None
         (HEAD + '/a == "\\u20ac"\n', "x:2: "),
         (HEAD + "/a ->\n", "x:2: the link '/a' has no target"),
         (HEAD + "/a = 1\n/a/b = 2\n", "x:3: '/a/b' cannot be placed: Not a directory"),
+        (HEAD + "/a/b/c = 1\n/a/b = 2\n/a/b/d = 3\n", "x:4: '/a/b/d' cannot be placed: Not a directory"),
         (HEAD + "@include ../elsewhere\n", "x:2: there is no shipped host '../elsewhere' to include"),
     ],
 )
@@ -176,3 +177,11 @@ def test_any_tree_is_read_back_as_it_was_written(tree: Tree) -> None:
         assert (other.kind, other.data, other.target, other.size) == (node.kind, node.data, node.target, node.size)
         if node.kind != "link":
             assert other.stat() == node.stat()
+
+
+@pytest.mark.parametrize("between", ["/a -> /c", "- /a\n/a -> c", "/x/y/z = 7\n- /a/b\n/a -> /c"])
+def test_a_folder_that_became_a_link_is_followed(between: str) -> None:
+    tree = manifest.parse(f"{HEAD}/a/b = 1\n/a/g = 1\n/c/d = 2\n{between}\n/a/e = 3\n/a/f = 4\n", "x")
+    link = tree.find("/a", follow=False)
+    assert link is not None and link.kind == "link"
+    assert sorted(tree.get("/c").children) == ["d", "e", "f"]
