@@ -22,11 +22,10 @@ def agreed(costs: Sequence[str], question: str) -> bool:
     for by --yes. KeyboardInterrupt when he ends the question instead of answering it.
     """
     if sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
-        from qatprep.report.fold import columns_of, folded, prose_columns
+        from qatprep.report.fold import fitted
 
-        columns = prose_columns(columns_of(sys.stderr, os.environ))
         for cost in costs:
-            sys.stderr.write(folded(f"cost: {printable(cost)}", columns, 6) + "\n")
+            sys.stderr.write(fitted(f"cost: {printable(cost)}", sys.stderr, os.environ, 6) + "\n")
         return _answer(question)
     if costs:
         raise Unconfirmed(

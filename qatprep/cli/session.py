@@ -149,12 +149,11 @@ class Session:
 
     def _write(self, stream: TextIO, gate: TextIO, text: str, hang: int) -> None:
         """A line for people: wrapped on a terminal, whole elsewhere."""
-        columns = 0
         if stream.isatty():
-            from qatprep.report.fold import columns_of, folded, prose_columns
+            from qatprep.report.fold import fitted
 
-            columns = prose_columns(columns_of(stream, self.env))
-        self._text(gate).write((folded(printable(text, "\n\t"), columns, hang) if columns else text) + "\n")
+            text = fitted(printable(text, "\n\t"), stream, self.env, hang)
+        self._text(gate).write(text + "\n")
 
     def warn(self, texts: Iterable[str]) -> None:
         """Lines of talk about what is probably a mistake."""

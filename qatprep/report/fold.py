@@ -103,7 +103,6 @@ def folded(text: str, columns: int, hang: int = 0) -> str:
     return "\n".join(lines)
 
 
-def shell_lines(command: str, columns: int, hang: int = 0) -> list[str]:
-    """A command as lines that can be pasted together: each but the last ends in a backslash."""
-    found = [" " * indent + command[start:end] for indent, start, end in broken(command, columns, 0, hang, shell=True)]
-    return [*(f"{line} \\" for line in found[:-1]), found[-1]]
+def fitted(text: str, stream: TextIO, env: Mapping[str, str], hang: int = 0) -> str:
+    """A text as the stream shows it to people: folded on a terminal, as it is elsewhere."""
+    return folded(text, prose_columns(columns_of(stream, env)), hang) if stream.isatty() else text

@@ -18,8 +18,7 @@ from qatprep.mesh.inspect.stats import Rate, Ssl, Stats
 from qatprep.mesh.provider import Kind
 from qatprep.report.console import Console
 from qatprep.report.findings import document as finding
-from qatprep.report.findings import of_file as _of
-from qatprep.report.findings import print_findings
+from qatprep.report.findings import of_file, print_findings
 from qatprep.report.rows import columns
 from qatprep.text import plural, printable
 
@@ -313,7 +312,7 @@ def print_manifest(console: Console, manifest: Manifest, judgement: Judgement) -
     if shown and findings:
         console.print(Text("recognised:", style="dim"))
     for row in shown[:_NAMED]:
-        where = f"line {row.part.spot.line}{_of(row.part.document, None, row.part.template)}"
+        where = f"line {row.part.spot.line}{of_file(row.part.document, None, row.part.template)}"
         console.say(Text.assemble((row.part.title, "id"), (f"  {where}", "dim")), "  ", hang=4)
         for it in row.seen[:_NAMED]:
             console.say(Text.assemble((f"{it.spot}: " if str(it.spot) else "", "dim"), it.text), "    ", hang=6)

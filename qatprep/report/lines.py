@@ -18,7 +18,7 @@ class Streams(Protocol):
 
     def say_row(self, text: str) -> None: ...
 
-    def on_this_host(self, fix: str) -> str: ...
+    def error(self, what: str, cause: str = "", fix: str = "") -> None: ...
 
 
 def print_result(session: Streams, result: Result, undo: str, refused: Iterable[str] = ()) -> None:
@@ -48,10 +48,10 @@ def print_result(session: Streams, result: Result, undo: str, refused: Iterable[
         session.say(f"done; {done}")
     if result.status == "declined":
         session.say("nothing was changed")
-    if result.failure:
-        session.say("interrupted" if result.status == "interrupted" else f"error: {result.failure.message}")
-        if result.failure.hint:
-            session.say(f"  fix:   {session.on_this_host(result.failure.hint)}")
+    if result.status == "interrupted":
+        session.say("interrupted")
+    elif result.failure:
+        session.error(result.failure.message, fix=result.failure.hint)
     if result.status in ("rolled back", "interrupted"):
         first = "everything was undone; what this run changed is as it was" if result.made else "nothing was changed"
         session.say(first)

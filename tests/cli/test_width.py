@@ -19,7 +19,7 @@ from rich.text import Text
 from qatprep.cli.app import VERBS
 from qatprep.report.console import console
 from qatprep.report.findings import is_command
-from qatprep.report.fold import PROSE, broken, folded, shell_lines
+from qatprep.report.fold import PROSE, broken, folded
 from qatprep.report.rows import columns as print_columns
 from tests.cli.test_output import MISTAKES, piped
 from tests.cli.test_terminal import CALLS
@@ -127,6 +127,12 @@ def test_a_command_stays_one_when_it_is_wrapped(host: str) -> None:
     for command in commands:
         for columns in WIDTHS:
             assert joined(shell_lines(command, columns, 15)) == command
+
+
+def shell_lines(command: str, columns: int, hang: int) -> list[str]:
+    """A command on a screen: each line but the last ends in a backslash, as Console.say prints it."""
+    found = [" " * indent + command[start:end] for indent, start, end in broken(command, columns, 0, hang, shell=True)]
+    return [*(f"{line} \\" for line in found[:-1]), found[-1]]
 
 
 def joined(lines: list[str]) -> str:

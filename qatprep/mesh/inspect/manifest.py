@@ -37,12 +37,12 @@ class Object:
         if not isinstance(kind, str):
             return ""
         name, namespace = _scalar(metadata.get("name")), _scalar(metadata.get("namespace"))
-        return _shown(" ".join(part for part in (kind, "/".join(filter(None, (name and namespace, name)))) if part))
+        return shown(" ".join(part for part in (kind, "/".join(filter(None, (name and namespace, name)))) if part))
 
     @property
     def title(self) -> str:
         """The same, or its first keys."""
-        keys = [_shown(str(key)) for key in self.value]
+        keys = [shown(key) for key in self.value]
         return self.name or ", ".join(keys[:3]) + (" ..." if len(keys) > 3 else "")
 
 
@@ -95,10 +95,10 @@ class Spot:
             if isinstance(step.key, int):
                 text += f"[{step.key}]"
             elif re.fullmatch(r"[A-Za-z_@$][\w@/-]*", step.key):
-                text += (" " if text.endswith('"') else "." if text else "") + _shown(step.key)
+                text += (" " if text.endswith('"') else "." if text else "") + shown(step.key)
             else:
-                text += f'["{_shown(step.key)}"]'
-            text += f' "{_shown(step.name)}"' if step.name else ""
+                text += f'["{shown(step.key)}"]'
+            text += f' "{shown(step.name)}"' if step.name else ""
         return " > ".join(part for part in (str(self.outer or ""), text) if part)
 
 
@@ -126,7 +126,9 @@ def _scalar(value: object) -> str:
     return str(value) if isinstance(value, str | int) else ""
 
 
-def _shown(text: str) -> str:
+def shown(value: object) -> str:
+    """A key, name or value for people: what is behind it is to be seen as well."""
+    text = str(value)
     return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")
 
 
@@ -159,7 +161,7 @@ def _template(lines: list[str], line: int) -> str:
         if above.startswith("---"):
             break
         if above.startswith("# Source: "):
-            return _shown(above.removeprefix("# Source: ").strip())
+            return shown(above.removeprefix("# Source: ").strip())
     return ""
 
 

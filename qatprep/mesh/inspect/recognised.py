@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from qatprep.facts.kubernetes import PREFIX
 from qatprep.mesh.inspect import shapes
-from qatprep.mesh.inspect.manifest import Spot, dig, mapping, sequence, walk
+from qatprep.mesh.inspect.judge import istio
+from qatprep.mesh.inspect.judge.found import absent
+from qatprep.mesh.inspect.judge.pod import wanted_vfs
+from qatprep.mesh.inspect.manifest import Spot, dig, mapping, sequence, shown, walk
 from qatprep.runtime.memlock import needed, spell
-from qatprep.text import listed, plural, printable
+from qatprep.text import listed, plural
 
 _LABELS = ("intel.feature.node.kubernetes.io/qat", "feature.node.kubernetes.io/cpu-cpuid.AVX", "qatprep.feature.node.")
 """How labels begin that nodes with QAT, or with CryptoMB's instructions, have."""
-_LONGEST = 80
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def seen(shape: shapes.Shape) -> Iterator[Seen]:
         case shapes.Provider(spot, block):
             yield Seen(spot, f"Envoy's private key provider: {_provider(block)}")
         case shapes.Plugin(spot, spec):
-            fields = [f"{key} {_short(spec[key])}" for key in ("image", "dpdkDriver", "maxNumDevices") if key in spec]
+            fields = [f"{key} {_said(spec[key])}" for key in ("image", "dpdkDriver", "maxNumDevices") if key in spec]
             yield Seen(spot, ", ".join(["QAT device plugin of Intel's operator", *fields]))
         case shapes.Services(spot, text):
-            yield Seen(spot, f"services of the plugin's init container: {_short(text)}")
+            yield Seen(spot, f"services of the plugin's init container: {_said(text)}")
 
 
 def _pod(pod: shapes.Pod) -> Iterator[Seen]:
@@ -60,7 +61,7 @@ def _pod(pod: shapes.Pod) -> Iterator[Seen]:
         yield from found
     if labels:
         more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
-        yield Seen(pod.spot.at("nodeSelector"), f"nodes with {', '.join(map(_short, labels[:2]))}{more}")
+        yield Seen(pod.spot.at("nodeSelector"), f"nodes with {', '.join(map(_said, labels[:2]))}{more}")
 
 
 def _container(pod: shapes.Pod, key: str, container: dict[str, Any]) -> str:
@@ -77,28 +78,24 @@ def _container(pod: shapes.Pod, key: str, container: dict[str, Any]) -> str:
         parts.append("sidecar" if sidecar else f"{key.removesuffix('Containers')} container")
     parts += [amounts] if amounts else []
     both = {**mapping(pod.spec.get("securityContext")), **mapping(container.get("securityContext"))}
-    parts += [f"{name} {_short(both[name])}" for name in ("runAsUser", "runAsGroup") if amounts and name in both]
-    parts += [f"QAT_POLICY {_short(policy[0])}"] if policy else []
-    vfs = [str(dig(container, "resources", "limits")[name]) for name in _qat(container)]
+    parts += [f"{name} {_said(both[name])}" for name in ("runAsUser", "runAsGroup") if amounts and name in both]
+    parts += [f"QAT_POLICY {_said(policy[0])}"] if policy else []
+    vfs = [str(dig(container, "resources", "limits")[name]) for name in wanted_vfs(container)]
     if vfs and all(amount.isascii() and amount.isdigit() and len(amount) < 5 for amount in vfs):
         parts.append(f"needs a memlock limit of {spell(needed(sum(map(int, vfs))))} on the node")
     return ", ".join(parts)
 
 
-def _qat(container: dict[str, Any]) -> list[str]:
-    return [name for name in dig(container, "resources", "limits") if str(name).startswith(PREFIX)]
-
-
 def _amounts(resources: dict[str, Any]) -> str:
     limits, requests = mapping(resources.get("limits")), mapping(resources.get("requests"))
     names = [name for name in dict.fromkeys((*limits, *requests)) if "qat" in str(name)]
-    return ", ".join(f"{_short(name)}: {_short(limits.get(name, requests.get(name)))}" for name in names)
+    return ", ".join(f"{_said(name)}: {_said(limits.get(name, requests.get(name)))}" for name in names)
 
 
 def _proxy(config: dict[str, Any]) -> str:
-    providers = dig(config, "privateKeyProvider") or dig(config, "private_key_provider")
+    _, providers = istio.block(config)
     named = [
-        f"{_short(kind)} pollDelay {_short(mapping(value).get('pollDelay', mapping(value).get('poll_delay')))}"
+        f"{_said(kind)} pollDelay {_said(mapping(value).get('pollDelay', mapping(value).get('poll_delay')))}"
         for kind, value in providers.items()
     ]
     return f"Istio's private key provider: {', '.join(named)}" if named else "Istio's proxy config, no provider in it"
@@ -111,16 +108,15 @@ def _envoy(tree: dict[str, Any], whole: bool) -> str:
     named = [f"{text} ({n} times)" if n > 1 else text for text, n in count.items()]
     parts = [f"private key provider: {listed(named)}" if named else "no private key provider: it signs in software"]
     address = dig(tree, "admin", "address", "socket_address").get("address")
-    parts += [f"admin on {_short(address)}"] if address else []
+    parts += [f"admin on {_said(address)}"] if address else []
     return f"{'an Envoy configuration' if whole else 'part of one of Envoy'}, {', '.join(parts)}"
 
 
 def _provider(block: dict[str, Any]) -> str:
     delay = mapping(block.get("typed_config")).get("poll_delay", block.get("poll_delay"))
     fallback = ", fallback" if block.get("fallback") is True else ""
-    return f"{_short(block.get('provider_name'))} poll_delay {_short(delay)}{fallback}"
+    return f"{_said(block.get('provider_name'))} poll_delay {_said(delay)}{fallback}"
 
 
-def _short(value: object) -> str:
-    text = "not set" if value is None else str(value)
-    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+def _said(value: object) -> str:
+    return shown(absent(value))

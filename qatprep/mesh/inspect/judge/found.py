@@ -38,12 +38,6 @@ class Found:
         self.findings.append(Finding(id, status, title, evidence=evidence, cause=cause, fix=fix, location=location))
 
 
-def short(value: object) -> str:
-    """A value for a title, whose end is to be seen as well."""
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
-
-
 def absent(value: object) -> object:
     return "not set" if value is None else value
 

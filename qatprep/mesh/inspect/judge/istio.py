@@ -9,7 +9,7 @@ from qatprep.facts.kubernetes import PREFIX
 from qatprep.mesh import durations
 from qatprep.mesh.inspect import shapes
 from qatprep.mesh.inspect.judge.found import Found, absent
-from qatprep.mesh.inspect.judge.pod import asks_for_vfs
+from qatprep.mesh.inspect.judge.pod import wanted_vfs
 from qatprep.mesh.inspect.manifest import Spot, dig, mapping, sequence
 from qatprep.mesh.provider import Kind
 from qatprep.text import did_you_mean
@@ -71,7 +71,7 @@ def _wants_a_vf(found: Found, spot: Spot, spec: dict[str, Any]) -> None:
         return  # a piece of values: resources are elsewhere
     proxies = [c for c in containers if c.get("name") == "istio-proxy"]
     asking = [{"resources": spec.get("resources")}] if of_a_chart else proxies or containers
-    if any(map(asks_for_vfs, asking)):
+    if any(map(wanted_vfs, asking)):
         return
     proxy = of_a_chart or bool(proxies)
     title = (

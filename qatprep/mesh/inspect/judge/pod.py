@@ -13,8 +13,8 @@ from typing import Any
 
 from qatprep.facts.kubernetes import PREFIX, can_sign, resource_problem
 from qatprep.mesh.inspect import shapes
-from qatprep.mesh.inspect.judge.found import Found, absent, kind_of, short
-from qatprep.mesh.inspect.manifest import Spot, dig, mapping, sequence
+from qatprep.mesh.inspect.judge.found import Found, absent, kind_of
+from qatprep.mesh.inspect.manifest import Spot, dig, mapping, sequence, shown
 
 _QUANTITY = re.compile(
     r"([+-]?(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40}))(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]{1,2})?"
@@ -74,14 +74,14 @@ def _container(found: Found, pod: shapes.Pod, spot: Spot, container: dict[str, A
         for name in mapping(container[key]) if key in ("requests", "limits") else (key,):
             if str(name).startswith(PREFIX):
                 place = spot.at(key, str(name)) if name is not key else spot.at(str(key))
-                title = f"{short(name)} is not below resources"
+                title = f"{shown(name)} is not below resources"
                 found.fail("QP-K8S-008", place, name, title, _DROPPED, "Indent it below resources.limits.")
     own = _typed(found, pod, spot.at("securityContext"), container.get("securityContext"), dict)
     both = {**context, **own}
     env = _environment(found, pod, spot, container)
-    if asks_for_vfs(container) or "QAT_POLICY" in env:
+    if wanted_vfs(container) or "QAT_POLICY" in env:
         _ways_around(found, spot, pod.spec, container, both.get("privileged") is True)
-    if not asks_for_vfs(container):
+    if not wanted_vfs(container):
         return
     if "ephemeralContainers" in spot.path:
         found.fail(
@@ -136,8 +136,9 @@ def _user(found: Found, spot: Spot, both: dict[str, Any], own: dict[str, Any]) -
         )
 
 
-def asks_for_vfs(container: dict[str, Any]) -> bool:
-    return any(str(key).startswith(PREFIX) for key in dig(container, "resources", "limits"))
+def wanted_vfs(container: dict[str, Any]) -> list[Any]:
+    """The resources of VFs among its limits."""
+    return [name for name in dig(container, "resources", "limits") if str(name).startswith(PREFIX)]
 
 
 def host_paths(spec: dict[str, Any], container: dict[str, Any]) -> list[tuple[int, str]]:
@@ -183,12 +184,12 @@ def resources(found: Found, spot: Spot, asked: dict[str, Any]) -> None:
         if wrong:
             cause = "No node offers a resource of this name: the pod stays Pending."
             found.fail(
-                "QP-K8S-008", place, name, f"{short(name)}: {wrong}", cause, "Write it as qat.intel.com/cy, or asym."
+                "QP-K8S-008", place, name, f"{shown(name)}: {wrong}", cause, "Write it as qat.intel.com/cy, or asym."
             )
         if name.startswith(PREFIX):
             _amounts(found, spot, place, name, limits, requests)
         if name.startswith(PREFIX) and not can_sign(name) and not wrong:
-            title = f"{short(name)} cannot sign: it has no asymmetric crypto"
+            title = f"{shown(name)} cannot sign: it has no asymmetric crypto"
             cause = 'TLS handshakes need it: Envoy finds no instance in such a VF, and says "Failed to start QAT.".'
             found.fail("QP-K8S-003", place, name, title, cause, "Ask for a resource with cy or asym.")
     for key in map(str, asked):
@@ -197,7 +198,7 @@ def resources(found: Found, spot: Spot, asked: dict[str, Any]) -> None:
                 "QP-K8S-008",
                 spot.at(key),
                 key,
-                f"{short(key)} is in resources itself",
+                f"{shown(key)} is in resources itself",
                 _DROPPED,
                 "Indent it below limits.",
             )
@@ -208,21 +209,21 @@ def _amounts(
 ) -> None:
     said = f"limits {absent(limits.get(name))}, requests {absent(requests.get(name))}"
     if name not in limits:
-        title = f"{short(name)} is in requests only: the API server refuses it"
+        title = f"{shown(name)} is in requests only: the API server refuses it"
         cause = 'A device cannot be overcommitted: "Limit must be set for non overcommitable resources".'
         found.fail("QP-K8S-008", place, said, title, cause, "Put it into limits.")
         return
     amount = quantity(limits[name])
     if amount is None or amount < 0 or amount.denominator != 1:
-        title = f"{short(name)}: {short(limits[name])} is no whole number, and the API server refuses it"
+        title = f"{shown(name)}: {shown(limits[name])} is no whole number, and the API server refuses it"
         cause = 'Devices are counted in whole numbers: "must be an integer".'
         found.fail("QP-K8S-008", place, limits[name], title, cause, "Ask for whole VFs.")
     elif amount == 0:
-        title = f"{short(name)}: 0 VFs are asked for"
+        title = f"{shown(name)}: 0 VFs are asked for"
         cause = "Kubernetes takes it, and the container gets no VF."
         found.warn("QP-K8S-008", place, limits[name], title, cause, "Ask for 1, or leave it out.")
     if name in requests and quantity(requests[name]) != amount and str(requests[name]) != str(limits[name]):
-        title = f"{short(name)}: requests and limits differ"
+        title = f"{shown(name)}: requests and limits differ"
         cause = 'A device cannot be overcommitted: the API server refuses requests that are not "equal to" the limit.'
         at = spot.at("requests", name)
         found.fail("QP-K8S-008", at, said, title, cause, "Make them equal, or leave requests out.")
