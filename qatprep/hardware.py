@@ -49,10 +49,11 @@ class Services(NamedTuple):
         return "" if wanted else "needs at least one service"
 
     def nearest(self, wanted: frozenset[str]) -> tuple[str, ...]:
-        """Up to two combinations that are possible and have most in common with one that is not, asym first."""
+        """Two combinations or one that are possible and have most in common with one that is not, asym first."""
         kept = [token for token in self.tokens if token in wanted and token not in self.alone] or ["asym", "sym"]
         pairs = [frozenset((kept[0], *(rest,))) for rest in kept[1:]] or [frozenset(kept)]
-        return tuple(spell_services(pair) for pair in pairs[:2])
+        alone = [frozenset((token,)) for token in self.alone if token in wanted]
+        return tuple(spell_services(pair) for pair in (pairs[:1] + alone if alone else pairs[:2]))
 
 
 SERVICES = ("asym", "sym", "dc", "decomp", "dcc")

@@ -22,7 +22,8 @@ from qatprep.host.record import Recorder
 from qatprep.host.tree import Tree
 from qatprep.simulator.disk import copy
 from qatprep.simulator.host import SimulatedHost
-from tests.conftest import qatprep
+from qatprep.version import VERSION
+from tests.conftest import qatprep, some
 from tests.simulator.hosts import simulated, tree_of
 
 HOSTILE = "<\x1b[2J\x07\r\u202e\x9b31m\u2028\x7f>"
@@ -218,9 +219,10 @@ def test_journals() -> None:
     assert qatprep("bootstrap", "--no-smoke", host=host).code == 0
     path = next(path for path, _ in host.tree.walk() if path.startswith("/var/lib/qatprep/runs/"))
     lines = host.tree.get(path).data.decode().splitlines()
-    texts = sorted({text for line in lines for text in re.findall(r'"([^"\\]{3,})"(?!:)', line)}, key=len)
-    assert len(texts) > 20
-    for text in texts[:: max(1, len(texts) // 12)]:
+    texts = sorted({text for line in lines for text in re.findall(r'"([^"\\]{3,})"(?!:)', line)})
+    texts.sort(key=len)
+    assert len(texts) > 20 and VERSION in texts
+    for text in [VERSION, *some(texts, max(1, len(texts) // 12))]:
         tree = Tree()
         tree.root = copy(host.tree.root)
         escaped = json.dumps(text + INJECTED)

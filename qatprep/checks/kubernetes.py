@@ -213,10 +213,10 @@ def _same_pf(ctx: Context) -> Iterable[Finding]:
             policy = flag(ctx.facts.runtime.plugin or "", "allocation-policy") or "not given"
             yield warned(
                 "QP-K8S-009",
-                f"{given.container} of pod {given.pod} has {len(given.devices)} VFs, all of PF {pfs.pop()}",
+                f"pod {ctx.facts.pod(given.pod)} has {len(given.devices)} VFs, all of PF {pfs.pop()}",
                 subjects=given.devices,
                 evidence=(
-                    Evidence(CHECKPOINT, f"{given.resource}: {', '.join(given.devices)}"),
+                    Evidence(CHECKPOINT, f"{given.container}, {given.resource}: {', '.join(given.devices)}"),
                     Evidence("the plugin's -allocation-policy", policy),
                 ),
                 cause="VFs of one PF share its engines: the second brings nothing.",

@@ -65,8 +65,7 @@ def _isolated(ctx: Context) -> Iterable[Finding]:
         if others:
             yield warned(
                 "QP-ENVOY-011",
-                f"Envoy of {container.label} shares its CPUs ({container.cpus}) "
-                f"with {plural(others, 'other container')}",
+                f"Envoy of {container.label} shares its CPUs with {plural(others, 'other container')}",
                 evidence=(Evidence(f"/proc/{container.pid}/status", f"Cpus_allowed_list {container.cpus}"),),
                 cause="Envoy's speed depends on warm caches: measurements vary.",
                 fix=("Give the pod whole CPUs under the static CPU manager policy: QP-K8S-007.",),

@@ -185,7 +185,7 @@ def _not_loaded(idle: list[Module]) -> Finding:
         "QP-MOD-004",
         f"{listed(names)} {'is' if len(names) == 1 else 'are'} not loaded",
         evidence=tuple(Evidence(f"/sys/module/{name}", "not there") for name in names),
-        cause="Nothing has loaded it since boot; no device asks for it by itself.",
+        cause=f"Nothing has loaded {'it' if len(names) == 1 else 'them'} since boot: no device asks for VFIO.",
         fix=(f"modprobe -a {' '.join(names)}",),
         step=BOOTSTRAP,
     )

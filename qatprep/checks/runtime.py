@@ -190,8 +190,7 @@ def _containers(ctx: Context) -> Iterable[Finding]:
     if small:
         yield failed(
             "QP-MEM-003",
-            f"{plural(len(small), 'container')} with QAT devices may lock too little memory: "
-            f"{listed(dict.fromkeys(c.label for c, _ in small))}",
+            f"{_each(c.label for c, _ in small)} may lock too little memory for QAT",
             evidence=tuple(
                 Evidence(f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {soft(c.limit)}; {_pinned(number)}")
                 for c, number in small[:8]
@@ -199,8 +198,14 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             cause="A container keeps the limit that its pod's shim was started with, also over a restart of the "
             "container or of the runtime.",
             fix=_recreate(c for c, _ in small),
-            cleared_by=tuple(dict.fromkeys(f"recreate {c.full} ({c.command})" for c, _ in small)),
+            cleared_by=tuple(dict.fromkeys(f"recreate {c.label} ({c.command})" for c, _ in small)),
         )
+
+
+def _each(names: Iterable[str]) -> str:
+    """The first two of them, and how many more: a title has to be read at a glance."""
+    known = list(dict.fromkeys(names))
+    return listed([*known[:2], *([f"{len(known) - 2} more"] if len(known) > 2 else [])])
 
 
 def _recreate(containers: Iterable[Container]) -> tuple[str, ...]:
@@ -237,7 +242,7 @@ def _ipc_lock(ctx: Context) -> Iterable[Finding]:
         if uid != 0 and not container.ipc_lock and limit.soft < PER_VF * number:
             yield warned(
                 "QP-MEM-006",
-                f"{container.label} runs as user {uid}: IPC_LOCK in its pod would do nothing for it",
+                f"IPC_LOCK does nothing for user {uid} in {container.label}",
                 evidence=(Evidence(f"/proc/{container.pid}/status", f"Uid {uid}, CAP_IPC_LOCK not in CapEff"),),
                 cause="A process that is not root gets no capabilities from its container's list when it is started.",
                 fix=("Raise the limit of the unit instead: QP-MEM-001.",),

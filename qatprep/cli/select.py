@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ def full(bdf: str) -> str:
     text = bdf.strip().lower()
     text = text if text.count(":") >= 2 else f"0000:{text}"
     if not BDF.fullmatch(text):
+        if BDF.fullmatch(re.sub(r"\.[89a-f]$", ".0", text)):
+            raise InputError(f"{bdf!r} is no PCI address: a device has functions 0 to 7", "qatprep device list --all")
         raise InputError(
             f"{bdf!r} is neither a PCI address nor a network interface or disk of this host",
             "write it as 0000:6b:00.1 or 6b:00.1",

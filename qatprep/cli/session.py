@@ -144,6 +144,9 @@ class Session:
 
     def say(self, text: str, hang: int = 2) -> None:
         """One line of talk; where it wraps, its further lines are `hang` columns in."""
+        self._talk(printable(text, "\t"), hang)
+
+    def _talk(self, text: str, hang: int) -> None:
         self._write(self._err, self.err, text, hang)
         self.err.flush()
 
@@ -171,7 +174,7 @@ class Session:
 
     def error(self, what: str, cause: str = "", fix: str = "") -> None:
         """The one form of an error, on stderr."""
-        self.say(error_text(what, cause, self.on_this_host(fix)), 9)
+        self._talk(error_text(what, cause, self.on_this_host(fix)), 9)
 
     def on_this_host(self, fix: str) -> str:
         """A sentence whose commands work on the host that this call was about."""

@@ -342,4 +342,4 @@ def _read(host: Host, run_id: str) -> Run:
 
 
 def _damaged(run_id: str, problem: str) -> Run:
-    return Run(run_id, "", "", "", DAMAGED, (), problem)
+    return Run(run_id, "", "", "", DAMAGED, (), printable(problem))

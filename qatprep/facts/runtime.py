@@ -46,13 +46,10 @@ class Container:
 
     @property
     def label(self) -> str:
-        """Short: the whole UID makes a line that nobody reads."""
+        """For people: its pod by name where that is known, else by the first part of its UID or of its own id."""
+        if self.pod_name:
+            return f"pod {self.pod_name}"
         return f"pod {self.pod[:8]}" if self.pod else f"container {self.id[:12]}"
-
-    @property
-    def full(self) -> str:
-        """As a command needs it: the pod by its name where that is known."""
-        return f"pod {self.pod_name}" if self.pod_name else self.label
 
     @property
     def holder(self) -> str:

@@ -68,6 +68,12 @@ class Facts:
         seen = isinstance(self.nodes.container, DeviceNode) and self.modules.get("iommufd").present is True
         return ("vfio_pci",) if absent and (told or seen) else ("vfio_pci", "vfio_iommu_type1")
 
+    def pod(self, uid: str) -> str:
+        """A pod's "namespace/name" as the kubelet's log folders tell it, else its UID."""
+        held = (holder.pod for holder in self.nodes.holders if holder.container == f"pod {uid}")
+        ran = (container.pod_name for container in self.runtime.containers if container.pod == uid)
+        return next((name for name in (*held, *ran) if name), uid)
+
     @property
     def has_qat(self) -> bool:
         """Whether there is a QAT function that qatlib can drive."""

@@ -78,7 +78,6 @@ def kubernetes_lines(console: Console, judged: Assessment) -> Iterator[Text | st
 
 def _pods(console: Console, judged: Assessment) -> Iterator[Text | str]:
     facts = judged.facts
-    names = {holder.container: holder.pod for holder in facts.nodes.holders if holder.pod}
     given: dict[str, list[str]] = {}
     for entry in facts.kubernetes.pods:
         given.setdefault(entry.pod, []).extend(entry.devices)
@@ -89,9 +88,9 @@ def _pods(console: Console, judged: Assessment) -> Iterator[Text | str]:
     if not given:
         yield "no pod has VFs"
     for uid, vfs in given.items():
-        known = names.get(f"pod {uid}", "")
-        source = f" ({POD_LOGS})" if known else ""
-        text = Text(f"pod {known or uid}{source}: {plural(len(vfs), 'VF')}")
+        name = facts.pod(uid)
+        source = f" ({POD_LOGS})" if name != uid else ""
+        text = Text(f"pod {name}{source}: {plural(len(vfs), 'VF')}")
         yield _judged(console, judged, text, "QP-K8S-009", about=vfs)
         for container in facts.runtime.containers:
             if container.pod == uid:

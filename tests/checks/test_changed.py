@@ -233,7 +233,7 @@ CASES = [
          ("'rsa'", "newer than this")),
     Case("in the kernel's own order", READY, f"{PF}/qat/cfg_services = asym;sym", {}, ()),
     Case("services that only some PFs cannot offer", READY, "", one("QP-SVC-003"),
-         ("a 4xxx device offers dcc only by itself", "Set overrides[0].services to asym, or to keep."),
+         ("a 4xxx device offers dcc only by itself", "Set overrides[0].services to asym or dcc, or to keep."),
          config="overrides: [{match: {numa_node: 1}, services: asym;dcc}]"),
     Case("a configuration that 6.1 cannot fulfil", READY, "/proc/sys/kernel/osrelease = 6.1.160", one("QP-SVC-001"),
          ("Mainline takes asym from Linux 6.5 on", "backported it"), config="devices: {services: asym}"),
