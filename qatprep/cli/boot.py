@@ -22,8 +22,9 @@ def at_boot(session: Session, host: Host, wanted: NodeConfig, *, as_json: bool, 
         from qatprep.crypto.prove import prove
         from qatprep.facts import gather
 
-        done = prove(host, gather(host), "boot")
-    seen = look(host, wanted, only=lambda facts: lambda bdf: bdf not in found.given_up)
+        done = prove(host, found.result.facts or gather(host), "boot")
+    last = None if done else found.result.facts
+    seen = look(host, wanted, facts=last, only=lambda facts: lambda bdf: bdf not in found.given_up)
     outcome = (signed(host, seen, done.findings, "") if done else seen).outcome
     code = OF_STATUS[found.result.status]
     if code is ExitCode.OK:

@@ -22,6 +22,7 @@ from qatprep.exits import OF_STATUS, ExitCode
 
 if TYPE_CHECKING:
     from qatprep.crypto.prove import Proven
+    from qatprep.facts import Facts
     from qatprep.host.base import Host
     from qatprep.plan.model import Plan
 
@@ -120,8 +121,8 @@ def bootstrap(
     done = None
     if not check and result.status in ("applied", "unchanged"):
         if result.made and wanted.smoke and not no_smoke:
-            done = _sign(session, host, document, as_json=as_json)
-        seen = look(host, wanted, again, only=lambda facts: only)
+            done = _sign(session, host, result.facts, document, as_json=as_json)
+        seen = look(host, wanted, again, facts=None if done else result.facts, only=lambda facts: only)
         seen = signed(host, seen, done.findings, again) if done else seen
     if check or (session.code is ExitCode.OK and result.status != "declined"):
         session.code = seen.outcome.exit_status(asked=True)
@@ -136,7 +137,9 @@ def bootstrap(
     return session.code
 
 
-def _sign(session: Session, host: Host, document: dict[str, object], *, as_json: bool) -> Proven | None:
+def _sign(
+    session: Session, host: Host, facts: Facts | None, document: dict[str, object], *, as_json: bool
+) -> Proven | None:
     """Sign on what was prepared, and keep the proof. None where nothing can be signed."""
     from qatprep.crypto.prove import prove
     from qatprep.facts import gather
@@ -144,7 +147,7 @@ def _sign(session: Session, host: Host, document: dict[str, object], *, as_json:
 
     if host.simulated:
         return None
-    done = prove(host, gather(host), "bootstrap")
+    done = prove(host, facts or gather(host), "bootstrap")
     if as_json:
         document["smoke"] = crypto.smoke_document(done.report)
     else:

@@ -17,8 +17,9 @@ from qatprep.steps.base import Change
 from qatprep.text import did_you_mean
 
 if TYPE_CHECKING:
-    from qatprep.assess import Skipped
+    from qatprep.assess import Assessment, Skipped
     from qatprep.config import NodeConfig
+    from qatprep.facts import Facts
     from qatprep.facts.health import HealthFacts
     from qatprep.findings import Finding
 
@@ -52,6 +53,8 @@ class Result(NamedTuple):
     """What the checks found afterwards."""
     resumed: str = ""
     """An earlier run that was cut off, and that this one went on from, or (a verb of device) undid first."""
+    facts: Facts | None = None
+    """The last look at the node, after which nothing was changed; None for a verb of device, and where it was."""
 
 
 def bootstrap(
@@ -71,17 +74,16 @@ def bootstrap(
     success, and must look at the host itself. Raises Locked, NeedsRoot, or QatprepError when the host cannot be
     changed at all.
     """
-    wanted: NodeConfig | None = None
-    plan_now = planner
-    if plan_now is None:
-        wanted, plan_now = _planner(host, config, only)
+    own = None if planner is not None else _Planner(host, config, only)
+    plan_now = planner or own
+    assert plan_now is not None
     with locked(host):
         undone = _undo_cut_off(host, command, progress) if planner is not None else ""
         plan = plan_now(frozenset())
         if plan.refused:
             return Result("refused", plan, skipped=plan.skipped)
         if plan.empty:
-            return Result("unchanged", plan, skipped=plan.skipped, resumed=undone)
+            return Result("unchanged", plan, skipped=plan.skipped, resumed=undone, facts=own.facts if own else None)
         try:
             if confirm is not None and not confirm(plan):
                 return Result("declined", plan, skipped=plan.skipped, resumed=undone)
@@ -92,7 +94,7 @@ def bootstrap(
         runner = Runner(host, command, progress)
         try:
             final = _make(runner, plan, plan_now)
-            findings = _look_again(host, wanted, final, plan_now) if wanted else ()
+            findings = _look_again(own, final) if own else ()
             if not runner.made:  # only attempts, and all of them without success: nothing that a rollback should undo
                 runner.rollback()
                 return Result("unchanged", plan, (), runner.id, None, final.skipped, (), findings, resumed)
@@ -109,27 +111,36 @@ def bootstrap(
             back = _back(runner, plan, "rolled back", Failure(None, str(e), ""), resumed)
             e.add_note("; ".join(back.not_undone) or "what had been changed is undone")
             raise
-        return Result("applied", plan, runner.made, runner.id, None, final.skipped, (), findings, resumed)
+        facts = own.facts if own else None
+        return Result("applied", plan, runner.made, runner.id, None, final.skipped, (), findings, resumed, facts)
 
 
-def _planner(
-    host: Host, config: NodeConfig | None, only: Callable[[str], bool] | None
-) -> tuple[NodeConfig, Callable[[frozenset[str]], Plan]]:
-    """Plans for a configuration."""
-    from qatprep.assess import assess
-    from qatprep.config import NodeConfig
-    from qatprep.facts import gather
-    from qatprep.plan.node import make_plan
+class _Planner:
+    """Plans for a configuration, and the facts that the last of them was made from."""
 
-    wanted = config or NodeConfig()
-    health: list[HealthFacts] = []
+    def __init__(self, host: Host, config: NodeConfig | None, only: Callable[[str], bool] | None) -> None:
+        from qatprep.config import NodeConfig
 
-    def plan_now(tried: frozenset[str]) -> Plan:
-        facts = gather(host, health[0] if health else None)
-        health[:] = [facts.health]
-        return make_plan(assess(facts, wanted), only, tried)
+        self.host = host
+        self.config = config or NodeConfig()
+        self.only = only
+        self.facts: Facts | None = None
 
-    return wanted, plan_now
+    def __call__(self, tried: frozenset[str]) -> Plan:
+        return self._plan(self.facts.health if self.facts else None, tried)[1]
+
+    def judged(self, skipped: frozenset[str]) -> tuple[Assessment, Plan]:
+        """A look that asks the devices for their health once more."""
+        return self._plan(None, skipped)
+
+    def _plan(self, health: HealthFacts | None, tried: frozenset[str]) -> tuple[Assessment, Plan]:
+        from qatprep.assess import assess
+        from qatprep.facts import gather
+        from qatprep.plan.node import make_plan
+
+        self.facts = gather(self.host, health)
+        judged = assess(self.facts, self.config)
+        return judged, make_plan(judged, self.only, tried)
 
 
 def cut_off(host: Host) -> str:
@@ -179,19 +190,15 @@ def _make(runner: Runner, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
     return plan
 
 
-def _look_again(
-    host: Host, config: NodeConfig, plan: Plan, plan_now: Callable[[frozenset[str]], Plan]
-) -> tuple[Finding, ...]:
+def _look_again(planner: _Planner, plan: Plan) -> tuple[Finding, ...]:
     """Judge the result by the same checks as doctor, once udev has settled. RunFailed when the configuration does
     not hold.
     """
-    from qatprep.assess import assess
-    from qatprep.facts import gather
-
-    host.settle()
+    planner.host.settle()
     skipped = frozenset(item.subject for item in plan.skipped)
     prepared = frozenset(plan.lanes)
-    findings = assess(gather(host), config).wrong(prepared - skipped)
+    judged, again = planner.judged(skipped)
+    findings = judged.wrong(prepared - skipped)
     if findings:
         first = findings[0]
         where = f" ({', '.join(first.subjects)})" if first.subjects else ""
@@ -199,7 +206,6 @@ def _look_again(
         raise RunFailed(
             Failure(None, f"{first.id}: {first.title}{where}, although every change succeeded", evidence or first.cause)
         )
-    again = plan_now(skipped)
     todo = [change for name, lane in again.lanes.items() if name in prepared for change in lane]
     todo += again.finish
     if todo:

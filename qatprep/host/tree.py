@@ -113,17 +113,36 @@ class Tree:
         return [name for name, _ in done], here
 
     def get(self, path: str, *, follow: bool = True, euid: int = 0) -> Node:
-        if euid == 0:
-            here = self.root
-            for name in path.split("/"):
-                if name:
-                    child = here.children.get(name)
-                    if child is None or child.kind == "link":
-                        break  # absent, not below a folder, through a link, or "." and "..", which are no names
-                    here = child
-            else:
-                return here
-        return self.walk_to(path, follow=follow, euid=euid)[1]
+        if euid != 0:
+            return self.walk_to(path, follow=follow, euid=euid)[1]
+        # The same for root, who may search everything, and without a name of what was found: most reads are this one.
+        todo = path.rstrip("/").split("/")
+        todo.reverse()
+        above: list[Node] = []
+        here = self.root
+        links = 0
+        while todo:
+            name = todo.pop()
+            child = here.children.get(name)
+            if child is None:
+                if not name or name == ".":
+                    continue
+                if name == "..":
+                    here = above.pop() if above else self.root
+                    continue
+                fail(errno.ENOTDIR if here.kind != "dir" else errno.ENOENT, path)
+            if child.kind == "link" and (follow or todo):
+                links += 1
+                if links > MAX_LINKS:
+                    fail(errno.ELOOP, path)
+                if child.target.startswith("/"):
+                    above = []
+                    here = self.root
+                todo += child.target.split("/")[::-1]
+                continue
+            above.append(here)
+            here = child
+        return here
 
     def find(self, path: str, *, follow: bool = True) -> Node | None:
         """The node, or None when there is none."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Boot
+from .conftest import Boot, full
 from .node import PF0, PF1, Node, vf
 
 pytestmark = pytest.mark.vm
 
 
-def test_a_node_is_made_ready_used_and_put_back(boot: Boot, kernel: str) -> None:
+@full
+def test_what_is_said_of_a_node_before_and_after(boot: Boot, kernel: str) -> None:
     with boot(kernel) as guest:
         node = Node(guest)
         untouched = node.picture()
@@ -29,12 +30,6 @@ def test_a_node_is_made_ready_used_and_put_back(boot: Boot, kernel: str) -> None
 
         # Bootstrap, and nothing is left to be done.
         node.qatprep("bootstrap --yes --no-smoke")
-        for pf in (PF0, PF1):
-            assert node.sysfs(pf, "qat/state") == "up"
-            assert set(node.sysfs(pf, "qat/cfg_services").split(";")) == {"sym", "asym"}
-            assert node.sysfs(pf, "sriov_numvfs") == "16"
-            assert {node.driver(vf(pf, n)) for n in range(16)} == {"vfio-pci"}
-        assert node.nodes() == ["660 root:qat"] * 32
         assert set(node.findings(status=0).values()) <= {"ok"}
         ready = node.picture()
         assert "Nothing to do" in node.qatprep("bootstrap --yes --no-smoke").out
@@ -47,13 +42,25 @@ def test_a_node_is_made_ready_used_and_put_back(boot: Boot, kernel: str) -> None
         assert refused.status == 7, refused.err
         assert node.picture() == ready
 
+
+def test_a_node_is_made_ready_used_and_put_back(boot: Boot, kernel: str) -> None:
+    with boot(kernel) as guest:
+        node = Node(guest)
+        untouched = node.picture()
+        node.qatprep("bootstrap --yes --no-smoke")
+        for pf in (PF0, PF1):
+            assert node.sysfs(pf, "qat/state") == "up"
+            assert set(node.sysfs(pf, "qat/cfg_services").split(";")) == {"sym", "asym"}
+            assert node.sysfs(pf, "sriov_numvfs") == "16"
+            assert node.drivers([vf(pf, n) for n in range(16)]) == ["vfio-pci"] * 16
+        assert node.nodes() == ["660 root:qat"] * 32
+
         # Services of one PF: its VFs come back, bound and owned as before; the other PF is left alone.
         node.qatprep(f"device services dc {PF0} --yes")
         assert node.sysfs(PF0, "qat/cfg_services") == "dc"
         assert node.sysfs(PF0, "sriov_numvfs") == "16"
         assert node.nodes() == ["660 root:qat"] * 32
         assert set(node.sysfs(PF1, "qat/cfg_services").split(";")) == {"sym", "asym"}
-        assert node.failed() == {"QP-SVC-001"}
         refused = node.qatprep(f"device services nonsense {PF0} --yes", status=2)
         assert "nonsense" in refused.err
 
@@ -69,7 +76,8 @@ def test_a_node_is_made_ready_used_and_put_back(boot: Boot, kernel: str) -> None
         assert node.sysfs(PF1, "sriov_numvfs") == "0"
         assert len(node.nodes()) == 16
 
-        # Bootstrap mends what was changed, rollback takes all of it back, one run after the other.
+        # Bootstrap mends what was changed, rollback takes all of it back, run by run.
+        assert node.failed() == {"QP-SRIOV-001", "QP-SVC-001"}
         node.qatprep("bootstrap --yes --no-smoke")
         assert set(node.findings(status=0).values()) <= {"ok"}
         node.put_back()
