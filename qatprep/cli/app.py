@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Annotated, Any
 
@@ -47,6 +48,10 @@ GROUPS = {
 VERBS = {verb: words for verbs in GROUPS.values() for verb, words in verbs.items()}
 
 
+_made = functools.cache(typer.main.get_command)
+"""An app as commands, made once: typer reads every parameter's annotation for it, some milliseconds a verb."""
+
+
 class LazyGroup(Group):
     """A group whose commands come from qatprep.cli.<verb>."""
 
@@ -57,7 +62,7 @@ class LazyGroup(Group):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"qatprep.cli.{cmd_name.replace('-', '_')}")
-        command = typer.main.get_command(module.app)
+        command = _made(module.app)
         command.name = cmd_name
         return command
 
@@ -111,5 +116,5 @@ def qatprep(
 
 def call(argv: list[str], session: Session) -> int:
     """Run one verb; its exit status. Usage errors come out as typer's own exceptions."""
-    code = typer.main.get_command(app).main(args=argv, prog_name="qatprep", standalone_mode=False, obj=session)
+    code = _made(app).main(args=argv, prog_name="qatprep", standalone_mode=False, obj=session)
     return int(code or 0)
