@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -45,6 +49,8 @@ def _answer(question: str) -> bool:
     while True:
         sys.stderr.write(f"{printable(question)} [y/N]: ")
         sys.stderr.flush()
+        with contextlib.suppress(io.UnsupportedOperation):
+            _wait_for(sys.stdin.fileno())
         answer = sys.stdin.readline()
         if not answer:  # Ctrl-D
             raise KeyboardInterrupt
@@ -52,3 +58,20 @@ def _answer(question: str) -> bool:
             return False
         if answer.strip().lower() in ("y", "yes"):
             return True
+
+
+def _wait_for(stdin: int) -> None:
+    """Wait until something can be read, or a signal's handler raises.
+
+    A signal that comes just before read(2) would leave that waiting: Python calls handlers only between bytecodes. It
+    writes to the pipe as well, and so ends this.
+    """
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(wake)
+    try:
+        while stdin not in select.select([stdin, woken], [], [])[0]:
+            os.read(woken, 64)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(woken)
+        os.close(wake)

@@ -130,7 +130,7 @@ class _Planner:
         return self._plan(self.facts.health if self.facts else None, tried)[1]
 
     def judged(self, skipped: frozenset[str]) -> tuple[Assessment, Plan]:
-        """A look that asks the devices for their health once more."""
+        """A look that asks the devices for their health again."""
         return self._plan(None, skipped)
 
     def _plan(self, health: HealthFacts | None, tried: frozenset[str]) -> tuple[Assessment, Plan]:
