@@ -63,9 +63,31 @@ EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))
 """The full run: hours, on two cores."""
 
 
-def some(items: Iterable[Item], one_in: int) -> list[Item]:
-    """One in so many of what is tried many times over; all of it in the full run."""
-    return list(items)[:: 1 if EVERYTHING else one_in]
+def some(items: Iterable[Item], one_in: int, first: int = 0) -> list[Item]:
+    """One in so many of what is tried many times over, from the `first` on: tests of the same list take others of
+    it. All of it in the full run."""
+    return list(items) if EVERYTHING else list(items)[first::one_in]
+
+
+LONG = (
+    "tests/test_commands.py",
+    "tests/fleet/test_nodes.py",
+    "tests/cli/test_terminal.py",
+    "tests/emulated/test_verdicts.py",
+    "tests/fleet/test_role.py",
+    "tests/packages/test_deb.py",
+    "tests/packages/test_wheel.py",
+    "tests/fleet/test_modules.py",
+    "tests/docs/test_site.py",
+    "tests/fleet/test_sanity.py",
+    "tests/fleet/test_collection.py",
+)
+"""Files of some tests that take long: first, or the last worker would end minutes after the others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: n for n, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONG)))
 
 
 class TouchedTheMachine(BaseException):

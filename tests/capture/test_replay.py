@@ -50,7 +50,7 @@ def documents(host: Host) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", some(NAMES, 2))
+@pytest.mark.parametrize("name", some(NAMES, 3))
 def test_every_recorded_host(name: str) -> None:
     host = open_host("/", name)
     copy = captured(host)

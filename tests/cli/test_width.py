@@ -23,7 +23,7 @@ from qatprep.report.fold import PROSE, broken, folded
 from qatprep.report.rows import columns as print_columns
 from tests.cli.test_output import MISTAKES, piped
 from tests.cli.test_terminal import CALLS
-from tests.conftest import EVERYTHING, Screen, qatprep
+from tests.conftest import EVERYTHING, Screen, qatprep, some
 from tests.terminal import forked
 
 for verb in VERBS:  # here, not in each fork
@@ -83,7 +83,7 @@ def wider(text: str, columns: int) -> list[str]:
     return [line for line in lines if len(line.removesuffix(" \\").split()) > 1]
 
 
-@pytest.mark.parametrize("call", EVERY)
+@pytest.mark.parametrize("call", some(EVERY, 2))
 def test_no_line_is_wider_than_the_terminal(call: str) -> None:
     if call.startswith(("bench", "tune")) and call not in ERRORS:
         pytest.importorskip("qatprep._native")

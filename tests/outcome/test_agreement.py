@@ -45,7 +45,7 @@ def ids_of(document: Any) -> set[str]:
     return skipped | {verdict["first"] for verdict in document["outcome"]["verdicts"]} - {""}
 
 
-@pytest.mark.parametrize("name", some(HOSTS, 2))
+@pytest.mark.parametrize("name", some(HOSTS, 4))
 def test_every_verb_says_the_same(name: str) -> None:
     got = asked(name)
     words = {verb: dict(called.json["outcome"]) for verb, called in got.items()}
@@ -78,7 +78,7 @@ def test_every_verb_says_the_same(name: str) -> None:
     assert {id for id, value in values.items() if value == "3"} == set(failed)
 
 
-@pytest.mark.parametrize("name", some(HOSTS, 2))
+@pytest.mark.parametrize("name", some(HOSTS, 4, 1))
 def test_bootstrap_ends_with_the_verdict_that_doctor_gives_then(name: str) -> None:
     host = open_host("/", name)
     if name == IMPOSSIBLE:
@@ -105,7 +105,7 @@ def rows(lines: list[str], *labels: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", some(HOSTS, 3))
+@pytest.mark.parametrize("name", some(HOSTS, 4, 2))
 def test_people_read_the_same_block(name: str) -> None:
     """The verdict for people, its proof, and what to do next are the same words, whichever verb prints them."""
     blocks = {}
@@ -115,7 +115,7 @@ def test_people_read_the_same_block(name: str) -> None:
     assert blocks["doctor"] and all(block == blocks["doctor"] for block in blocks.values())
 
 
-@pytest.mark.parametrize("name", some((name for name in HOSTS if name != "spr-2s-as-user"), 2))
+@pytest.mark.parametrize("name", some((name for name in HOSTS if name != "spr-2s-as-user"), 4, 3))
 def test_an_id_that_is_printed_has_a_cause_and_a_fix(name: str) -> None:
     for verb in ("plan", "status"):
         for id in set(ID.findall(qatprep(verb, "--simulate", name).out)):
