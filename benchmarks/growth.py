@@ -172,11 +172,36 @@ def picture(measured: dict[str, dict[int, Cost]]) -> str:
     return tostring(svg, encoding="unicode") + "\n"
 
 
+def waits() -> float:
+    """Seconds of the kernel in a change of services on 4 PFs side by side, over those of 4 calls for one PF each.
+
+    Of a simulated host, whose kernel takes its times from the real one's source (qatprep/simulator/clock.py): what a
+    machine that is not busy waits for, without qatprep's own CPU time.
+    """
+    from fixtures import hardware
+    from qatprep.__main__ import main as call
+    from qatprep.cli.session import Session
+
+    taken = []
+    for together in (True, False):
+        node = host(4, prepared=True)
+        pfs = [pf for pf, _ in hardware.SPR_8S[:4]]
+        begin = node.now()
+        for chosen in [pfs] if together else [[pf] for pf in pfs]:
+            words = ["device", "services", "dc", *chosen, "--yes"]
+            status = call(words, Session(cast("TextIO", StringIO()), cast("TextIO", StringIO()), {}, node))
+            if status:
+                raise SystemExit(f"{' '.join(words)} ended with status {status}")
+        taken.append(node.now() - begin)
+    return taken[0] / taken[1]
+
+
 def rows(measured: dict[str, dict[int, Cost]]) -> Iterator[Row]:
     for verb, costs in measured.items():
         yield Row(f"{verb}: CPU of a PF from 8 to 32 PFs", growth(costs), "the same from 1 to 8", AIM)
     largest = {verb: costs[SIZES[-1]][0] for verb, costs in measured.items()}
     yield Row(f"rollback, {SIZES[-1]} PFs: CPU", largest["rollback"] / largest["bootstrap"], "bootstrap", 1.0)
+    yield Row("services of 4 PFs side by side: the kernel's time, simulated", waits(), "one after the other", 0.4)
 
 
 def main() -> None:
