@@ -6,8 +6,8 @@ Which one booted is seen from traces it left in the running system: files of oth
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, exists, names, read_text
 from qatprep.host.base import Host
@@ -39,8 +39,7 @@ class Kind(StrEnum):
     UNKNOWN = "not recognised"
 
 
-@dataclass(frozen=True)
-class StagedArguments:
+class StagedArguments(NamedTuple):
     """Kernel arguments that a boot loader's file holds for the next boot."""
 
     path: str
@@ -49,8 +48,7 @@ class StagedArguments:
     """Whether the file is older than the running system: the last boot could have read it."""
 
 
-@dataclass(frozen=True)
-class BootLoader:
+class BootLoader(NamedTuple):
     kind: Kind
     trace: tuple[str, str]
     """The file and what it said by which the boot loader was recognised, ("", "") for none."""

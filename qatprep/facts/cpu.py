@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep import instruction_sets as sets
 from qatprep.facts.base import Unknown, line_of, names, read_line, unknown
@@ -20,8 +20,7 @@ NODES = "/sys/devices/system/node"
 _HYPERVISOR_LEAF = 0x4000_0000
 
 
-@dataclass(frozen=True)
-class CpuFacts:
+class CpuFacts(NamedTuple):
     machine: str
     model: str
     hypervisor: bool | Unknown

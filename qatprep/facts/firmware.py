@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, exists, read_line
 from qatprep.facts.kernel import KernelFacts
@@ -12,8 +12,7 @@ from qatprep.host.base import Host
 _COMPRESS_OPTION = {".zst": "CONFIG_FW_LOADER_COMPRESS_ZSTD", ".xz": "CONFIG_FW_LOADER_COMPRESS_XZ"}
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """One file the kernel asks for by its flat name."""
 
     name: str
@@ -25,8 +24,7 @@ class Image:
     """Paths below intel/qat/, where linux-firmware keeps the files but the kernel does not look."""
 
 
-@dataclass(frozen=True)
-class FirmwareFacts:
+class FirmwareFacts(NamedTuple):
     directories: tuple[str, ...]
     """In the kernel's order: drivers/base/firmware_loader/main.c, fw_path[]."""
     images: dict[str, Image]

@@ -12,7 +12,6 @@ Errors: qat_common/adf_sysfs_ras_counters.c (6.7).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -51,8 +50,7 @@ class Health(NamedTuple):
         return False if self.failed else None
 
 
-@dataclass(frozen=True)
-class HealthFacts:
+class HealthFacts(NamedTuple):
     pfs: Mapping[str, Health]
     """By BDF, the PFs whose driver runs."""
 

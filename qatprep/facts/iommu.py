@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, exists, names, read_int, read_line
 from qatprep.hardware import IOMMU_GROUPS
@@ -12,8 +12,7 @@ ACPI_TABLES = "/sys/firmware/acpi/tables"
 MAPPINGS = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
 
 
-@dataclass(frozen=True)
-class IommuFacts:
+class IommuFacts(NamedTuple):
     table: str | Unknown | None
     """"DMAR" (Intel VT-d) or "IVRS" (AMD-Vi): the ACPI table by which the BIOS offers an IOMMU."""
     units: tuple[str, ...] | Unknown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts import boot_loader
 from qatprep.facts.base import Unknown, names, read_line, unknown
@@ -14,8 +14,7 @@ from qatprep.host.base import Host
 from qatprep.text import Foreign
 
 
-@dataclass(frozen=True)
-class KernelFacts:
+class KernelFacts(NamedTuple):
     release: str
     version: tuple[int, int, int] | Unknown
     """As the release begins; distribution patches make features differ, so it only ever explains."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from qatprep import json_input, yaml_text
 from qatprep.errors import InputError
@@ -90,8 +90,7 @@ _NODE = {
 """A v1 Node of the Kubernetes API."""
 
 
-@dataclass(frozen=True)
-class PodDevices:
+class PodDevices(NamedTuple):
     """QAT VFs given to one container."""
 
     pod: str
@@ -100,8 +99,7 @@ class PodDevices:
     devices: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class CpuManager:
+class CpuManager(NamedTuple):
     """cpu_manager_state: which CPUs belong to one container alone."""
 
     policy: str
@@ -112,8 +110,7 @@ class CpuManager:
     """(pod UID or container id, container, CPUs)."""
 
 
-@dataclass(frozen=True)
-class Kubelet:
+class Kubelet(NamedTuple):
     """What of the kubelet's configuration matters here; "" for what it does not say."""
 
     cpu_manager: str = ""
@@ -123,8 +120,7 @@ class Kubelet:
     source: str = ""
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """The node as the API server has it."""
 
     name: str
@@ -134,8 +130,7 @@ class Node:
     """Those that speak of QAT or of the CPU's instruction sets."""
 
 
-@dataclass(frozen=True)
-class KubernetesFacts:
+class KubernetesFacts(NamedTuple):
     here: bool
     """Whether this is a Kubernetes node."""
     registered: dict[str, tuple[str, ...]] | Unknown | None = None

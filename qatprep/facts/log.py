@@ -7,7 +7,7 @@ QAT driver or VFIO; whether that function is one of this node's is for the check
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, unknown
 from qatprep.findings.messages import Source, matching
@@ -23,8 +23,7 @@ _LEADING = 5
 messages of the driver about it, and what the driver gives up with."""
 
 
-@dataclass(frozen=True)
-class LogLine:
+class LogLine(NamedTuple):
     key: str
     """Names the row of findings/messages that it matches, "" when none does."""
     text: str
@@ -40,8 +39,7 @@ class LogLine:
         return _DRIVER.search(self.text) is not None
 
 
-@dataclass(frozen=True)
-class LogFacts:
+class LogFacts(NamedTuple):
     lines: tuple[LogLine, ...] | Unknown
     """In the order they were written."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts.base import ABSENT, Unknown, exists, link_name, unknown
 from qatprep.host.base import Host
@@ -38,8 +38,7 @@ BOOTED = "/run/systemd/system"
 UNIT_DIRS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 
 
-@dataclass(frozen=True)
-class PersistFacts:
+class PersistFacts(NamedTuple):
     systemd: bool | Unknown
     """Whether systemd runs this host."""
     program: tuple[str, ...]

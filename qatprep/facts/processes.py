@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, names, read_line, read_text, read_words, whole
 from qatprep.host.base import Host
@@ -19,8 +19,7 @@ _DAEMONS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     pid: int
     command: str
     cgroup: str

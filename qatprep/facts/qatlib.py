@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, names, read_int
 from qatprep.host.base import Host
@@ -25,8 +25,7 @@ _RELEASES = {0: (23, 8), 1: (23, 11), 2: (24, 2), 3: (24, 9), 4: (25, 8), 5: (26
 Release = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class QatlibFacts:
+class QatlibFacts(NamedTuple):
     path: str
     """The library's file, "" where none is installed."""
     release: Release | None

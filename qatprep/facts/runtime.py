@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from qatprep.facts import containerd, processes
@@ -24,8 +23,7 @@ CAP_IPC_LOCK = 14
 """include/uapi/linux/capability.h"""
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(NamedTuple):
     """One running container, as its oldest process shows it."""
 
     id: str
@@ -57,8 +55,7 @@ class Container:
         return f"pod {self.pod}" if self.pod else f"container {self.id}"
 
 
-@dataclass(frozen=True)
-class OwnLimit:
+class OwnLimit(NamedTuple):
     """A memlock limit that the runtime's own configuration gives to containers, whatever its unit has."""
 
     setting: str
@@ -69,8 +66,7 @@ class OwnLimit:
     """Of the file."""
 
 
-@dataclass(frozen=True)
-class RuntimeFacts:
+class RuntimeFacts(NamedTuple):
     runtime: units.Runtime | None
     """None: nothing here runs containers."""
     version: Version | None
@@ -190,8 +186,7 @@ def _of_runtime(host: Host, facts: RuntimeFacts, chosen: units.Runtime) -> Runti
         config = containerd.read(host, main, place.drop_ins if place else CONF_D, version)
     crio_files = _crio_files(host, chosen.daemon) if chosen.kind == "crio" else ()
     templates = [_file(host, template) for template in place.templates] if place else []
-    return replace(
-        facts,
+    return facts._replace(
         runtime=chosen,
         version=version,
         unit=unit_limit(host, chosen.unit) if chosen.unit else None,

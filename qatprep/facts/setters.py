@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from qatprep.facts.base import Unknown, exists, link_name, names, read_line, read_text
 from qatprep.facts.pci import PciFacts
@@ -49,8 +49,7 @@ class Kind(StrEnum):
     OPERATOR = "sriov-network-operator"
 
 
-@dataclass(frozen=True)
-class Setter:
+class Setter(NamedTuple):
     kind: Kind
     path: str
     """The file that says so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts import (
     cpu,
@@ -27,8 +27,7 @@ from qatprep.facts.pci import DeviceNode
 from qatprep.host.base import Host
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """One look at a host: everything the hardware chain is judged by."""
 
     host: str

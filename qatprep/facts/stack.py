@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep import hardware
 from qatprep.facts.base import Unknown, exists, names
@@ -18,8 +18,7 @@ SHARED = ("/dev/qat_adf_ctl",)
 """The in-tree intel_qat makes this one too before 6.12 (qat_common/adf_ctl_drv.c): no trace on its own."""
 
 
-@dataclass(frozen=True)
-class StackFacts:
+class StackFacts(NamedTuple):
     modules: tuple[str, ...]
     """Loaded modules that only the out-of-tree stack has."""
     replaced: tuple[str, ...]

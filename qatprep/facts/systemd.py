@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qatprep.facts.base import ABSENT, Unknown, names, unknown
 from qatprep.host.base import Host
@@ -29,8 +29,7 @@ MANAGER_DIRECTORIES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd",
 """Of system.conf (the first that is there) and system.conf.d (systemd-system.conf(5))."""
 
 
-@dataclass(frozen=True)
-class UnitLimit:
+class UnitLimit(NamedTuple):
     """LimitMEMLOCK= of a unit as its files say."""
 
     unit: str

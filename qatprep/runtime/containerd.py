@@ -13,7 +13,6 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -48,16 +47,14 @@ def parse_version(text: str) -> Version | None:
     return None
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """One configuration file; text is None when it is not there."""
 
     path: str
     text: str | None
 
 
-@dataclass(frozen=True)
-class ConfigSet:
+class ConfigSet(NamedTuple):
     """The main file and what it imports, in the order containerd merges them: later wins."""
 
     main: File
@@ -78,8 +75,7 @@ ProblemKind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     kind: ProblemKind
     path: str
     text: str
@@ -87,8 +83,7 @@ class Problem:
     """The daemon refuses to start with it, or the setting cannot take effect before it is fixed."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a file set comes to for one containerd."""
 
     on: bool | None

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from qatprep.runtime.containerd import KEY, File
 from qatprep.runtime.memlock import INFINITY, from_ulimits
@@ -23,8 +22,7 @@ CONF_D = "/etc/crio/crio.conf.d"
 DROPIN = f"{CONF_D}/90-qatprep.conf"
 
 
-@dataclass(frozen=True)
-class CrioVerdict:
+class CrioVerdict(NamedTuple):
     ownership: bool
     ulimits: tuple[str, ...]
     """default_ulimits in force."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from qatprep.runtime.containerd import KEY, URIS, ConfigSet, Version, tables
 from qatprep.text import gated
@@ -18,8 +17,7 @@ from qatprep.text import gated
 _MISSING = object()
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the containerd of a node says of its configuration, asked by `config dump`."""
 
     command: str
@@ -33,8 +31,7 @@ class Answer:
     """Settings of the CRI plugin that one file has and a later one took away, with dots."""
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     path: str
     before: str
     after: str

@@ -10,8 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 import tomllib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from qatprep.runtime.containerd import (
     DROPIN_NAME,
@@ -31,8 +30,7 @@ from qatprep.runtime.toml import EDIT_LIMIT
 MARK = "# Written by qatprep: device nodes in a container belong to runAsUser and runAsGroup.\n"
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(NamedTuple):
     """One file to write, and how to try it before it is there."""
 
     path: str

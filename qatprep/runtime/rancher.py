@@ -9,8 +9,7 @@ What there is instead, newest first (k3s pkg/agent/templates; not run here, no k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from qatprep.runtime.containerd import KEY, V2, V3
 from qatprep.runtime.refusal import Refused
@@ -19,8 +18,7 @@ DROPIN_NAME = "90-qatprep.yaml"
 _HEADERS = tuple(f"[plugins.{q}{uri}{q}]" for uri in (V2, V3) for q in ("'", '"'))
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where one of the two keeps things."""
 
     product: Literal["k3s", "rke2"]
@@ -52,8 +50,7 @@ class Place:
         return f"/var/lib/rancher/{self.product}/data/current/bin/containerd"
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(NamedTuple):
     path: str
     before: str | None
     after: str

@@ -7,14 +7,12 @@ there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["containerd", "crio", "k3s", "rke2", "docker"]
 
 
-@dataclass(frozen=True)
-class Daemon:
+class Daemon(NamedTuple):
     """A running daemon that starts containers."""
 
     kind: Kind
@@ -29,8 +27,7 @@ class Daemon:
     """CRI-O's --config-dir."""
 
 
-@dataclass(frozen=True)
-class Shim:
+class Shim(NamedTuple):
     """What holds a running container: containerd's shim or CRI-O's conmon."""
 
     kind: Literal["containerd", "crio"]
@@ -40,8 +37,7 @@ class Shim:
     """In containerd's namespace "moby": Docker's."""
 
 
-@dataclass(frozen=True)
-class Runtime:
+class Runtime(NamedTuple):
     """The container runtime of a node that matters."""
 
     kind: Kind

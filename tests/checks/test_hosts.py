@@ -62,6 +62,13 @@ def test_findings_are_exactly_those_of_the_story(host: Scenario) -> None:
         assert called.err == ""
 
 
+def test_a_pod_is_named_as_kubectl_names_it() -> None:
+    document = qatprep("doctor", "--simulate", "k8s-as-the-paper-says", "-o", "json").json
+    titles = {f["id"]: f["title"] for f in document["findings"]}
+    pod = "pod istio-system/istio-ingressgateway-7c86d77d76-qrfbx"
+    assert {id for id, title in titles.items() if pod in title} >= {"QP-MEM-003", "QP-MEM-006", "QP-K8S-009"}
+
+
 @pytest.mark.parametrize("host", some(HOSTS, 2), ids=lambda host: host.name)
 def test_people_are_told_the_same(host: Scenario) -> None:
     text = qatprep("doctor", "--simulate", host.name, "--profile", host.profile).out

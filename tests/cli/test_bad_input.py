@@ -24,6 +24,8 @@ CASES = [
     (["plan", "--simulate", "spr-2s", "--config", "/nowhere.yaml"], ExitCode.USAGE, ["/nowhere.yaml"]),
     (["bootstrap", "--simulate", "spr-2s", "-d", "6c:00.0"], ExitCode.USAGE, ["'6c:00.0'", "0000:6b:00.0"]),
     (["device", "bind", "--simulate", "spr-2s", "6b:99.9"], ExitCode.USAGE, ["'6b:99.9'", "PCI address"]),
+    (["device", "reset", "--simulate", "spr-2s", "6b:00.9"], ExitCode.USAGE, ["'6b:00.9'", "functions 0 to 7"]),
+    (["device", "services", "--simulate", "spr-2s", "asym;dcc", "6b:00.0"], ExitCode.USAGE, ["asym or dcc"]),
     (["device", "bind", "--simulate", "spr-2s", "99:00.0"], ExitCode.USAGE, ["0000:99:00.0"]),
     (["device", "bind", "--simulate", "spr-2s", "6b:00.0"], ExitCode.USAGE, ["is a PF", "--force"]),
     (["device", "bind", "--simulate", "spr-2s-ready", "--mode", "8", "6b:00.1"], ExitCode.USAGE, ["'8'", "octal"]),
