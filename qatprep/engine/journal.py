@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import posixpath
 import re
@@ -281,6 +282,12 @@ def _read(host: Host, run_id: str) -> Run:
         text = host.read_text(path, limit=LIMIT).raw
     except OSError as e:
         return _damaged(run_id, f"cannot read the journal {path}: {e.strerror}")
+    return _parse(run_id, path, text)
+
+
+@functools.lru_cache(maxsize=32)
+def _parse(run_id: str, path: str, text: str) -> Run:
+    """The run that a journal tells. Kept: a rollback reads each again once it has the lock, and most are the same."""
     start: dict[str, Any] = {}
     status = ""
     entries: dict[int, Entry] = {}

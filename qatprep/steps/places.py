@@ -106,6 +106,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _is(value: Any, hint: Any) -> bool:
     """Whether a value has the type of an annotation: str, int, bool, None, tuples and unions of these."""
+    if type(value) is hint:
+        return True
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_is(value, each) for each in arguments)
