@@ -73,7 +73,7 @@ class KeptHost(SimulatedHost):
             text = read_file(self._file, TOTAL_LIMIT, "QATPREP_STATE").decode()
         except UnicodeDecodeError as e:
             raise InputError(f"QATPREP_STATE={self._file!r}: cannot be read: not UTF-8 text at byte {e.start}") from e
-        head = text.split("\n", 2)[1] if text.startswith(HEADER) else ""
+        head = text.partition("\n")[2].partition("\n")[0] if text.startswith(HEADER) else ""
         if head != _NAME + self._name:
             other = f"is that of {head.removeprefix(_NAME)!r}" if head.startswith(_NAME) else "is no such state"
             raise InputError(
