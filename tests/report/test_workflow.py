@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from qatprep.simulator.scenarios import scenarios
-from tests.conftest import qatprep
+from tests.conftest import qatprep, some
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "ci-workflow.yaml").read_text())
@@ -43,7 +43,7 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("host", MATRIX)
+@pytest.mark.parametrize("host", some(MATRIX, 3))
 def test_a_configuration_on_a_simulated_host(host: str, tmp_path: Path) -> None:
     (tmp_path / "qatprep.yaml").write_text("devices: {services: asym;sym}\n")
     done = run(commands("configuration", host), tmp_path)
