@@ -27,6 +27,7 @@ from common import Row, markdown
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 if TYPE_CHECKING:
+    from qatprep.cli.session import Session
     from qatprep.simulator.host import SimulatedHost
 
 SIZES = (1, 2, 8, 32)
@@ -50,7 +51,6 @@ Cost = tuple[float, int, int]
 def once(verb: str, pfs: int) -> Cost:
     """Run a verb on a new host in this process."""
     from qatprep.__main__ import main as call
-    from qatprep.cli.session import Session
 
     # Counting costs time, so a run either counts or is timed.
     words = ["-v", *VERBS[verb]] if "--count" in sys.argv else VERBS[verb]
@@ -58,8 +58,8 @@ def once(verb: str, pfs: int) -> Cost:
         log = StringIO()
         node = host(size, prepared=verb in PREPARED)
         if verb == "rollback":
-            call(VERBS["bootstrap"], Session(cast("TextIO", StringIO()), cast("TextIO", StringIO()), {}, node))
-        session = Session(cast("TextIO", StringIO()), cast("TextIO", log), {}, node)
+            call(VERBS["bootstrap"], quiet(node))
+        session = quiet(node, log)
         begin = time.process_time()
         status = call(words, session)
         seconds = time.process_time() - begin
@@ -67,6 +67,13 @@ def once(verb: str, pfs: int) -> Cost:
             raise SystemExit(f"{verb} on {size} PFs ended with status {status}: {log.getvalue()[-2000:]}")
     done = Counter(line.split(" ", 1)[0] for line in log.getvalue().splitlines())
     return seconds, sum(done[name] for name in READS), done["run"]
+
+
+def quiet(node: SimulatedHost, log: StringIO | None = None) -> Session:
+    """A call on a host that prints nothing, and talks to `log`."""
+    from qatprep.cli.session import Session
+
+    return Session(cast("TextIO", StringIO()), cast("TextIO", log or StringIO()), {}, node)
 
 
 def host(pfs: int, *, prepared: bool) -> SimulatedHost:
@@ -180,7 +187,6 @@ def waits() -> float:
     """
     from fixtures import hardware
     from qatprep.__main__ import main as call
-    from qatprep.cli.session import Session
 
     taken = []
     for together in (True, False):
@@ -189,7 +195,7 @@ def waits() -> float:
         begin = node.now()
         for chosen in [pfs] if together else [[pf] for pf in pfs]:
             words = ["device", "services", "dc", *chosen, "--yes"]
-            status = call(words, Session(cast("TextIO", StringIO()), cast("TextIO", StringIO()), {}, node))
+            status = call(words, quiet(node))
             if status:
                 raise SystemExit(f"{' '.join(words)} ended with status {status}")
         taken.append(node.now() - begin)

@@ -100,9 +100,11 @@ def plural(count: int, noun: str, more: str = "") -> str:
     return f"{count} {noun if count == 1 else more or noun + 's'}"
 
 
-def listed(items: Iterable[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+def listed(items: Iterable[str], most: int | None = None) -> str:
+    """ "a", "a and b", "a, b and c"; of more than `most` the first ones, "a, b and 3 more"."""
     parts = list(items)
+    if most is not None and len(parts) > most:
+        parts[most:] = [f"{len(parts) - most} more"]
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 

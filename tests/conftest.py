@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
 import gc
 import os
 import signal
@@ -23,9 +22,7 @@ from qat_emulator.errors import EmulatorError
 from qatprep.cli.session import Session
 from qatprep.host import manifest
 from qatprep.host.base import Host
-from qatprep.host.shipped import hosts_directory
-from qatprep.host.tree import Tree
-from qatprep.simulator.disk import copy
+from tests.simulator.hosts import load_once
 
 KEPT = ("/etc/", "/sys/", "/dev/vfio", "/proc/sys/", "/lib/", "/usr/lib/", "/run/qatprep", "/var/lib/qatprep", "/boot/")
 """Below these nothing may be opened for writing, made, removed, renamed or given another owner or mode."""
@@ -39,24 +36,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
 
 
 gc.set_threshold(100_000)  # as the program itself (qatprep.__main__): a quarter of a bootstrap's time
-_load = manifest.load
-
-
-@functools.cache
-def _recorded(path: str) -> Tree:
-    return _load(path)
-
-
-def _load_once(path: str) -> Tree:
-    """As manifest.load, which reads a recorded host once: tests open each a hundred times."""
-    if not path.startswith(hosts_directory()):
-        return _load(path)
-    tree = Tree()
-    tree.root = copy(_recorded(path).root)
-    return tree
-
-
-manifest.load = _load_once
+manifest.load = load_once
 
 Item = TypeVar("Item")
 EVERYTHING = bool(os.environ.get("QATPREP_TEST_FULL"))

@@ -190,7 +190,7 @@ def _containers(ctx: Context) -> Iterable[Finding]:
     if small:
         yield failed(
             "QP-MEM-003",
-            f"{_each(c.label for c, _ in small)} may lock too little memory for QAT",
+            f"{listed(dict.fromkeys(c.label for c, _ in small), 2)} may lock too little memory for QAT",
             evidence=tuple(
                 Evidence(f"/proc/{c.pid}/limits", f"{c.holder} ({c.command}): {soft(c.limit)}; {_pinned(number)}")
                 for c, number in small[:8]
@@ -200,12 +200,6 @@ def _containers(ctx: Context) -> Iterable[Finding]:
             fix=_recreate(c for c, _ in small),
             cleared_by=tuple(dict.fromkeys(f"recreate {c.label} ({c.command})" for c, _ in small)),
         )
-
-
-def _each(names: Iterable[str]) -> str:
-    """The first two of them, and how many more: a title has to be read at a glance."""
-    known = list(dict.fromkeys(names))
-    return listed([*known[:2], *([f"{len(known) - 2} more"] if len(known) > 2 else [])])
 
 
 def _recreate(containers: Iterable[Container]) -> tuple[str, ...]:

@@ -145,11 +145,10 @@ def _incomplete(pf: Pf) -> Finding:
     """VFs that sriov_numvfs counts and that are not there."""
     base = f"/sys/bus/pci/devices/{pf.bdf}"
     again = f"q={base}; echo down > $q/qat/state; cat $q/sriov_totalvfs > $q/sriov_numvfs"
-    shown = pf.lost[:3] if len(pf.lost) > 4 else pf.lost
-    more = f" and {len(pf.lost) - len(shown)} more" if len(pf.lost) > len(shown) else ""
+    shown = listed(pf.lost, 3 if len(pf.lost) > 4 else None)
     return failed(
         "QP-SRIOV-001",
-        f"PF {pf.bdf} has {len(pf.vfs)} of its {pf.num_vfs} VFs: {', '.join(shown) if more else listed(shown)}{more} "
+        f"PF {pf.bdf} has {len(pf.vfs)} of its {pf.num_vfs} VFs: {shown} "
         f"{'is' if len(pf.lost) == 1 else 'are'} not there",
         subjects=(pf.bdf,),
         evidence=_counted(pf),

@@ -81,16 +81,22 @@ class Tree:
 
     def walk_to(self, path: str, *, follow: bool = True, euid: int = 0) -> tuple[list[str], Node]:
         """The canonical components of `path` and its node. `euid` != 0 needs search permission on the way."""
+        names: list[str] = []
+        return names, self.get(path, follow=follow, euid=euid, names=names)
+
+    def get(self, path: str, *, follow: bool = True, euid: int = 0, names: list[str] | None = None) -> Node:
+        """The node of `path`; `names` is given its canonical components."""
+        names = [] if names is None else names
         todo = split(path)[::-1]
-        done: list[tuple[str, Node]] = []
+        above: list[Node] = []
         links = 0
         here = self.root
         while todo:
             name = todo.pop()
             if name == "..":
-                if done:
-                    done.pop()
-                here = done[-1][1] if done else self.root
+                if above:
+                    names.pop()
+                    here = above.pop()
                 continue
             if here.kind != "dir":
                 fail(errno.ENOTDIR, path)
@@ -104,43 +110,13 @@ class Tree:
                 if links > MAX_LINKS:
                     fail(errno.ELOOP, path)
                 if child.target.startswith("/"):
-                    done = []
+                    above.clear()
+                    names.clear()
                     here = self.root
-                todo.extend(part for part in child.target.split("/")[::-1] if part and part != ".")
-                continue
-            done.append((name, child))
-            here = child
-        return [name for name, _ in done], here
-
-    def get(self, path: str, *, follow: bool = True, euid: int = 0) -> Node:
-        if euid != 0:
-            return self.walk_to(path, follow=follow, euid=euid)[1]
-        # The same for root, who may search everything, and without a name of what was found: most reads are this one.
-        todo = path.rstrip("/").split("/")
-        todo.reverse()
-        above: list[Node] = []
-        here = self.root
-        links = 0
-        while todo:
-            name = todo.pop()
-            child = here.children.get(name)
-            if child is None:
-                if not name or name == ".":
-                    continue
-                if name == "..":
-                    here = above.pop() if above else self.root
-                    continue
-                fail(errno.ENOTDIR if here.kind != "dir" else errno.ENOENT, path)
-            if child.kind == "link" and (follow or todo):
-                links += 1
-                if links > MAX_LINKS:
-                    fail(errno.ELOOP, path)
-                if child.target.startswith("/"):
-                    above = []
-                    here = self.root
-                todo += child.target.split("/")[::-1]
+                todo += split(child.target)[::-1]
                 continue
             above.append(here)
+            names.append(name)
             here = child
         return here
 

@@ -61,6 +61,7 @@ def test_a_node_is_made_ready_used_and_put_back(boot: Boot, kernel: str) -> None
         assert node.sysfs(PF0, "sriov_numvfs") == "16"
         assert node.nodes() == ["660 root:qat"] * 32
         assert set(node.sysfs(PF1, "qat/cfg_services").split(";")) == {"sym", "asym"}
+        assert node.failed() == {"QP-SVC-001"}
         refused = node.qatprep(f"device services nonsense {PF0} --yes", status=2)
         assert "nonsense" in refused.err
 
